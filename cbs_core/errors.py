@@ -1,0 +1,80 @@
+"""The exception tree: every message says what is wrong and what to do.
+
+Only the command line catches `CbsError`; it prints the message as one line and exits with 2.
+
+    CbsError
+    ├── PluginError: PluginNotFoundError, PluginConflictError, PluginLoadError, PluginContractError
+    ├── ConfigError
+    ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
+    └── StreamError: SourceError, SinkError
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CbsError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class PluginError(CbsError):
+    """A plugin cannot be used."""
+
+
+class PluginNotFoundError(PluginError):
+    """No installed distribution declares this name."""
+
+
+class PluginConflictError(PluginError):
+    """Two distributions claim one name; neither is used."""
+
+
+class PluginLoadError(PluginError):
+    """The plugin is declared, but importing or building it failed."""
+
+
+class PluginContractError(PluginError):
+    """The plugin ran, but broke its interface (a wrong shape, say)."""
+
+
+class ConfigError(CbsError):
+    """A configuration value is missing, unknown or out of range."""
+
+
+class WeightsError(CbsError):
+    """Weights cannot be used."""
+
+
+class WeightsMissingError(WeightsError):
+    """No such weight file."""
+
+
+class WeightsHashError(WeightsError):
+    """The file's SHA-256 is not the expected one."""
+
+
+class WeightsKeysError(WeightsError):
+    """The file's tensors are not those of the net."""
+
+
+class StreamError(CbsError):
+    """A source or a sink failed."""
+
+
+class SourceError(StreamError):
+    """The input cannot be read."""
+
+
+class SinkError(StreamError):
+    """The output cannot be written."""
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Returns ``"; did you mean 'car'?"`` for the nearest known name, or nothing.
+
+    Example:
+        >>> closest("kar", ["car", "person"])
+        "; did you mean 'car'?"
+    """
+    near = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,183 @@
+"""The interfaces between the framework and its plugins.
+
+They are protocols: a plugin fills one by having its methods, and need not import `cbs_core`.
+
+Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a model's output.
+
+The plugin owns normalisation, resizing and padding. The core owns device, dtype, ``eval()``,
+``inference_mode`` and acceleration: a plugin that is a `torch.nn.Module` is moved and cast by the
+core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tensor)``).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.weights import WeightsFile
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Finds classes: ``(B,3,H,W)`` RGB in [0,1] -> ``(B,K,h,w)`` logits.
+
+    ``h, w`` may be smaller than the frame; the core resizes bilinearly (align_corners=False).
+    """
+
+    classes: tuple[str, ...]
+    """The K class names, in channel order."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """Returns the logits."""
+        ...
+
+
+@runtime_checkable
+class Styler(Protocol):
+    """Restyles a whole picture: ``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
+
+    def __call__(self, image: Tensor, /) -> Tensor:
+        """Returns the styled picture."""
+        ...
+
+
+@runtime_checkable
+class Compositor(Protocol):
+    """Blends one style into the picture: ``U = A * T + (1 - A) * I`` or a refinement of it.
+
+    Several routes are superposed by the core (`cbs_core.pipeline`), so a compositor must be
+    linear in ``alpha`` up to rounding: blurring and guided filtering are.
+    """
+
+    def __call__(self, image: Tensor, styled: Tensor, alpha: Tensor, /) -> Tensor:
+        """Returns the picture ``(B,3,H,W)`` in [0,1].
+
+        Args:
+            image: ``(B,3,H,W)``, the original I.
+            styled: ``(B,3,H,W)``, the styled picture T.
+            alpha: ``(B,1,H,W)`` in [0,1], the matte A.
+        """
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Gives frames; a context manager that owns its file or device.
+
+    The constructor takes what ``input=`` names as its first parameter, ``path``. A source that can
+    go on after a damaged packet counts those in an attribute ``damaged``.
+    """
+
+    info: StreamInfo
+    """Known from `__enter__` on."""
+
+    def __enter__(self) -> Self:
+        """Opens the input.
+
+        Raises:
+            SourceError: where it cannot be read.
+        """
+        ...
+
+    def __exit__(self, *exc: object) -> None:
+        """Frees the input."""
+        ...
+
+    def __iter__(self) -> Iterator[RawFrame]:
+        """Yields the frames in order, `RawFrame.index` from 0 without gaps."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes frames. The constructor takes what ``output=`` names as its first parameter, ``path``.
+
+    A sink writes under a temporary name; only `close` gives the output its own.
+    """
+
+    def open(self, info: StreamInfo, /) -> None:
+        """Prepares the output for frames of this stream.
+
+        Raises:
+            SinkError: where it cannot be written.
+        """
+        ...
+
+    def write(self, frame: RawFrame, /) -> None:
+        """Takes the next frame; they come in order.
+
+        Raises:
+            SinkError: where it cannot be written.
+        """
+        ...
+
+    def close(self, *, complete: bool = True) -> None:
+        """Finishes the output under its own name.
+
+        Args:
+            complete: False where the run was interrupted: what was written so far is kept and
+                made playable, with the sound up to there.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Removes what was written; also called after an error in any of the above."""
+        ...
+
+
+@runtime_checkable
+class Scheduler(Protocol):
+    """Drives frames through a pipeline; ``serial`` is the oracle that others must equal.
+
+    Built with ``(pipeline, *, meter, observe, **params)``; see `cbs_core.schedulers.serial`.
+    """
+
+    def submit(self, raw: RawFrame, /) -> None:
+        """Takes the next frame."""
+        ...
+
+    def ready(self) -> Iterator[RawFrame]:
+        """Yields, in order, the frames that are done."""
+        ...
+
+    def drain(self) -> Iterator[RawFrame]:
+        """Yields, in order, all frames that were submitted and not yet yielded."""
+        ...
+
+
+@runtime_checkable
+class Accelerator(Protocol):
+    """Makes a module fast on a device."""
+
+    def __call__(
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype
+    ) -> Callable[[Tensor], Tensor]:
+        """Returns a callable float32 ``(B,3,H,W)`` -> float32, computing in ``dtype``."""
+        ...
+
+
+@runtime_checkable
+class HasWeights(Protocol):
+    """A plugin that read weight files; the report names each with its SHA-256."""
+
+    weights_files: tuple[WeightsFile, ...]
+    """In the order of reading."""
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """A plugin that knows what a frame costs, so that one too large is refused beforehand."""
+
+    bytes_per_pixel: int
+    """Peak bytes of float32 working memory for each pixel of the frame."""
+
+
+@runtime_checkable
+class Resettable(Protocol):
+    """A plugin with state from frame to frame."""
+
+    def reset(self) -> None:
+        """Forgets it: the next frame is the first of another stream."""
+        ...

@@ -1,0 +1,126 @@
+"""The values that travel through the pipeline: validated on construction, shown by shape.
+
+Letters: ``B`` batch, ``H W`` the frame's height and width.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}@{tensor.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """One picture as a source gives it and a sink takes it.
+
+    Raises:
+        ValueError: where a tensor has another dtype or shape than stated.
+    """
+
+    pixels: Tensor
+    """uint8 ``(H, W, 3)``, RGB, on the host or a device."""
+
+    index: int
+    """Number from the source, gap-free there; a dropped frame shows as a gap."""
+
+    pts: Fraction = Fraction(0)
+    """Presentation time in seconds."""
+
+    alpha: Tensor | None = None
+    """uint8 ``(H, W)``, the picture's own transparency, carried to the sink untouched."""
+
+    name: str = ""
+    """File stem of a picture from a folder; empty in a video."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.pixels.dtype != torch.uint8
+            or self.pixels.ndim != 3
+            or self.pixels.shape[2] != 3
+            or 0 in self.pixels.shape
+        ):
+            raise ValueError(f"pixels must be uint8 (H, W, 3), not {_shape(self.pixels)}")
+        if self.alpha is not None and (
+            self.alpha.dtype != torch.uint8 or self.alpha.shape != self.pixels.shape[:2]
+        ):
+            raise ValueError(
+                f"alpha must be uint8 {tuple(self.pixels.shape[:2])}, not {_shape(self.alpha)}"
+            )
+
+    def __repr__(self) -> str:
+        alpha = "" if self.alpha is None else ", alpha"
+        return f"RawFrame({_shape(self.pixels)}{alpha}, index={self.index}, pts={self.pts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture on the pipeline's device.
+
+    Raises:
+        ValueError: where the image has another dtype or shape than stated.
+    """
+
+    image: Tensor
+    """``(B, 3, H, W)``, RGB, float16, bfloat16 or float32 in [0, 1]."""
+
+    index: int
+    """As in `RawFrame`."""
+
+    pts: Fraction
+    """As in `RawFrame`, seconds."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.image.dtype not in FLOATS
+            or self.image.ndim != 4
+            or self.image.shape[1] != 3
+            or 0 in self.image.shape
+        ):
+            raise ValueError(f"image must be float (B, 3, H, W), not {_shape(self.image)}")
+
+    def __repr__(self) -> str:
+        return f"Frame({_shape(self.image)}, index={self.index}, pts={self.pts})"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a source says of its frames before the first one.
+
+    Raises:
+        ValueError: where a size or a rate is not positive.
+    """
+
+    width: int
+    """Pixels; of the first frame where sizes vary (a folder)."""
+
+    height: int
+    """Pixels, likewise."""
+
+    rate: Fraction = Fraction(25)
+    """Nominal frames a second; `RawFrame.pts` is the truth."""
+
+    frames: int | None = None
+    """How many frames will come, where that is known."""
+
+    live: bool = False
+    """Whether frames come at their own pace and must be dropped when late."""
+
+    media: Path | None = None
+    """File that a sink may copy sound, colour tags and metadata from."""
+
+    name: str = "output"
+    """Stem for a file named after this stream."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a stream of {self.width}x{self.height} pixels has no picture")
+        if self.rate <= 0:
+            raise ValueError(f"a rate of {self.rate} frames a second is not positive")
