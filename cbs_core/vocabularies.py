@@ -5,7 +5,10 @@ Sources: Cityscapes' trainIds and palette (cityscapesScripts ``labels.py``), Cam
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeAlias
+
+from cbs_core.errors import ConfigError, WeightsKeysError, closest
 
 Colour: TypeAlias = tuple[int, int, int]
 """RGB, 0..255."""
@@ -77,6 +80,48 @@ VOCABULARIES: dict[str, dict[str, Colour]] = {
 def by_class_count(count: int) -> str | None:
     """Returns the vocabulary with this many classes (19, 11 or 21), or None."""
     return next((name for name, words in VOCABULARIES.items() if len(words) == count), None)
+
+
+def get(name: str) -> dict[str, Colour]:
+    """Returns a vocabulary by its name.
+
+    Raises:
+        ConfigError: no such vocabulary.
+    """
+    if name not in VOCABULARIES:
+        raise ConfigError(
+            f"unknown vocabulary '{name}'{closest(name, VOCABULARIES)} "
+            f"(there are: {', '.join(VOCABULARIES)})"
+        )
+    return VOCABULARIES[name]
+
+
+def of_weights(file: Path, count: int, name: str | None) -> str:
+    """Returns the vocabulary that the classes of a weight file belong to.
+
+    Args:
+        file: the weight file, for the message.
+        count: how many classes its tensors have.
+        name: the vocabulary that the user or the file names; None is told by the count.
+
+    Raises:
+        ConfigError: no such vocabulary.
+        WeightsKeysError: its number of classes is not the file's.
+    """
+    if name is None:
+        name = by_class_count(count)
+    elif len(get(name)) != count:
+        raise WeightsKeysError(
+            f"wrong class count: '{file}' was trained for {count} classes, the vocabulary '{name}' "
+            f"has {len(get(name))}. Give another segmenter.weights or segmenter.vocabulary"
+        )
+    if name is None:
+        counts = ", ".join(f"{known} {len(words)}" for known, words in VOCABULARIES.items())
+        raise WeightsKeysError(
+            f"wrong class count: '{file}' was trained for {count} classes, which no vocabulary has "
+            f"({counts}). Give other weights"
+        )
+    return name
 
 
 def colours(classes: Sequence[str]) -> list[Colour]:

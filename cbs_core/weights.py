@@ -74,6 +74,11 @@ def _width(stem: str) -> int:
     return int(width.group(1)) if width else sys.maxsize
 
 
+def names(room: str) -> list[str]:
+    """Returns the names that `find` knows in a room: the stems without their width, sorted."""
+    return sorted({re.sub(r"_width\d+$", "", stem) for stem in available(room)})
+
+
 def find(room: str, name: str, *, flag: str) -> Path:
     """Returns the file of a named weight: ``NAME.*``, else the widest ``NAME_widthN.*``.
 
@@ -90,10 +95,10 @@ def find(room: str, name: str, *, flag: str) -> Path:
     stems = [s for s in found if s == name or re.fullmatch(re.escape(name) + r"_width\d+", s)]
     if stems:
         return found[max(stems, key=_width)]
-    names = sorted({re.sub(r"_width\d+$", "", stem) for stem in found})
-    have = f"there are: {', '.join(names)}" if names else f"no {room} weights were found"
+    known = names(room)
+    have = f"there are: {', '.join(known)}" if known else f"no {room} weights were found"
     raise WeightsMissingError(
-        f"no {room} weights named '{name}'{did_you_mean(name, names)} ({have}). Give a file with "
+        f"no {room} weights named '{name}'{did_you_mean(name, known)} ({have}). Give a file with "
         f"{flag}=FILE, or put it as {room}/{name}.pth into one of: "
         f"{', '.join(str(f) for f in search_folders())} (the first is set by $CBS_WEIGHTS)"
     )
@@ -117,7 +122,10 @@ def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     path = Path(path).expanduser()
     if not path.is_file():
         raise WeightsMissingError(f"no weight file '{path}': check the path")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read ({error.strerror}): check it") from error
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise WeightsHashError(f"'{path}' has SHA-256 {digest}, not {sha256}: get the file again")

@@ -1,0 +1,88 @@
+"""Latency percentiles a stage, frames a second, frames in, out and dropped."""
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+HISTORY = 100_000
+"""Durations kept a stage: an endless stream must not grow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of one stage's durations, milliseconds."""
+
+    p50: float
+    p95: float
+    max: float
+
+
+class Meter:
+    """Counts frames and times stages; one thread a stage."""
+
+    def __init__(self) -> None:
+        self.frames_in = 0
+        self.frames_out = 0
+        self.dropped = 0
+        self._stages: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=HISTORY))
+        self._first: float | None = None
+        self._last: float | None = None
+
+    @contextmanager
+    def stage(self, name: str, *, device: "torch.device | None" = None) -> Iterator[None]:
+        """Times a block as one run of the stage; a block that raises is not counted.
+
+        Args:
+            name: the stage.
+            device: waited for at the end where it works asynchronously (CUDA), so that a
+                stage's time is its own.
+        """
+        start = time.perf_counter()
+        if self._first is None:
+            self._first = start
+        yield
+        if device is not None and device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(device)
+        self._stages[name].append((time.perf_counter() - start) * 1e3)
+
+    def frame_out(self) -> None:
+        """Counts a frame that reached the sink."""
+        self.frames_out += 1
+        self._last = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the first stage to the last frame out."""
+        if self._first is None or self._last is None:
+            return 0.0
+        return self._last - self._first
+
+    @property
+    def fps(self) -> float:
+        """Frames out a second, decoding and encoding included."""
+        return self.frames_out / self.seconds if self.seconds else 0.0
+
+    def latencies(self) -> dict[str, Latency]:
+        """Returns the percentiles of each stage, in the order in which stages first ran."""
+        return {name: _latency(list(times)) for name, times in list(self._stages.items()) if times}
+
+    def last(self) -> dict[str, float]:
+        """Returns each stage's newest duration, milliseconds."""
+        return {name: times[-1] for name, times in list(self._stages.items()) if times}
+
+
+def _latency(times: list[float]) -> Latency:
+    times.sort()
+    return Latency(
+        p50=times[(len(times) - 1) // 2],
+        p95=times[min(len(times) - 1, round(0.95 * (len(times) - 1)))],
+        max=times[-1],
+    )

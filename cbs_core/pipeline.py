@@ -1,0 +1,225 @@
+"""Segment, style, composite: a pure function of a frame.
+
+    U = (1 - Σ A_r) · I + Σ A_r · T_r          one matte A_r and one style T_r a route
+
+is computed as ``U = I + Σ (C_r - I)``, C_r being what the compositor makes of route r alone. The
+two are equal for every compositor that is linear in its matte, and one route is the compositor's
+own output to the bit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import kornia.color
+import torch
+from torch import Tensor
+
+from cbs_core.errors import CbsError, PluginContractError
+from cbs_core.memory import check_memory
+from cbs_core.meter import Meter
+from cbs_core.regions import Regions
+from cbs_core.routes import Route
+from cbs_core.types import Frame, RawFrame
+
+INVISIBLE = 0.5 / 255
+"""A matte below this everywhere cannot change an 8-bit picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A plugin's callable and the words that an error names it with."""
+
+    call: Callable[..., Tensor]
+    what: str
+    """``styler 'pastel' of cbs-pastel 0.1.0``."""
+
+    bytes_per_pixel: int = 0
+
+    def __call__(self, *args: Tensor) -> Tensor:
+        """Runs the plugin.
+
+        Raises:
+            PluginContractError: it raised, or returned no tensor.
+        """
+        try:
+            out = self.call(*args)
+        except (CbsError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # a stranger's code may raise anything
+            raise PluginContractError(
+                f"the {self.what} failed on a frame of {_shape(args[0])} "
+                f"({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from error
+        if not isinstance(out, Tensor):
+            raise PluginContractError(
+                f"the {self.what} returned {type(out).__name__} where a tensor is due"
+            )
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the pipeline made of a frame; letters as in `cbs_core.regions`."""
+
+    image: Tensor
+    """``(B,3,H,W)`` in [0,1], the composite U."""
+
+    logits: Tensor = field(repr=False)
+    """``(B,K,h,w)``, the segmenter's."""
+
+    mattes: Tensor = field(repr=False)
+    """``(B,R,H,W)`` in [0,1], strength not applied."""
+
+    styled: Mapping[str, Tensor] = field(repr=False)
+    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run."""
+
+
+class Pipeline:
+    """Restyles the routed classes of a frame.
+
+    Args:
+        segmenter: ``(B,3,H,W)`` -> ``(B,K,h,w)`` logits.
+        stylers: by `Route.style`, ``(B,3,H,W)`` -> the same.
+        compositor: see `cbs_core.interfaces.Compositor`.
+        regions: logits to mattes; its routes are `routes`, in order.
+        routes: which classes get which style.
+        device: where it all runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        segmenter: Stage,
+        stylers: Mapping[str, Stage],
+        compositor: Stage,
+        regions: Regions,
+        routes: Sequence[Route],
+        device: torch.device,
+    ) -> None:
+        self.segmenter = segmenter
+        self.stylers = stylers
+        self.compositor = compositor
+        self.regions = regions.to(device)
+        self.routes = tuple(routes)
+        self.device = device
+        self._fits: set[tuple[int, int]] = set()
+
+    def check_memory(self, height: int, width: int) -> None:
+        """Refuses a frame too large for the device before any work is done.
+
+        Raises:
+            MemoryLimitError: with the memory needed and that there is.
+        """
+        if (height, width) not in self._fits:
+            stages = [self.segmenter, *self.stylers.values()]
+            mattes = 2 * 4 * self.regions.weights.shape[1]
+            own = 3 * 4 * (2 + len(self.stylers)) + 4 * len(self.routes)
+            peak = own + max(mattes, *(stage.bytes_per_pixel for stage in stages))
+            check_memory(height, width, peak, self.device)
+            self._fits.add((height, width))
+
+    def upload(self, raw: RawFrame) -> Frame:
+        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
+        self.check_memory(*raw.pixels.shape[:2])
+        pixels = raw.pixels.to(self.device, non_blocking=True)
+        image = pixels.permute(2, 0, 1)[None].float().div_(255)
+        return Frame(image, raw.index, raw.pts)
+
+    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
+        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
+        # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
+        pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        return RawFrame(pixels.contiguous().cpu(), raw.index, raw.pts, raw.alpha, raw.name)
+
+    def segment(self, image: Tensor) -> Tensor:
+        """Returns the logits ``(B,K,h,w)``.
+
+        Raises:
+            PluginContractError: the segmenter broke its interface.
+        """
+        logits = self.segmenter(image)
+        classes = self.regions.weights.shape[1]
+        if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
+            raise PluginContractError(
+                f"the {self.segmenter.what} returned {_shape(logits)} where "
+                f"({image.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
+            )
+        return logits
+
+    def present(self, mattes: Tensor) -> list[bool]:
+        """Tells, a route, whether its matte shows anywhere. Waits for the device."""
+        shown: list[bool] = (mattes.amax((0, 2, 3)) > INVISIBLE).tolist()
+        return shown
+
+    def style(self, image: Tensor, style: str) -> Tensor:
+        """Returns the whole picture in one style, ``(B,3,H,W)``.
+
+        Raises:
+            PluginContractError: the styler broke its interface.
+        """
+        stage = self.stylers[style]
+        return self._same_shape(stage, stage(image), image)
+
+    def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
+        """Blends the styles into the picture; a route whose style was not run is left out.
+
+        Raises:
+            PluginContractError: the compositor broke its interface.
+        """
+        parts = []
+        for index, route in enumerate(self.routes):
+            if route.style not in styled:
+                continue
+            picture = styled[route.style]
+            if route.keep_color:
+                picture = keep_color(picture, image)
+            alpha = mattes[:, index : index + 1] * route.strength
+            out = self.compositor(image, picture, alpha)
+            parts.append(self._same_shape(self.compositor, out, image))
+        if len(parts) < 2:
+            return parts[0] if parts else image
+        change = sum((part - image for part in parts[1:]), start=parts[0] - image)
+        return (image + change).clamp_(0, 1)
+
+    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
+        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages."""
+
+        def stage(name: str) -> AbstractContextManager[None]:
+            return nullcontext() if meter is None else meter.stage(name, device=self.device)
+
+        with torch.inference_mode():
+            with stage("segment"):
+                logits = self.segment(image)
+            with stage("matte"):
+                height, width = image.shape[2:]
+                mattes = self.regions(logits, (height, width))
+                shown = self.present(mattes)
+            with stage("style"):
+                due = dict.fromkeys(r.style for r, s in zip(self.routes, shown, strict=True) if s)
+                styled = {style: self.style(image, style) for style in due}
+            with stage("composite"):
+                out = self.composite(image, mattes, styled)
+        return Result(out, logits, mattes, styled)
+
+    @staticmethod
+    def _same_shape(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
+        if out.shape != image.shape:
+            raise PluginContractError(
+                f"the {stage.what} returned {_shape(out)} where {_shape(image)} is due"
+            )
+        return out
+
+
+def keep_color(styled: Tensor, image: Tensor) -> Tensor:
+    """Returns the lightness of ``styled`` with the colours of ``image``, both ``(B,3,H,W)``.
+
+    Source: Gatys et al. 2016 (1606.05897), luminance-only transfer, in YCbCr.
+    """
+    light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
+    chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
+    return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(map(str, tensor.shape))})"

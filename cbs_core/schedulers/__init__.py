@@ -1,0 +1,1 @@
+"""How frames are driven through a pipeline, one file a scheduler."""
