@@ -1,0 +1,37 @@
+"""Composition by a matte with a soft edge."""
+
+import torch
+from kornia.filters import filter2d_separable, get_gaussian_kernel1d
+from torch import Tensor, nn
+
+from cbs_core.errors import ConfigError
+
+
+class FeatherCompositor(nn.Module):
+    """``U = A' * T + (1 - A') * I``, where A' is the matte A blurred by a Gaussian.
+
+    Pixels further than ``radius`` from the matte are bit-exact I. The blur is linear in A; rounding
+    above 1 is cut.
+
+    Args:
+        radius: reach of the blur in pixels, three standard deviations; 0 leaves the matte as it is.
+
+    Raises:
+        ConfigError: a negative radius.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, radius: int = 4) -> None:
+        super().__init__()
+        if radius < 0:
+            raise ConfigError(f"compositor.radius must not be negative, as {radius} is")
+        # At three deviations the kernel's cut end moves no 8-bit level by more than one.
+        kernel = get_gaussian_kernel1d(2 * radius + 1, radius / 3)
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, image: Tensor, styled: Tensor, alpha: Tensor) -> Tensor:
+        """Blends ``(B,3,H,W)`` image I and styled T by the matte A ``(B,1,H,W)`` in [0,1]."""
+        # Unlike reflection, replication also works on a picture smaller than the kernel.
+        soft = filter2d_separable(alpha, self.kernel, self.kernel, border_type="replicate")
+        return torch.lerp(image, styled, soft.clamp_(max=1))

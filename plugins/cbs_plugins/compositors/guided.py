@@ -1,0 +1,83 @@
+"""Composition by a matte that follows the picture's edges.
+
+The fast guided filter (He et al. 2013; He and Sun 2015, 1505.00996) with a colour guide. It is
+written out on kornia's ``box_blur`` because ``kornia.filters.guided_blur`` subsamples by nearest
+neighbour, which moves a matte's edge by up to ``subsample - 1`` pixels, and solves its 3x3 systems
+by ``torch.linalg.solve``, which waits for the device.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from kornia.filters import box_blur
+from torch import Tensor, nn
+
+from cbs_core.errors import ConfigError
+
+
+class GuidedCompositor(nn.Module):
+    """``U = A' * T + (1 - A') * I``, where A' is the matte A filtered with I as the guide.
+
+    Pixels further than ``2 * (radius + subsample)`` from the matte are bit-exact I. The filter is
+    linear in A, except where its overshoot beyond [0,1] is cut.
+
+    Args:
+        radius: of the filter's window, pixels, at least 1.
+        eps: variance of the guide (RGB in [0,1]) above which an edge is kept, more than 0.
+        subsample: by how much the filter's statistics are reduced, at least 1; small pictures are
+            reduced less.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    ridge: Tensor
+
+    def __init__(self, radius: int = 8, eps: float = 1e-3, subsample: int = 4) -> None:
+        super().__init__()
+        if radius < 1 or eps <= 0 or subsample < 1:
+            raise ConfigError(
+                "compositor.radius and compositor.subsample must be at least 1 and compositor.eps "
+                f"more than 0, not {radius}, {subsample} and {eps}"
+            )
+        self.radius = radius
+        self.subsample = subsample
+        self.register_buffer("ridge", eps * torch.eye(3)[..., None, None], persistent=False)
+
+    def forward(self, image: Tensor, styled: Tensor, alpha: Tensor) -> Tensor:
+        """Blends ``(B,3,H,W)`` image I and styled T by the matte A ``(B,1,H,W)`` in [0,1]."""
+        # Half precision would lose the variances: differences of nearly equal means.
+        matte = self._filter(image.float(), alpha.float()).clamp_(0, 1)
+        return torch.lerp(image, styled, matte.to(image.dtype))
+
+    def _filter(self, guide: Tensor, matte: Tensor) -> Tensor:
+        height, width = guide.shape[-2:]
+        subsample = max(1, min(self.subsample, min(height, width) // self.radius))
+        size = [max(1, height // subsample), max(1, width // subsample)]
+        i = F.interpolate(guide, size, mode="area")
+        p = F.interpolate(matte, size, mode="area")
+        window = 2 * max(1, round(self.radius / subsample)) + 1
+        mean = partial(box_blur, kernel_size=window, border_type="replicate", separable=True)
+
+        mean_i, mean_p = mean(i), mean(p)
+        covariance = mean(i * p) - mean_i * mean_p
+        outer = mean((i.unsqueeze(1) * i.unsqueeze(2)).flatten(1, 2))
+        variance = (
+            outer.view(-1, 3, 3, *size)
+            - mean_i.unsqueeze(1) * mean_i.unsqueeze(2)
+            + self.ridge.float()
+        )
+
+        a = _solve(variance, covariance)
+        b = mean_p - (a * mean_i).sum(1, keepdim=True)
+        line = F.interpolate(mean(torch.cat([a, b], 1)), (height, width), mode="bilinear")
+        return (line[:, :3] * guide).sum(1, keepdim=True) + line[:, 3:]
+
+
+def _solve(matrix: Tensor, vector: Tensor) -> Tensor:
+    """Solves symmetric ``(B,3,3,h,w)`` times x = ``(B,3,h,w)`` by Cramer's rule."""
+    x, y, z = matrix.unbind(1)
+    yz, zx, xy = torch.cross(y, z, dim=1), torch.cross(z, x, dim=1), torch.cross(x, y, dim=1)
+    determinant = (x * yz).sum(1, keepdim=True)
+    return (torch.stack([yz, zx, xy], 1) * vector.unsqueeze(1)).sum(2) / determinant
