@@ -1,0 +1,71 @@
+"""A folder of pictures."""
+
+import shutil
+from pathlib import Path
+
+from cbs_core.errors import SinkError
+from cbs_core.types import RawFrame, StreamInfo
+from cbs_plugins.files import rename, temporary
+from cbs_plugins.pictures import checked_suffix, write_picture
+
+
+class FolderSink:
+    """Writes each frame as a picture, named as in the source or else by its index.
+
+    The pictures gather in a hidden folder beside the final one. A folder that is there already
+    keeps its other files.
+
+    Args:
+        path: the folder.
+        suffix: of every picture; it chooses the format.
+        quality: of JPEG and WebP, 1 to 100.
+        compress_level: of PNG, 0 (fast) to 9 (small).
+
+    Raises:
+        SinkError: where the suffix is unknown, the folder cannot be written, or two frames have
+            one name.
+    """
+
+    def __init__(
+        self, path: str, suffix: str = ".png", quality: int = 95, compress_level: int = 4
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self.quality = quality
+        self.compress_level = compress_level
+        self._suffix = checked_suffix(suffix, "a picture of the folder")
+        self._temporary: Path | None = None
+
+    def open(self, info: StreamInfo, /) -> None:
+        """Creates the temporary folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
+        self._temporary = temporary(self.path.absolute(), folder=True)
+
+    def write(self, frame: RawFrame, /) -> None:
+        """Writes one picture."""
+        assert self._temporary is not None
+        name = f"{frame.name or f'{frame.index:06d}'}{self._suffix}"
+        picture = self._temporary / name
+        if picture.exists():
+            raise SinkError(f"two frames are named '{name}': rename one of the inputs")
+        write_picture(
+            picture, self._suffix, frame, quality=self.quality, compress_level=self.compress_level
+        )
+
+    def close(self, *, complete: bool = True) -> None:
+        """Gives the folder its name, or moves the pictures into the one that is there."""
+        if self._temporary is None:
+            return
+        if self.path.is_dir():
+            for picture in sorted(self._temporary.iterdir()):
+                rename(picture, self.path / picture.name)
+            self._temporary.rmdir()
+        else:
+            rename(self._temporary, self.path)
+        self._temporary = None
+
+    def abort(self) -> None:
+        """Removes the temporary folder."""
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None

@@ -1,0 +1,65 @@
+"""One picture file."""
+
+from pathlib import Path
+
+from cbs_core.errors import SinkError
+from cbs_core.types import RawFrame, StreamInfo
+from cbs_plugins.files import rename, temporary
+from cbs_plugins.pictures import checked_suffix, write_picture
+
+
+class ImageSink:
+    """Writes the one frame of a picture; the suffix chooses the format.
+
+    Args:
+        path: file to write; ``.png`` is lossless.
+        quality: of JPEG and WebP, 1 to 100.
+        compress_level: of PNG, 0 (fast) to 9 (small).
+
+    Raises:
+        SinkError: where the suffix is unknown, the file cannot be written, or a second frame comes.
+    """
+
+    def __init__(self, path: str, quality: int = 95, compress_level: int = 4) -> None:
+        self.path = Path(path).expanduser()
+        self.quality = quality
+        self.compress_level = compress_level
+        self._suffix = checked_suffix(self.path.suffix, f"'{path}'")
+        self._temporary: Path | None = None
+        self._written = False
+
+    def open(self, info: StreamInfo, /) -> None:
+        """Creates the temporary file, so that an unwritable place is known before the work."""
+        if self.path.is_dir():
+            raise SinkError(f"'{self.path}' is a folder: name a file in it, or use sink=folder")
+        self._temporary = temporary(self.path)
+
+    def write(self, frame: RawFrame, /) -> None:
+        """Writes the picture."""
+        assert self._temporary is not None
+        if self._written:
+            raise SinkError(
+                f"'{self.path}' holds one picture, but the input has more frames: "
+                "give a folder or a video file as output="
+            )
+        write_picture(
+            self._temporary,
+            self._suffix,
+            frame,
+            quality=self.quality,
+            compress_level=self.compress_level,
+        )
+        self._written = True
+
+    def close(self, *, complete: bool = True) -> None:
+        """Gives the picture its name; without one, nothing is left."""
+        if self._temporary is not None and self._written:
+            rename(self._temporary, self.path)
+            self._temporary = None
+        self.abort()
+
+    def abort(self) -> None:
+        """Removes the temporary file."""
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+            self._temporary = None
