@@ -74,6 +74,9 @@ class Result:
     styled: Mapping[str, Tensor] = field(repr=False)
     """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run."""
 
+    shown: tuple[bool, ...]
+    """Whether each route's matte shows anywhere."""
+
 
 class Pipeline:
     """Restyles the routed classes of a frame.
@@ -200,7 +203,7 @@ class Pipeline:
                 styled = {style: self.style(image, style) for style in due}
             with stage("composite"):
                 out = self.composite(image, mattes, styled)
-        return Result(out, logits, mattes, styled)
+        return Result(out, logits, mattes, styled, tuple(shown))
 
     @staticmethod
     def _same_shape(stage: Stage, out: Tensor, image: Tensor) -> Tensor:

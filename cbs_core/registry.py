@@ -76,6 +76,10 @@ class Registry(Generic[T]):
         """
         return NOTEBOOK if name in self._registered else distribution(self._entry(name))
 
+    def conflict(self, name: str) -> bool:
+        """Tells whether several distributions claim a name."""
+        return len(self._entries.get(name, ())) > 1
+
     def target(self, name: str) -> str:
         """Returns the import string behind a name (``cbs_pastel:Pastel``); raises as `origin`."""
         if name in self._registered:
@@ -224,3 +228,12 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     for registry in (*(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators),)
 }
 """Every registry by its configuration group."""
+
+
+def origins(*plugins: str) -> dict[str, str]:
+    """Returns the distribution of each ``kind/name``."""
+    return {
+        plugin: REGISTRIES[kind].origin(name)
+        for plugin in plugins
+        for kind, _, name in [plugin.partition("/")]
+    }

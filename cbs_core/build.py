@@ -1,0 +1,129 @@
+"""From a configuration to plugins and a pipeline."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core import registry, routes
+from cbs_core.errors import ConfigError, PluginContractError
+from cbs_core.interfaces import Accelerator, HasMemory, HasWeights, Segmenter
+from cbs_core.pipeline import Pipeline, Stage
+from cbs_core.regions import Regions
+from cbs_core.registry import Registry
+from cbs_core.routes import Route
+from cbs_core.weights import WeightsFile
+
+Section = Mapping[str, object]
+"""One kind's part of the configuration: ``name`` and the constructor's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A pipeline and what it was built from, for the report."""
+
+    pipeline: Pipeline
+    classes: tuple[str, ...]
+    routes: tuple[Route, ...]
+    weights: tuple[WeightsFile, ...]
+    plugins: dict[str, str]
+    """``kind/name`` -> distribution."""
+
+
+def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
+    """Returns the plugin's name and parameters of a section.
+
+    Raises:
+        ConfigError: the section is no mapping with a ``name``.
+    """
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+        raise ConfigError(f"{kind}: no plugin is chosen: say {kind}=NAME")
+    params = {str(key): value for key, value in section.items() if key != "name"}
+    return str(section["name"]), params
+
+
+def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch.dtype) -> Built:
+    """Builds the pipeline that a composed configuration describes.
+
+    Args:
+        config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes`` and
+            ``matte``, as in ``conf/config.yaml``.
+        device: where it runs.
+        dtype: what the nets compute in; the picture itself stays float32.
+
+    Raises:
+        CbsError: a plugin cannot be had, or the configuration is wrong.
+    """
+    name, params = split(config.get("accelerator"), "accelerator")
+    accelerate = registry.accelerators.create(name, **params)
+    used = registry.origins(f"accelerator/{name}")
+    weights: dict[str, WeightsFile] = {}
+
+    def stage(plugins: Registry[Any], name: str, plugin: object) -> Stage:
+        used.update(registry.origins(f"{plugins.kind}/{name}"))
+        if isinstance(plugin, HasWeights):
+            weights.update({file.sha256: file for file in plugin.weights_files})
+        return _stage(plugins, name, plugin, accelerate, device, dtype)
+
+    segmenter_name, params = split(config.get("segmenter"), "segmenter")
+    segmenter = registry.segmenters.create(segmenter_name, **params)
+    classes = _classes(segmenter, segmenter_name)
+
+    styler, params = split(config.get("styler"), "styler")
+    chosen = routes.parse(config.get("routes"), classes=classes, styler=styler, params=params)
+    stylers = {
+        route.style: stage(
+            registry.stylers, route.styler, registry.stylers.create(route.styler, **route.params)
+        )
+        for route in {route.style: route for route in chosen}.values()
+    }
+
+    compositor_name, params = split(config.get("compositor"), "compositor")
+    compositor = registry.compositors.create(compositor_name, **params)
+    if isinstance(compositor, nn.Module):
+        # Blending stays float32 on purpose: bfloat16 would shift the untouched background.
+        compositor.to(device)
+    used |= registry.origins(f"compositor/{compositor_name}")
+
+    built = Pipeline(
+        segmenter=stage(registry.segmenters, segmenter_name, segmenter),
+        stylers=stylers,
+        compositor=Stage(compositor, _words(registry.compositors, compositor_name)),
+        regions=Regions(classes, [route.classes for route in chosen], str(config.get("matte"))),
+        routes=chosen,
+        device=device,
+    )
+    return Built(built, classes, chosen, tuple(weights.values()), used)
+
+
+def _words(plugins: Registry[Any], name: str) -> str:
+    return f"{plugins.kind} '{name}' of {plugins.origin(name)}"
+
+
+def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
+    classes = getattr(segmenter, "classes", None)
+    if not isinstance(classes, tuple | list) or not classes:
+        raise PluginContractError(
+            f"the {_words(registry.segmenters, name)} has no `classes`: a tuple of names is due"
+        )
+    return tuple(map(str, classes))
+
+
+def _stage(
+    plugins: Registry[Any],
+    name: str,
+    plugin: object,
+    accelerate: Accelerator,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Stage:
+    words = _words(plugins, name)
+    if not callable(plugin):
+        raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
+    call: Callable[..., Tensor] = plugin
+    if isinstance(plugin, nn.Module):
+        call = accelerate(plugin, device=device, dtype=dtype)
+    cost = plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0
+    return Stage(call, words, cost)

@@ -1,0 +1,89 @@
+"""Which device computes, told by running a kernel there: a GPU is really used, or it is said."""
+
+import logging
+import shutil
+from dataclasses import dataclass
+
+import torch
+
+from cbs_core.errors import CbsError, ConfigError, closest
+
+log = logging.getLogger("cbs")
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class DeviceError(CbsError):
+    """The device asked for cannot compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that has just run a kernel."""
+
+    device: torch.device
+    name: str
+    """For people: the GPU's name, or the number of CPU threads."""
+
+
+def choose(spec: str) -> Device:
+    """Returns the device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigError: another word.
+        DeviceError: no such device, or its kernels fail. There is no fallback to CPU.
+    """
+    if spec == "auto":
+        if torch.cuda.is_available():
+            return _checked(torch.device("cuda"))
+        if shutil.which("nvidia-smi"):
+            log.warning(
+                "a GPU driver is installed, but this torch (%s) cannot use it, so the CPU "
+                "computes: see `cbs-doctor`, or say device=cpu",
+                torch.__version__,
+            )
+        return _checked(torch.device("cpu"))
+    kind, _, number = spec.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        known = ("auto", "cpu", "cuda", "cuda:0")
+        raise ConfigError(f"no device '{spec}'{closest(spec, known)} (there are: {known})")
+    if kind == "cuda" and not torch.cuda.is_available():
+        reason = "it is built without CUDA" if torch.version.cuda is None else "it finds no GPU"
+        raise DeviceError(
+            f"device={spec}: torch {torch.__version__} cannot use a GPU ({reason}): see "
+            "`cbs-doctor`, or say device=cpu"
+        )
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device={spec}: there are only {torch.cuda.device_count()} GPUs")
+    return _checked(torch.device(spec))
+
+
+def _checked(device: torch.device) -> Device:
+    """Runs a small convolution: a GPU too new or too old for this torch fails only there."""
+    try:
+        image = torch.ones(1, 3, 8, 8, device=device)
+        total = torch.nn.functional.conv2d(image, torch.ones(1, 3, 3, 3, device=device)).sum()
+        healthy = total.item() == 36 * 27
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{device} is there but cannot compute ({str(error).splitlines()[0]}): install a "
+            "torch made for it, or say device=cpu"
+        ) from error
+    if not healthy:
+        raise DeviceError(f"{device} computes wrong results: see `cbs-doctor`")
+    if device.type == "cuda":
+        return Device(device, torch.cuda.get_device_name(device))
+    return Device(device, f"{torch.get_num_threads()} threads")
+
+
+def dtype(spec: str) -> torch.dtype:
+    """Returns the dtype of a precision.
+
+    Raises:
+        ConfigError: neither fp32, fp16 nor bf16.
+    """
+    if spec not in PRECISIONS:
+        raise ConfigError(
+            f"no precision '{spec}'{closest(spec, PRECISIONS)} (there are: {', '.join(PRECISIONS)})"
+        )
+    return PRECISIONS[spec]

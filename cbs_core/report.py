@@ -1,0 +1,153 @@
+"""What a run says of itself: ``report.json``, ``sheet.png`` and a short table."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from cbs_core.build import Built
+from cbs_core.device import Device
+from cbs_core.errors import SinkError
+from cbs_core.meter import Meter
+from cbs_core.pipeline import Result
+from cbs_core.sheet import Sheet
+from cbs_core.types import RawFrame, StreamInfo
+
+VERSIONS = ("class-based-styling", "torch", "kornia", "av", "pillow", "numpy", "hydra-core")
+
+
+class Watch:
+    """Sees every frame's result: counts in how many a route's classes were found.
+
+    Args:
+        built: whose routes are counted.
+        sheet: given the same frames.
+    """
+
+    def __init__(self, built: Built, sheet: Sheet) -> None:
+        self.sheet = sheet
+        self.presence = {"+".join(route.classes): 0 for route in built.routes}
+
+    def __call__(self, raw: RawFrame, result: Result) -> None:
+        """Takes a frame and what the pipeline made of it."""
+        for name, shown in zip(self.presence, result.shown, strict=True):
+            self.presence[name] += shown
+        self.sheet.add(raw, result)
+
+
+def compose(
+    *,
+    config: Mapping[str, object],
+    built: Built,
+    plugins: Mapping[str, str],
+    device: Device,
+    meter: Meter,
+    info: StreamInfo,
+    damaged: int,
+    presence: Mapping[str, int],
+    output: Path | None,
+    interrupted: bool,
+) -> dict[str, object]:
+    """Returns the report as plain values; times in milliseconds, rates in frames a second."""
+    return {
+        "output": str(output) if output else None,
+        "interrupted": interrupted,
+        "frames": {
+            "in": meter.frames_in,
+            "out": meter.frames_out,
+            "dropped": meter.dropped,
+            "damaged": damaged,
+        },
+        "size": {"width": info.width, "height": info.height},
+        "seconds": round(meter.seconds, 3),
+        "fps": round(meter.fps, 3),
+        "stages_ms": {
+            name: {key: round(value, 3) for key, value in asdict(latency).items()}
+            for name, latency in meter.latencies().items()
+        },
+        "routes": [
+            {
+                "classes": list(route.classes),
+                "style": route.style,
+                "strength": route.strength,
+                "keep_color": route.keep_color,
+                "frames_present": presence["+".join(route.classes)],
+            }
+            for route in built.routes
+        ],
+        "device": {"type": str(device.device), "name": device.name},
+        "dtype": config.get("precision"),
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in VERSIONS},
+        "plugins": dict(sorted(plugins.items())),
+        "weights": [{"file": str(w.path), "sha256": w.sha256} for w in built.weights],
+        "config": dict(config),
+    }
+
+
+def write(
+    facts: Mapping[str, object],
+    picture: Sheet,
+    folder: Path,
+    *,
+    report: str | None,
+    sheet: str | None,
+) -> list[Path]:
+    """Writes the report and the sheet into ``folder``, each under its name or not at all.
+
+    Returns:
+        The files.
+
+    Raises:
+        SinkError: one cannot be written.
+    """
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if report:
+            written.append(folder / report)
+            partial = folder / f".{report}.partial"
+            partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
+            os.replace(partial, folder / report)
+        if sheet and picture.rows:
+            written.append(folder / sheet)
+            partial = folder / f".{sheet}.partial"
+            picture.render().save(partial, format="png")
+            os.replace(partial, folder / sheet)
+    except OSError as error:
+        raise SinkError(
+            f"cannot write {written[-1] if written else folder} ({error.strerror or error}); the "
+            "output itself is done: free some space, or say report=null sheet=null"
+        ) from error
+    return written
+
+
+def print_table(facts: Mapping[str, object], output: Path | None, files: list[Path]) -> None:
+    """Prints frames, FPS, milliseconds a stage and where everything is."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("stage", "p50 ms", "p95 ms", "max ms", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    stages = facts["stages_ms"]
+    assert isinstance(stages, dict)
+    for name, times in stages.items():
+        table.add_row(name, *(f"{times[key]:.1f}" for key in ("p50", "p95", "max")))
+    console.print(table)
+    frames = facts["frames"]
+    assert isinstance(frames, dict)
+    counts = [f"{frames['out']} frames", f"{facts['fps']:.1f} FPS"]
+    counts += [f"{frames[key]} {key}" for key in ("dropped", "damaged") if frames[key]]
+    console.print(" · ".join(counts))
+    routes = facts["routes"]
+    assert isinstance(routes, list)
+    for route in routes:
+        if not route["frames_present"]:
+            console.print(f"no {' or '.join(route['classes'])} was found in any frame")
+    for path in [*([output] if output else []), *files]:
+        console.print(str(path), markup=False)

@@ -1,0 +1,135 @@
+"""One run of ``cbs-run``: builds what the configuration names, drives it, reports on it."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from cbs_core import build, device, registry, report
+from cbs_core.errors import ConfigError
+from cbs_core.interfaces import Sink, Source
+from cbs_core.meter import Meter
+from cbs_core.progress import progress
+from cbs_core.runner import Runner
+from cbs_core.sheet import Sheet
+from cbs_core.types import StreamInfo
+
+INTERRUPTED = 130
+
+SUFFIXES = {"image": ".png", "video": ".mp4"}
+"""Of an output that was not named, by sink; other sinks get a folder."""
+
+log = logging.getLogger("cbs")
+
+
+def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
+    """Runs a composed configuration (``conf/config.yaml``).
+
+    Args:
+        config: the configuration, resolved to plain values.
+        run_folder: where an output goes that ``output`` does not name.
+
+    Returns:
+        The exit code: 0, or 130 where Ctrl-C ended the run and the output holds a part.
+
+    Raises:
+        CbsError: whatever a user can mend; no output is left then.
+    """
+    quiet = bool(config.get("quiet"))
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    chosen = device.choose(str(config.get("device")))
+    dtype = device.dtype(str(config.get("precision")))
+    sheet_rows = _count(config, "sheet_frames") if config.get("sheet") else 0
+
+    source, source_id = _source(config)
+    with source:
+        built = build.pipeline(config, device=chosen.device, dtype=dtype)
+        built.pipeline.check_memory(source.info.height, source.info.width)
+        sink, sink_id, output = _sink(config, source.info, run_folder)
+        scheduler_name, params = build.split(config.get("scheduler"), "scheduler")
+        meter = Meter()
+        watch = report.Watch(built, Sheet(built, source.info, rows=sheet_rows))
+        scheduler = registry.schedulers.create(
+            scheduler_name, pipeline=built.pipeline, meter=meter, observe=watch, **params
+        )
+        scheduler_id = f"scheduler/{scheduler_name}"
+        styles = ", ".join(f"{'+'.join(r.classes)}: {r.style}" for r in built.routes)
+        console.print(f"{chosen.device} ({chosen.name}) · {styles or 'no style'}", markup=False)
+        with progress(console, meter, source.info.frames) as tick:
+            outcome = Runner(
+                source,
+                scheduler,
+                sink,
+                meter=meter,
+                policy="freshest" if source.info.live else "every_frame",
+                progress=tick,
+            ).run()
+    if not meter.frames_out:
+        console.print("interrupted before the first frame was written: there is no output")
+        return INTERRUPTED
+
+    folder = output.parent if output else run_folder
+    facts = report.compose(
+        config=config,
+        built=built,
+        plugins=registry.origins(source_id, sink_id, scheduler_id) | built.plugins,
+        device=chosen,
+        meter=meter,
+        info=source.info,
+        damaged=int(getattr(source, "damaged", 0)),
+        presence=watch.presence,
+        output=output,
+        interrupted=outcome.interrupted,
+    )
+    files = report.write(
+        facts, watch.sheet, folder, report=_name(config, "report"), sheet=_name(config, "sheet")
+    )
+    if not quiet:
+        report.print_table(facts, output, files)
+    if outcome.interrupted:
+        console.print(
+            f"interrupted: {output or 'the output'} is closed and holds {meter.frames_out} frames",
+            markup=False,
+        )
+        return INTERRUPTED
+    return 0
+
+
+def _source(config: Mapping[str, object]) -> tuple[Source, str]:
+    name, params = build.split(config.get("source"), "source")
+    if isinstance(params.get("path"), str):
+        params["path"] = str(params["path"]).removeprefix(f"{name}:")
+    return registry.sources.create(name, **params), f"source/{name}"
+
+
+def _sink(
+    config: Mapping[str, object], info: StreamInfo, run_folder: Path
+) -> tuple[Sink, str, Path | None]:
+    """Builds the sink; also returns the path of the output where there is one."""
+    # Hydra reads `sink=null` as "no sink", which is what the sink of that name is.
+    section = config.get("sink") or {"name": "null"}
+    name, params = build.split(section, "sink")
+    path = params.get("path")
+    output: Path | None = None
+    if isinstance(path, str) and path.startswith(f"{name}:"):
+        params["path"] = path.removeprefix(f"{name}:")
+    elif path:
+        output = Path(str(path)).expanduser()
+    elif name != "null":
+        output = run_folder / f"{info.name}{SUFFIXES.get(name, '')}"
+    if output:
+        params["path"] = str(output)
+    return registry.sinks.create(name, **params), f"sink/{name}", output
+
+
+def _count(config: Mapping[str, object], key: str) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ConfigError(f"{key}={value} is no whole number of 0 or more")
+    return value
+
+
+def _name(config: Mapping[str, object], key: str) -> str | None:
+    value = config.get(key)
+    return str(value) if value else None
