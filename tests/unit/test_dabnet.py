@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import straight_line
+import torch
+from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
+from PIL import Image
+from safetensors.torch import save_file
+
+from cbs_core.errors import ConfigError, WeightsError, WeightsKeysError, WeightsMissingError
+from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.vocabularies import CAMVID, CITYSCAPES, VOC
+
+
+def randomised(classes: int, seed: int = 0) -> DABNet:
+    """A net in which no part is the identity, batch statistics and slopes included."""
+    generator = torch.Generator().manual_seed(seed)
+    net = DABNet(classes).eval()
+    for name, tensor in net.state_dict().items():
+        if "running_var" in name or (".bn." in name and name.endswith("weight")):
+            tensor.uniform_(0.5, 1.5, generator=generator)
+        elif "running_mean" in name or name.endswith((".bias", "acti.weight")):
+            tensor.uniform_(-0.5, 0.5, generator=generator)
+    return net
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "net.pth"
+    torch.save({"epoch": 1, "model": randomised(19).state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize(("classes", "count"), [(19, 756_643), (11, 754_571)])
+def test_parameter_counts_are_the_papers(classes, count):
+    assert sum(p.numel() for p in DABNet(classes).parameters()) == count
+
+
+@pytest.mark.parametrize("size", [(64, 128), (65, 131), (65, 130), (33, 7), (1, 1), (90, 121)])
+@torch.inference_mode()
+def test_equals_the_straight_line_net_at_any_size(file, size):
+    segmenter = DABNetSegmenter(str(file)).eval()
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    logits = segmenter(image)
+    assert logits.shape == (2, 19, -(-size[0] // 8), -(-size[1] // 8))
+    want = straight_line.dabnet(segmenter.net.state_dict(), image)
+    torch.testing.assert_close(logits, want, atol=1e-4, rtol=0)
+
+
+@pytest.mark.shared
+@torch.inference_mode()
+def test_official_weights_equal_the_straight_line_net_on_a_highway_frame(shared):
+    segmenter = DABNetSegmenter(str(shared / "weights/dabnet/dabnet_cityscapes.pth")).eval()
+    picture = Image.open(shared / "data/pictures/highway_1.jpg").convert("RGB")
+    for width, height in ((960, 540), (331, 187)):
+        pixels = np.array(picture.resize((width, height)))
+        image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+        logits = segmenter(image)
+        want = straight_line.dabnet(segmenter.net.state_dict(), image)
+        assert (logits - want).abs().max() < 1e-4
+    found = {segmenter.classes[i] for i in logits.argmax(1).unique()}
+    assert {"road", "car", "sky", "vegetation"} <= found
+    assert segmenter.classes == tuple(CITYSCAPES)
+
+
+def test_fills_its_interfaces(file):
+    segmenter = DABNetSegmenter(str(file))
+    assert isinstance(segmenter, Segmenter)
+    assert isinstance(segmenter, HasWeights)
+    assert isinstance(segmenter, HasMemory)
+    assert segmenter.weights_files[0].path == file
+    assert "mean" not in segmenter.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("words", "mean"), [(CAMVID, 99.625), (CITYSCAPES, 73.158325), (VOC, 123.675)]
+)
+def test_class_count_tells_vocabulary_and_mean(tmp_path, words, mean):
+    torch.save(DABNet(len(words)).state_dict(), tmp_path / "net.pth")
+    segmenter = DABNetSegmenter(str(tmp_path / "net.pth"))
+    assert segmenter.classes == tuple(words)
+    assert segmenter.mean.flatten()[0].item() == pytest.approx(mean)
+
+
+def test_metadata_goes_before_the_class_count(tmp_path):
+    path = tmp_path / "net.safetensors"
+    metadata = {"vocabulary": "cityscapes", "mean": json.dumps([1, 2, 3])}
+    save_file(DABNet(19).state_dict(), path, metadata=metadata)
+    segmenter = DABNetSegmenter(str(path))
+    assert segmenter.classes == tuple(CITYSCAPES)
+    assert segmenter.mean.flatten().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("arguments", [{"vocabulary": "voc"}, {"vocabulary": "camvid"}])
+def test_wrong_class_count_is_refused(file, arguments):
+    with pytest.raises(WeightsKeysError, match="wrong class count.*19"):
+        DABNetSegmenter(str(file), **arguments)
+
+
+def test_class_count_of_no_vocabulary_is_refused(tmp_path):
+    torch.save(DABNet(7).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(WeightsKeysError, match="7 classes, which no vocabulary has"):
+        DABNetSegmenter(str(tmp_path / "net.pth"))
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_unknown_vocabulary_gets_the_closest(file, weights):
+    with pytest.raises(ConfigError, match="did you mean 'cityscapes'"):
+        DABNetSegmenter(str(file) if weights else None, vocabulary="cityscape")
+
+
+def test_truncated_weights_are_refused(file):
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(WeightsError, match="damaged"):
+        DABNetSegmenter(str(file))
+
+
+def test_another_nets_weights_are_refused(tmp_path):
+    torch.save(torch.nn.Conv2d(3, 3, 3).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(WeightsKeysError, match="another net than DABNet"):
+        DABNetSegmenter(str(tmp_path / "net.pth"))
+
+
+def test_missing_weights_are_never_random(tmp_path, monkeypatch):
+    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    with pytest.raises(WeightsMissingError, match="segmenter.weights=FILE"):
+        DABNetSegmenter()
+    with pytest.raises(WeightsMissingError, match="no weight file"):
+        DABNetSegmenter(str(tmp_path / "absent.pth"))
+
+
+def test_named_weights_are_found_in_the_order_voc_cityscapes_camvid(tmp_path, monkeypatch):
+    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    (tmp_path / "dabnet").mkdir()
+    torch.save(DABNet(11).state_dict(), tmp_path / "dabnet/camvid.pth")
+    assert len(DABNetSegmenter().classes) == 11
+    torch.save(DABNet(19).state_dict(), tmp_path / "dabnet/dabnet_cityscapes.pth")
+    assert len(DABNetSegmenter().classes) == 19
+    torch.save(DABNet(21).state_dict(), tmp_path / "dabnet/voc.pth")
+    assert len(DABNetSegmenter().classes) == 21
+    assert len(DABNetSegmenter(vocabulary="camvid").classes) == 11

@@ -1,0 +1,181 @@
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from cbs_core import weights
+from cbs_core.errors import (
+    WeightsError,
+    WeightsHashError,
+    WeightsKeysError,
+    WeightsMissingError,
+)
+
+FLAG = "styler.weights"
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """Two folders of $CBS_WEIGHTS; the working directory and the cache are empty."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("CBS_WEIGHTS", f"{first}:{second}")
+    return first, second
+
+
+def put(folder: Path, name: str) -> Path:
+    path = folder / "room" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    return path
+
+
+def test_folders_are_searched_in_order(folders, tmp_path):
+    places = (*folders, tmp_path / "cwd/weights", tmp_path / "cache/cbs/weights")
+    assert [p.resolve() for p in weights.search_folders()[:4]] == list(places)
+    for place in reversed(places):
+        path = put(place, "wave.pth")
+        assert weights.find("room", "wave", flag=FLAG).resolve() == path
+
+
+def test_exact_name_wins_then_the_widest(folders):
+    put(folders[0], "wave_width8.pth")
+    wide = put(folders[1], "wave_width16.safetensors")
+    assert weights.find("room", "wave", flag=FLAG) == wide
+    assert weights.find("room", "wave_width8", flag=FLAG).name == "wave_width8.pth"
+    exact = put(folders[1], "wave.pth")
+    assert weights.find("room", "wave", flag=FLAG) == exact
+    assert weights.names("room") == ["wave"]
+
+
+def test_other_files_are_no_weights(folders):
+    put(folders[0], "LICENSE.txt")
+    assert weights.available("room") == {}
+
+
+def test_unknown_name_gets_the_closest_and_the_fix(folders):
+    with pytest.raises(WeightsMissingError, match="no room weights were found"):
+        weights.find("room", "wave", flag=FLAG)
+    put(folders[0], "wave_width8.pth")
+    with pytest.raises(WeightsMissingError) as error:
+        weights.find("room", "vave", flag=FLAG)
+    for part in ("did you mean 'wave'", "there are: wave", "styler.weights=FILE", str(folders[0])):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+def test_torch_files_may_wrap_their_tensors(tmp_path, wrapper):
+    state = {"module.weight": torch.ones(2)}
+    path = tmp_path / "net.pth"
+    torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
+    checkpoint = weights.load(path)
+    assert list(checkpoint.tensors) == ["weight"]
+    assert checkpoint.metadata == {}
+
+
+def test_safetensors_metadata_is_read(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file({"weight": torch.ones(2)}, path, metadata={"vocabulary": "voc"})
+    checkpoint = weights.load(path)
+    assert checkpoint.metadata == {"vocabulary": "voc"}
+    assert torch.equal(checkpoint.tensors["weight"], torch.ones(2))
+
+
+def test_digest_is_told_and_checked(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.ones(2)}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert weights.load(path, sha256=digest).file == weights.WeightsFile(path, digest)
+    with pytest.raises(WeightsHashError, match=f"SHA-256 {digest}, not {'0' * 64}"):
+        weights.load(path, sha256="0" * 64)
+
+
+@pytest.mark.shared
+def test_official_checkpoint_has_its_digest(shared):
+    weights.load(
+        shared / "weights/dabnet/dabnet_cityscapes.pth",
+        sha256="9a8ecc415e9199f5ebd26e21abdd10facd7010d209c812555f98b6b95766aa40",
+    )
+
+
+class Touch:
+    """A pickle that makes a file when it is loaded by a careless reader."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x))])
+def test_code_in_a_pickle_is_not_run(tmp_path, save):
+    ran = tmp_path / "ran"
+    save({"weight": Touch(ran)}, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="save it as safetensors"):
+        weights.load(tmp_path / "net.pth")
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not a net\n", b"PK\x03\x04junk"])
+def test_damaged_files_get_one_line(tmp_path, suffix, content):
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged") as error:
+        weights.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0.2, 0.9])
+def test_truncated_files_get_one_line(tmp_path, suffix, keep):
+    path = tmp_path / f"net{suffix}"
+    state = {"weight": torch.rand(100, 100)}
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(WeightsError, match="damaged") as error:
+        weights.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, torch.ones(2), [1, 2], {}])
+def test_files_without_named_tensors_are_no_weights(tmp_path, content):
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(WeightsError, match="holds no tensors"):
+        weights.load(tmp_path / "net.pth")
+
+
+def test_missing_and_unreadable_files(tmp_path, monkeypatch):
+    with pytest.raises(WeightsMissingError, match="check the path"):
+        weights.load(tmp_path / "net.pth")
+    with pytest.raises(WeightsMissingError, match="check the path"):
+        weights.load(tmp_path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "net.pth").touch()
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(WeightsError, match="Permission denied"):
+        weights.load(tmp_path / "net.pth")
+
+
+def test_load_into_copies_strictly_and_names_what_differs(tmp_path):
+    path = tmp_path / "net.pth"
+    net = nn.Linear(2, 3)
+    torch.save({"weight": torch.ones(3, 2), "bias": torch.zeros(3)}, path)
+    weights.load_into(net, weights.load(path), net="Linear")
+    assert torch.equal(net.weight, torch.ones(3, 2))
+
+    torch.save({"weight": torch.ones(4, 2), "gain": torch.zeros(3)}, path)
+    with pytest.raises(WeightsKeysError) as error:
+        weights.load_into(net, weights.load(path), net="Linear")
+    for part in ("1 missing (bias)", "1 unexpected (gain)", "weight (4, 2) for (3, 2)", "Linear"):
+        assert part in str(error.value)
