@@ -95,7 +95,7 @@ def test_metadata_goes_before_the_class_count(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{"vocabulary": "voc"}, {"vocabulary": "camvid"}])
 def test_wrong_class_count_is_refused(file, arguments):
-    with pytest.raises(WeightsKeysError, match="wrong class count.*19"):
+    with pytest.raises(WeightsKeysError, match=r"wrong class count.*19"):
         DABNetSegmenter(str(file), **arguments)
 
 
@@ -125,7 +125,7 @@ def test_another_nets_weights_are_refused(tmp_path):
 
 def test_missing_weights_are_never_random(tmp_path, monkeypatch):
     monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
-    with pytest.raises(WeightsMissingError, match="segmenter.weights=FILE"):
+    with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         DABNetSegmenter()
     with pytest.raises(WeightsMissingError, match="no weight file"):
         DABNetSegmenter(str(tmp_path / "absent.pth"))

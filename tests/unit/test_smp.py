@@ -105,12 +105,12 @@ def test_bad_values_get_one_clear_line(file, arguments, message):
 
 @pytest.mark.parametrize("arguments", [{"vocabulary": "camvid"}, {"classes": ["a", "b"]}])
 def test_wrong_class_count_is_refused(file, arguments):
-    with pytest.raises(WeightsKeysError, match="wrong class count.*21"):
+    with pytest.raises(WeightsKeysError, match=r"wrong class count.*21"):
         SMPSegmenter(weights=str(file), **ARCH, **arguments)
 
 
 def test_weights_are_required_and_must_be_the_nets(file, tmp_path):
-    with pytest.raises(WeightsMissingError, match="segmenter.weights=FILE"):
+    with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         SMPSegmenter(**ARCH)
     with pytest.raises(WeightsKeysError, match="another net than smp's fpn on resnet18"):
         SMPSegmenter("fpn", "resnet18", str(file))

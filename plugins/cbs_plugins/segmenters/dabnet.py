@@ -203,7 +203,8 @@ class DABNetSegmenter(nn.Module):
         name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
         self.classes = tuple(vocabularies.VOCABULARIES[name])
         mean = json.loads(said["mean"]) if "mean" in said else MEANS[name]
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        tensor = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
+        self.register_buffer("mean", tensor, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,ceil(H/8),ceil(W/8))``."""

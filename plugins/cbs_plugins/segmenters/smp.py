@@ -93,7 +93,8 @@ class SMPSegmenter(nn.Module):
 
         for name, given, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
             value = given or (json.loads(said[name]) if name in said else default)
-            self.register_buffer(name, torch.tensor(value).view(3, 1, 1), persistent=False)
+            tensor = torch.tensor(list(value), dtype=torch.float32).view(3, 1, 1)
+            self.register_buffer(name, tensor, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,H,W)``."""
