@@ -45,8 +45,8 @@ def open_media(path: str | Path) -> InputContainer:
                 "copy or download it again"
             ) from error
         raise SourceError(
-            f"'{file}' is no video that can be read ({reason(error)}): give an .mp4, .mkv, .mov "
-            "or .webm file"
+            f"'{file}' is no video, or is cut short or damaged ({reason(error)}): give an .mp4, "
+            ".mkv, .mov or .webm file that plays"
         ) from error
 
 
@@ -57,11 +57,12 @@ def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
         SourceError: where there is none, or no decoder for it.
     """
     stream = container.streams.best("video")
+    if not len(container.streams):
+        raise SourceError(f"'{path}' is cut short: its index is damaged; copy or download it again")
     if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
         kinds = sorted({stream.type for stream in container.streams})
         raise SourceError(
-            f"'{path}' holds no pictures ({', '.join(kinds) or 'nothing'} only): "
-            "give a file with a video stream"
+            f"'{path}' holds no pictures ({', '.join(kinds)} only): give a file with a video stream"
         )
     if stream.codec_context is None:
         raise SourceError(f"'{path}' has a video codec that is not supported: convert it to H.264")
@@ -74,5 +75,14 @@ def clock_zero(container: InputContainer) -> Fraction:
     It is 0 but for formats whose clock starts anywhere, such as MPEG-TS; there it is the first
     time stamp of all streams, so that sound and picture stay together.
     """
-    discontinuous = Flags.ts_discont in Flags(container.format.flags)
-    return Fraction(container.start_time or 0, 1_000_000) if discontinuous else Fraction(0)
+    if Flags.ts_discont not in Flags(container.format.flags):
+        return Fraction(0)
+    # Not the container's own start_time, which is rounded to microseconds.
+    return min(
+        (
+            stream.start_time * stream.time_base
+            for stream in container.streams
+            if stream.start_time is not None and stream.time_base is not None
+        ),
+        default=Fraction(0),
+    )

@@ -1,5 +1,6 @@
 """A video file, encoded by FFmpeg through PyAV, with the source's sound."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ SUFFIXES = {
     ".m4v": "libx264",
     ".mov": "libx264",
     ".mkv": "libx264",
-    ".avi": "libx264",
     ".webm": "libvpx-vp9",
 }
-"""Suffix, in lower case, -> the encoder that ``codec=auto`` chooses."""
+"""Suffix, in lower case, -> the encoder that ``codec=auto`` chooses.
+
+AVI is not among them: it has no time stamps, and H.264 comes back from it one frame late.
+"""
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """AVCOL_SPC -> SWS_CS of the matrices that swscale converts RGB with (libswscale/swscale.h)."""
@@ -98,9 +101,13 @@ class VideoSink:
         self._info = info
         self._temporary = temporary(self.path)
         try:
-            self._output = av.open(str(self._temporary.absolute()), "w")
             self._media = open_media(info.media) if info.media else None
-            self._stream = self._add_pictures(self._output)
+            source = picture_stream(self._media, info.media or "") if self._media else None
+            self._tick = self._time_base(source)
+            self._output = av.open(
+                str(self._temporary.absolute()), "w", container_options=self._muxer_options()
+            )
+            self._stream = self._add_pictures(self._output, source)
             if self._media is not None:
                 self._copy_tags(self._output, self._media)
                 if self.audio and self._media.streams.audio:
@@ -173,10 +180,8 @@ class VideoSink:
             self._media.close()
             self._media = None
 
-    def _add_pictures(self, output: OutputContainer) -> VideoStream:
+    def _add_pictures(self, output: OutputContainer, source: VideoStream | None) -> VideoStream:
         info = self._info
-        source = picture_stream(self._media, info.media or "") if self._media else None
-        self._tick = self._time_base(source)
         stream = output.add_stream(
             self.codec,
             rate=info.rate,
@@ -217,15 +222,23 @@ class VideoSink:
 
     def _time_base(self, source: VideoStream | None) -> Fraction:
         interval = 1 / self._info.rate
-        if self._suffix == ".avi":
-            return interval  # its frames have numbers, not times
         if source is not None and source.time_base:
             return Fraction(source.time_base)
         # A whole part of the interval, so that index / rate is exact.
         return interval / max(round(_FINEST * interval), 1)
 
+    def _muxer_options(self) -> dict[str, str]:
+        if self._suffix in (".mkv", ".webm"):
+            # It would delay everything by the sound's priming samples, which lie before time 0.
+            return {"avoid_negative_ts": "disabled"}
+        # Where a stream starts is written in these units; the default is a millisecond.
+        sound = self._media.streams.audio if self._media else ()
+        units = [unit.time_base.denominator for unit in sound if unit.time_base]
+        scale = math.lcm(self._tick.denominator, *units)
+        return {"movie_timescale": str(scale if scale < 2**31 else self._tick.denominator)}
+
     def _options(self) -> dict[str, str]:
-        options = {
+        return {
             "libx264": {"crf": str(self.crf), "preset": self.preset},
             "libx265": {"crf": str(self.crf), "preset": self.preset},
             # VP9's default is slower than the nets are.
@@ -237,8 +250,6 @@ class VideoSink:
                 "row-mt": "1",
             },
         }.get(self.codec, {})
-        # AVI has no presentation times to reorder frames by.
-        return options | {"bf": "0"} if self._suffix == ".avi" else options
 
     def _copy_tags(self, output: OutputContainer, media: InputContainer) -> None:
         own = {"major_brand", "minor_version", "compatible_brands", "encoder"}

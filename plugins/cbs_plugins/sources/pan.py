@@ -82,7 +82,7 @@ class PanSource:
         self._room = (still[0] - width, still[1] - height)
         # The easing's greatest slope is pi/2; rounding may add one pixel to a step.
         slowest = 4 * math.ceil(math.pi / 2 * max(self._room) / (MAX_SPEED - 1))
-        self._period = self.period or max(slowest, 1)
+        self._period = self.period = self.period or max(slowest, 1)
         self.info = StreamInfo(
             width, height, rate=self.rate, frames=self.frames, name=f"{self._still.stem}_pan"
         )

@@ -28,7 +28,7 @@ class VideoSource:
     """Gives the frames of a video, upright, at the times that the file states.
 
     Colours are converted with the stream's own matrix and range. After a damaged packet decoding
-    goes on; ``damaged`` counts such packets and the frames that the decoder calls corrupt.
+    goes on; ``damaged`` counts such packets; frames that the decoder withholds leave a gap in time.
 
     Args:
         path: the file.
@@ -58,7 +58,10 @@ class VideoSource:
             self._frames = self._decode()
             first = next(self._frames, None)
             if first is None:
-                raise SourceError(f"no frame of '{self.path}' can be decoded: get the file again")
+                raise SourceError(
+                    f"no frame of '{self.path}' can be decoded: it is cut short or damaged; "
+                    "copy or download it again"
+                )
             self._frames = chain([first], self._frames)
             height, width = self._upright(first).shape[:2]
         except BaseException:
@@ -113,7 +116,7 @@ class VideoSource:
                 except av.InvalidDataError:
                     self.damaged += 1
                     continue
-                self.damaged += sum(frame.is_corrupt for frame in frames)
+                self.damaged += packet.is_corrupt or any(frame.is_corrupt for frame in frames)
                 yield from frames
         except av.InvalidDataError:
             self.damaged += 1
