@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cbs_core.errors import ConfigError, closest
 
@@ -43,6 +44,13 @@ class Route:
         """Names the styler with its parameters; routes of one style run it once a frame."""
         given = [f"{k}={v}" for k, v in sorted(self.params.items()) if v is not None]
         return f"{self.styler}({', '.join(given)})"
+
+    @property
+    def label(self) -> str:
+        """Names the style for people: ``starry_night``, or the weight file's stem."""
+        weights = self.params.get("weights")
+        name = self.params.get("style") or (Path(str(weights)).stem if weights else None)
+        return str(name or self.styler)
 
 
 def parse(

@@ -174,15 +174,14 @@ class Runner:
             return
 
     def _read(self) -> None:
-        frames = iter(self._source)
         try:
+            frames = iter(self._source)
             while True:
                 with self._meter.stage("decode"):
-                    raw = next(frames, None)
-                if raw is None:
-                    break
+                    raw = next(frames)
                 self._meter.frames_in += 1
                 self._input.put(raw)
+        except StopIteration:
             self._input.close()
         except ClosedError:
             return

@@ -54,7 +54,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
             scheduler_name, pipeline=built.pipeline, meter=meter, observe=watch, **params
         )
         scheduler_id = f"scheduler/{scheduler_name}"
-        styles = ", ".join(f"{'+'.join(r.classes)}: {r.style}" for r in built.routes)
+        styles = ", ".join(f"{'+'.join(r.classes)}: {r.label}" for r in built.routes)
         console.print(f"{chosen.device} ({chosen.name}) · {styles or 'no style'}", markup=False)
         with progress(console, meter, source.info.frames) as tick:
             outcome = Runner(

@@ -48,7 +48,7 @@ class Sheet:
         self._regions = built.pipeline.regions
         self._classes = built.classes
         self._colours = colours(built.classes)
-        self._styles = list(dict.fromkeys(route.style for route in built.routes))
+        self._styles = {route.style: route.label for route in built.routes}
         if info.frames:
             count = min(rows, info.frames)
             self._due = {int((i + 0.5) * info.frames / count) for i in range(count)}
@@ -77,7 +77,7 @@ class Sheet:
 
     def render(self) -> Image.Image:
         """Draws the sheet: a title a column, a row a frame, a legend of the classes found."""
-        titles = ["original", "classes", *self._styles, "composite"]
+        titles = ["original", "classes", *self._styles.values(), "composite"]
         cell_width = max(cell.width for row in self.rows for cell in row.cells if cell)
         cell_width = max(cell_width, 160)
         heights = [max(cell.height for cell in row.cells if cell) for row in self.rows]

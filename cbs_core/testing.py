@@ -1,0 +1,423 @@
+"""Conformance suites: subclass one in your tests, give it your plugin, and pytest runs the rest.
+
+    from cbs_core.testing import StylerSuite
+
+    class TestPastel(StylerSuite):
+        def create(self):
+            return Pastel()
+
+The suites hold the parts of `cbs_core.interfaces` that the framework relies on. On a machine with
+CUDA they also run the plugin there and fail it where it waits for the device.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cbs_core.accelerators.eager import EagerAccelerator
+from cbs_core.errors import CbsError
+from cbs_core.interfaces import (
+    Accelerator,
+    Compositor,
+    Resettable,
+    Scheduler,
+    Segmenter,
+    Sink,
+    Source,
+    Styler,
+)
+from cbs_core.meter import Meter
+from cbs_core.pipeline import Pipeline, Stage
+from cbs_core.regions import Regions
+from cbs_core.routes import Route
+from cbs_core.types import RawFrame, StreamInfo
+
+SIZES = ((64, 96), (65, 131), (1, 1), (7, 300))
+"""Frame sizes (H, W): even, odd, a single pixel, a thin strip."""
+
+CUDA = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+)
+
+
+def picture(height: int, width: int, *, seed: int = 0) -> Tensor:
+    """Returns a smooth coloured picture with a hard-edged square, float32 ``(1,3,H,W)``."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 4, 4, generator=generator)
+    image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    image[:, :, height // 4 : height // 2, width // 4 : width // 2] = 0
+    return image
+
+
+def raw_frame(height: int, width: int, index: int = 0, *, rate: int = 25) -> RawFrame:
+    """Returns `picture` as a source would give it, frame ``index`` of a clip."""
+    pixels = picture(height, width, seed=index)[0].mul(255).round().byte().permute(1, 2, 0)
+    return RawFrame(pixels.contiguous(), index, Fraction(index, rate))
+
+
+@contextmanager
+def no_device_wait(device: str) -> Iterator[None]:
+    """Makes a wait for the CUDA device an error inside the block."""
+    if device != "cuda":
+        yield
+        return
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def _ready(plugin: Any, device: str, dtype: torch.dtype = torch.float32) -> Callable[..., Tensor]:
+    call: Callable[..., Tensor] = plugin
+    if isinstance(plugin, nn.Module):
+        call = EagerAccelerator()(plugin, device=torch.device(device), dtype=dtype)
+    return call
+
+
+class _ModelSuite:
+    """What holds for segmenters and stylers alike."""
+
+    def create(self) -> Any:
+        """Returns a new plugin; overridden by the subclass."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def run(self, image: Tensor, *, device: str = "cpu") -> Tensor:
+        """Runs a new plugin as the core would."""
+        call = _ready(self.create(), device)
+        image = image.to(device)
+        with torch.inference_mode():
+            call(image)
+            with no_device_wait(device):
+                return call(image)
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_takes_every_frame_size(self, size: tuple[int, int]) -> None:
+        """Odd sizes, strips and a single pixel give finite values of the right shape."""
+        image = picture(*size)
+        out = self.run(image)
+        assert torch.isfinite(out).all()
+        self.check_shape(out, image)
+
+    def test_leaves_its_input_alone(self) -> None:
+        """The frame is shared with other plugins, so it may not be written to."""
+        image = picture(64, 96)
+        before = image.clone()
+        self.run(image)
+        assert torch.equal(image, before)
+
+    def test_is_a_function_of_the_frame(self) -> None:
+        """The same frame gives the same result, after `reset` where there is state."""
+        plugin = self.create()
+        call = _ready(plugin, "cpu")
+        image = picture(64, 96)
+        with torch.inference_mode():
+            first = call(image).clone()
+            call(picture(64, 96, seed=1))
+            if isinstance(plugin, Resettable):
+                plugin.reset()
+            assert torch.equal(call(image), first)
+
+    @pytest.mark.parametrize("batch", [1, 3])
+    def test_takes_batches(self, batch: int) -> None:
+        """B frames at once give what they give one at a time."""
+        images = torch.cat([picture(64, 96, seed=seed) for seed in range(batch)])
+        together = self.run(images)
+        for index in range(batch):
+            alone = self.run(images[index : index + 1])
+            torch.testing.assert_close(together[index : index + 1], alone, atol=1e-3, rtol=1e-3)
+
+    @pytest.mark.cuda
+    @pytest.mark.parametrize("device", [CUDA])
+    def test_runs_on_cuda_without_waiting(self, device: str) -> None:
+        """The result is on the device, equals the CPU's, and no host wait happens."""
+        image = picture(64, 96)
+        out = self.run(image, device=device)
+        assert out.device.type == "cuda"
+        torch.testing.assert_close(out.cpu(), self.run(image), atol=1e-2, rtol=1e-2)
+
+    def check_shape(self, out: Tensor, image: Tensor) -> None:
+        """Fails where the output does not fit the frame."""
+        raise NotImplementedError
+
+
+class SegmenterSuite(_ModelSuite):
+    """Conformance of a `Segmenter`."""
+
+    def check_shape(self, out: Tensor, image: Tensor) -> None:
+        """A channel for each class."""
+        classes = len(self.create().classes)
+        assert out.ndim == 4, f"logits must be (B, K, h, w), not {tuple(out.shape)}"
+        assert out.shape[:2] == (image.shape[0], classes)
+
+    def test_fills_the_protocol(self) -> None:
+        """It can be called and names its classes, each once."""
+        segmenter = self.create()
+        assert isinstance(segmenter, Segmenter)
+        assert len(set(segmenter.classes)) == len(segmenter.classes) > 0
+        assert all(isinstance(name, str) and name for name in segmenter.classes)
+
+
+class StylerSuite(_ModelSuite):
+    """Conformance of a `Styler`."""
+
+    def check_shape(self, out: Tensor, image: Tensor) -> None:
+        """The frame's own size, in [0,1]."""
+        assert out.shape == image.shape
+        assert out.min() >= 0, "styled pictures must stay in [0,1]"
+        assert out.max() <= 1, "styled pictures must stay in [0,1]"
+
+    def test_fills_the_protocol(self) -> None:
+        """It can be called."""
+        assert isinstance(self.create(), Styler)
+
+
+class CompositorSuite:
+    """Conformance of a `Compositor`."""
+
+    hard_edges = False
+    """Whether a matte of 0 must give the picture to the bit, everywhere."""
+
+    def create(self) -> Compositor:
+        """Returns a new plugin; overridden by the subclass."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def blend(self, alpha: Tensor, *, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+        """Returns image, styled and the compositor's picture for a matte ``(1,1,H,W)``."""
+        compositor = self.create()
+        if isinstance(compositor, nn.Module):
+            compositor.to(device)
+        height, width = alpha.shape[2:]
+        image = picture(height, width).to(device)
+        styled = picture(height, width, seed=1).to(device)
+        alpha = alpha.to(device)
+        with torch.inference_mode():
+            compositor(image, styled, alpha)
+            with no_device_wait(device):
+                return image, styled, compositor(image, styled, alpha)
+
+    def test_fills_the_protocol(self) -> None:
+        """It can be called."""
+        assert isinstance(self.create(), Compositor)
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_an_empty_matte_leaves_the_picture(self, size: tuple[int, int]) -> None:
+        """A matte of 0 gives the original to the bit."""
+        image, _, out = self.blend(torch.zeros(1, 1, *size))
+        assert torch.equal(out, image)
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_a_full_matte_gives_the_style(self, size: tuple[int, int]) -> None:
+        """A matte of 1 gives the styled picture."""
+        _, styled, out = self.blend(torch.ones(1, 1, *size))
+        torch.testing.assert_close(out, styled, atol=2e-3, rtol=0)
+
+    def test_is_linear_in_the_matte(self) -> None:
+        """Two routes are superposed by the core, which needs linearity."""
+        left = torch.zeros(1, 1, 64, 96)
+        left[..., :30] = 1
+        right = torch.zeros(1, 1, 64, 96)
+        right[..., 60:] = 1
+        image, _, both = self.blend(left + right)
+        sum_of_parts = image + (self.blend(left)[2] - image) + (self.blend(right)[2] - image)
+        torch.testing.assert_close(both, sum_of_parts, atol=5e-3, rtol=0)
+
+    def test_a_hard_background_is_exact(self) -> None:
+        """Where `hard_edges` says so, pixels outside the matte are the original's to the bit."""
+        if not self.hard_edges:
+            pytest.skip("this compositor softens edges")
+        alpha = torch.zeros(1, 1, 64, 96)
+        alpha[..., 20:40, 30:50] = 1
+        image, _, out = self.blend(alpha)
+        outside = (alpha == 0).expand_as(out)
+        assert torch.equal(out[outside], image[outside])
+
+    @pytest.mark.cuda
+    @pytest.mark.parametrize("device", [CUDA])
+    def test_runs_on_cuda_without_waiting(self, device: str) -> None:
+        """The result equals the CPU's, and no host wait happens."""
+        alpha = torch.zeros(1, 1, 64, 96)
+        alpha[..., 20:40, 30:50] = 1
+        torch.testing.assert_close(
+            self.blend(alpha, device=device)[2].cpu(), self.blend(alpha)[2], atol=1e-3, rtol=0
+        )
+
+
+class SourceSuite:
+    """Conformance of a `Source`."""
+
+    def create(self, folder: Path) -> Source:
+        """Returns a new source of at least one frame; it may put files into ``folder``."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def create_missing(self, folder: Path) -> Source | None:
+        """Returns a source whose input does not exist, or None where that cannot be."""
+        return None
+
+    def test_building_it_opens_nothing(self, tmp_path: Path) -> None:
+        """The constructor has no effects; the context manager opens."""
+        assert isinstance(self.create(tmp_path).__enter__, Callable)  # type: ignore[arg-type]
+
+    def test_frames_are_numbered_and_timed(self, tmp_path: Path) -> None:
+        """Indices count from 0 without gaps, times grow, sizes and count are as `info` says."""
+        with self.create(tmp_path) as source:
+            assert isinstance(source, Source)
+            info = source.info
+            frames = [frame for _, frame in zip(range(50), source, strict=False)]
+        assert frames
+        assert [frame.index for frame in frames] == list(range(len(frames)))
+        assert all(a.pts < b.pts for a, b in pairwise(frames))
+        assert frames[0].pixels.shape == (info.height, info.width, 3)
+        if info.frames is not None and not info.live:
+            assert len(frames) == min(info.frames, 50)
+
+    def test_can_be_left_early(self, tmp_path: Path) -> None:
+        """Leaving after one frame frees the input."""
+        with self.create(tmp_path) as source:
+            next(iter(source))
+
+    def test_a_missing_input_is_one_clear_line(self, tmp_path: Path) -> None:
+        """It raises a `CbsError` of one line when entered."""
+        source = self.create_missing(tmp_path)
+        if source is None:
+            pytest.skip("this source has no input that can be missing")
+        with pytest.raises(CbsError) as error, source:
+            pass
+        assert "\n" not in str(error.value).strip()
+
+
+class SinkSuite:
+    """Conformance of a `Sink`."""
+
+    frames = 3
+    """How many frames the sink is given."""
+
+    def create(self, folder: Path) -> Sink:
+        """Returns a new sink that writes into ``folder``."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def _fill(self, sink: Sink, count: int) -> None:
+        sink.open(StreamInfo(96, 64, Fraction(25), frames=self.frames, name="clip"))
+        for index in range(count):
+            sink.write(raw_frame(64, 96, index))
+
+    @staticmethod
+    def _visible(folder: Path) -> list[Path]:
+        return [p for p in folder.rglob("*") if not p.name.startswith(".")]
+
+    def test_writes_frames(self, tmp_path: Path) -> None:
+        """All frames are taken and the sink closes."""
+        sink = self.create(tmp_path)
+        assert isinstance(sink, Sink)
+        self._fill(sink, self.frames)
+        sink.close()
+
+    def test_nothing_stands_under_the_final_name_before_close(self, tmp_path: Path) -> None:
+        """A half-written output is never mistaken for a whole one, and `abort` removes it."""
+        sink = self.create(tmp_path)
+        before = set(self._visible(tmp_path))
+        self._fill(sink, 1)
+        files = [p for p in set(self._visible(tmp_path)) - before if p.is_file()]
+        assert not files
+        sink.abort()
+        assert not [p for p in set(tmp_path.rglob("*")) - before if p.is_file()]
+
+    def test_an_interrupted_output_is_kept(self, tmp_path: Path) -> None:
+        """``close(complete=False)`` finishes what there is."""
+        sink = self.create(tmp_path)
+        self._fill(sink, 1)
+        sink.close(complete=False)
+
+    def test_abort_before_open_is_harmless(self, tmp_path: Path) -> None:
+        """`abort` may be called at any time."""
+        self.create(tmp_path).abort()
+
+
+class SchedulerSuite:
+    """Conformance of a `Scheduler`: it must equal ``serial``, the oracle, frame for frame."""
+
+    tolerance = 0
+    """Levels of 255 by which a frame may differ from the oracle's, in float32."""
+
+    def create(self, pipeline: Pipeline, meter: Meter) -> Scheduler:
+        """Returns a new scheduler."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    @staticmethod
+    def pipeline() -> Pipeline:
+        """Returns a small pipeline of two routes: brightness classes, an inverting style."""
+
+        def segment(image: Tensor) -> Tensor:
+            light = image.mean(1, keepdim=True)
+            return torch.cat([0.4 - light, light - 0.6, torch.full_like(light, 0.05)], 1)
+
+        routes = (Route(("dark",), "negative"), Route(("bright",), "negative", strength=0.5))
+        return Pipeline(
+            segmenter=Stage(segment, "test segmenter"),
+            stylers={routes[0].style: Stage(lambda image: 1 - image, "test styler")},
+            compositor=Stage(torch.lerp, "test compositor"),
+            regions=Regions(("dark", "bright", "rest"), [route.classes for route in routes]),
+            routes=routes,
+            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        )
+
+    def drive(self, scheduler: Scheduler, count: int) -> list[RawFrame]:
+        """Runs a clip through a scheduler."""
+        done: list[RawFrame] = []
+        for index in range(count):
+            scheduler.submit(raw_frame(48, 80, index))
+            done.extend(scheduler.ready())
+        done.extend(scheduler.drain())
+        return done
+
+    @pytest.mark.parametrize("count", [0, 1, 2, 7])
+    def test_equals_serial(self, count: int) -> None:
+        """Every frame comes once, in order, with its time, and equals the oracle's."""
+        from cbs_core.schedulers.serial import SerialScheduler
+
+        pipeline = self.pipeline()
+        want = self.drive(SerialScheduler(pipeline, meter=Meter()), count)
+        have = self.drive(self.create(pipeline, Meter()), count)
+        assert [(f.index, f.pts) for f in have] == [(f.index, f.pts) for f in want]
+        for ours, oracle in zip(have, want, strict=True):
+            difference = np.abs(ours.pixels.numpy().astype(int) - oracle.pixels.numpy().astype(int))
+            assert difference.max() <= self.tolerance
+
+
+class AcceleratorSuite:
+    """Conformance of an `Accelerator`: it must equal the module run in float32."""
+
+    tolerance = 1e-4
+    """Absolute difference allowed in float32."""
+
+    def create(self) -> Accelerator:
+        """Returns a new plugin."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    @pytest.mark.parametrize("size", [(64, 96), (65, 131)], ids=str)
+    def test_equals_the_module(self, size: tuple[int, int]) -> None:
+        """float32 in and out, the module's own values."""
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)).eval()
+        image = picture(*size)
+        with torch.inference_mode():
+            want = module(image)
+            call = self.create()(module, device=torch.device("cpu"), dtype=torch.float32)
+            have = call(image)
+        assert have.dtype == torch.float32
+        torch.testing.assert_close(have, want, atol=self.tolerance, rtol=0)
+
+
+def accepts_path_first(target: Callable[..., object]) -> bool:
+    """Tells whether a source's or sink's first parameter is ``path``, as ``input=`` needs."""
+    names = list(inspect.signature(target).parameters)
+    return bool(names) and names[0] == "path"

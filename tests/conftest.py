@@ -1,0 +1,24 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real pictures, videos and weights; its tests are skipped where it is absent."""
+    folder = Path(os.environ.get("CBS_SHARED", ROOT.parent / "shared"))
+    if not (folder / "weights").is_dir():
+        pytest.skip("no ../shared: set CBS_SHARED to the folder of test material")
+    return folder
