@@ -80,6 +80,12 @@ class Registry(Generic[T]):
         """Tells whether several distributions claim a name."""
         return len(self._entries.get(name, ())) > 1
 
+    def claimants(self, name: str) -> tuple[str, ...]:
+        """Returns every distribution that declares a name; one, unless there is a conflict."""
+        if name in self._registered:
+            return (NOTEBOOK,)
+        return tuple(distribution(entry) for entry in self._entries.get(name, ()))
+
     def target(self, name: str) -> str:
         """Returns the import string behind a name (``cbs_pastel:Pastel``); raises as `origin`."""
         if name in self._registered:
@@ -95,7 +101,7 @@ class Registry(Generic[T]):
                 f"group '{self.group}'; `cbs-plugins list` shows what is installed"
             )
         if len(found) > 1:
-            owners = " and ".join(distribution(e) for e in found)
+            owners = " and ".join(self.claimants(name))
             raise PluginConflictError(
                 f"the {self.kind} '{name}' is claimed by {owners}: uninstall one of them"
             )

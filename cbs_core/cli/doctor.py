@@ -1,0 +1,141 @@
+"""``cbs-doctor``: what works on this machine, what is missing, and the command that adds it."""
+
+import argparse
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+
+from cbs_core.registry import REGISTRIES
+
+DISTRIBUTION = "class-based-styling"
+
+EXTRAS = {"smp": ("segmentation_models_pytorch", "timm"), "test": ("pytest", "pytest_benchmark")}
+"""Top-level modules of each extra, looked for without importing them."""
+
+ENCODERS = {"libx264": "mp4, mov, mkv", "libvpx-vp9": "webm"}
+
+OK, WARN, BAD = "ok", "note", "PROBLEM"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the diagnosis."""
+
+    level: str
+    subject: str
+    text: str
+
+
+def main() -> None:
+    """Entry point; exits with 1 where something is broken."""
+    parser = argparse.ArgumentParser(
+        prog="cbs-doctor",
+        description="Checks Python, torch, the device (by running a kernel there), video codecs, "
+        "weights, plugins and extras, and names the command that mends each.",
+    )
+    parser.parse_args()
+    findings = []
+    for finding in diagnose():
+        print(f"{finding.level:8}{finding.subject:12}{finding.text}", flush=True)
+        findings.append(finding)
+    sys.exit(1 if any(finding.level == BAD for finding in findings) else 0)
+
+
+def diagnose() -> Iterator[Finding]:
+    """Yields the findings, each as soon as it is known."""
+    yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
+    yield _version(DISTRIBUTION)
+    yield from _torch()
+    yield from _codecs()
+    yield from _weights()
+    yield from _plugins()
+    yield from _extras()
+
+
+def _version(distribution: str) -> Finding:
+    try:
+        return Finding(OK, distribution if len(distribution) < 12 else "cbs", version(distribution))
+    except PackageNotFoundError:
+        return Finding(BAD, "cbs", f"not installed: pip install {distribution}")
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch
+    except Exception as error:  # a broken native library raises whatever it likes
+        yield Finding(BAD, "torch", f"cannot be imported ({error}): pip install torch")
+        return
+    from cbs_core.device import choose
+    from cbs_core.errors import CbsError
+
+    yield Finding(OK, "torch", f"{torch.__version__} (CUDA build: {torch.version.cuda or 'no'})")
+    try:
+        chosen = choose("auto")
+        yield Finding(OK, "device", f"{chosen.device} ({chosen.name}): a kernel was run there")
+    except CbsError as error:
+        yield Finding(BAD, "device", str(error))
+
+
+def _codecs() -> Iterator[Finding]:
+    import av
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    yield Finding(OK, "PyAV", f"{av.__version__}")
+    for name, containers in ENCODERS.items():
+        try:
+            Codec(name, "w")
+            yield Finding(OK, "encoder", f"{name} ({containers})")
+        except UnknownCodecError:
+            yield Finding(
+                WARN, "encoder", f"{name} is missing, so no {containers}: pip install --upgrade av"
+            )
+
+
+def _weights() -> Iterator[Finding]:
+    from cbs_core.weights import available, search_folders
+
+    for folder in search_folders():
+        state = "" if folder.is_dir() else " (does not exist)"
+        yield Finding(OK, "weights in", f"{folder}{state}")
+    for room, flag in (("dabnet", "segmenter.weights"), ("johnson", "styler.weights")):
+        found = available(room)
+        if found:
+            yield Finding(OK, room, ", ".join(found))
+        else:
+            yield Finding(
+                WARN,
+                room,
+                f"no weights found: give a file with {flag}=FILE, or set CBS_WEIGHTS to the folder "
+                f"that holds {room}/",
+            )
+
+
+def _plugins() -> Iterator[Finding]:
+    from cbs_core.errors import CbsError
+
+    for kind, registry in REGISTRIES.items():
+        good = []
+        for name in registry.names():
+            try:
+                registry.load(name)
+                good.append(name)
+            except CbsError as error:
+                yield Finding(BAD, kind, str(error))
+        if good:
+            yield Finding(OK, kind, ", ".join(good))
+
+
+def _extras() -> Iterator[Finding]:
+    declared = {r.partition("extra == ")[2].strip("'\" ") for r in requires(DISTRIBUTION) or ()}
+    for extra, modules in EXTRAS.items():
+        if extra not in declared:
+            continue
+        if absent := [module for module in modules if find_spec(module) is None]:
+            command = f"pip install '{DISTRIBUTION}[{extra}]'"
+            yield Finding(WARN, f"[{extra}]", f"{', '.join(absent)} not installed: {command}")
+        else:
+            yield Finding(OK, f"[{extra}]", "installed")

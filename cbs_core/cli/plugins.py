@@ -1,0 +1,125 @@
+"""``cbs-plugins``: which plugins are installed, from where, and whether they load."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from cbs_core.errors import CbsError, ConfigError, closest
+from cbs_core.registry import REGISTRIES, parameters
+
+
+def main() -> None:
+    """Entry point."""
+    from cbs_core.cli.app import one_line_errors
+
+    parser = argparse.ArgumentParser(
+        prog="cbs-plugins",
+        description="Lists the installed plugins. Nothing is imported but what `show` names.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list | show")
+    listing = commands.add_parser("list", help="every plugin: kind, name, distribution, preset")
+    listing.add_argument("kind", nargs="?", help="only this kind, such as styler")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    show = commands.add_parser("show", help="one plugin in full, loading it")
+    show.add_argument("plugin", metavar="KIND/NAME", help="such as styler/johnson")
+    args = parser.parse_args()
+    with one_line_errors("cbs-plugins"):
+        if args.command == "list":
+            list_plugins(args.kind, as_json=args.json)
+        else:
+            sys.exit(show_plugin(args.plugin))
+
+
+def list_plugins(kind: str | None, *, as_json: bool) -> None:
+    """Prints a line a plugin; imports none.
+
+    Raises:
+        ConfigError: no such kind.
+    """
+    from cbs_core.confsearch import presets
+
+    if kind is not None and kind not in REGISTRIES:
+        raise ConfigError(f"no kind '{kind}'{closest(kind, REGISTRIES)} ({', '.join(REGISTRIES)})")
+    rows = []
+    for registry in REGISTRIES.values() if kind is None else [REGISTRIES[kind]]:
+        for name in registry.names():
+            files = presets(registry.kind, name)
+            rows.append(
+                {
+                    "kind": registry.kind,
+                    "name": name,
+                    "distribution": " and ".join(registry.claimants(name)),
+                    "preset": str(files[0]) if files else None,
+                    "shadows": [str(file) for file in files[1:]],
+                    "conflict": registry.conflict(name),
+                }
+            )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    cells = [("KIND", "NAME", "DISTRIBUTION", "PRESET")]
+    for row in rows:
+        preset = _relative(str(row["preset"])) if row["preset"] else "(none: takes +KIND.KEY=VALUE)"
+        notes = [f"shadows {_relative(file)}" for file in row["shadows"]]  # type: ignore[union-attr]
+        notes += ["CONFLICT: unusable until one of them is uninstalled"] if row["conflict"] else []
+        cells.append(
+            (
+                str(row["kind"]),
+                str(row["name"]),
+                str(row["distribution"]),
+                "; ".join([preset, *notes]),
+            )
+        )
+    widths = [max(len(row[column]) for row in cells) for column in range(3)]
+    for line in cells:
+        print("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]))
+
+
+def show_plugin(plugin: str) -> int:
+    """Prints a plugin's origin, presets, parameters and documentation; loads that one only.
+
+    Returns:
+        The exit code: 0 where it loads, 1 where it does not.
+
+    Raises:
+        CbsError: no such plugin.
+    """
+    import inspect
+
+    from cbs_core.confsearch import presets
+
+    kind, _, name = plugin.partition("/")
+    if kind not in REGISTRIES or not name:
+        raise ConfigError(
+            f"'{plugin}' is not KIND/NAME{closest(kind, REGISTRIES)} Kinds: {', '.join(REGISTRIES)}"
+        )
+    registry = REGISTRIES[kind]
+    if not registry.conflict(name):
+        registry.origin(name)
+    print(f"{kind}/{name}")
+    print(f"  distribution  {' and '.join(registry.claimants(name))}")
+    files = presets(kind, name)
+    print(f"  preset        {files[0] if files else '(none)'}")
+    for file in files[1:]:
+        print(f"  shadowed      {file}")
+    try:
+        target = registry.load(name)
+    except CbsError as error:
+        print(f"  loads         no: {error}")
+        return 1
+    print("  loads         yes")
+    print(f"  target        {registry.target(name)}")
+    print(f"  parameters    {parameters(target)}")
+    text = inspect.getdoc(target)
+    if text:
+        print()
+        print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
+    return 0
+
+
+def _relative(path: str) -> str:
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
