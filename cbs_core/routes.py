@@ -6,6 +6,9 @@ from pathlib import Path
 
 from cbs_core.errors import ConfigError, closest
 
+DEFAULT = ("person", "car")
+"""The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
+
 NONE = "none"
 """The styler that leaves a class as it is."""
 
@@ -61,7 +64,7 @@ def parse(
     Args:
         spec: ``[car, person]`` (these classes by the chosen styler as configured) or a mapping of
             a class to a style's name, to ``none``, or to a mapping of ``style``, ``strength``,
-            ``keep_color``, ``styler`` and further parameters of that styler.
+            ``keep_color``, ``styler`` and further parameters of that styler. None is `DEFAULT`.
         classes: the segmenter's names.
         styler: the chosen styler.
         params: its configured parameters.
@@ -69,6 +72,8 @@ def parse(
     Raises:
         ConfigError: an unknown class, or a value of another form.
     """
+    if spec is None:
+        spec = [name for name in DEFAULT if name in classes]
     if isinstance(spec, str):
         spec = [spec]
     if isinstance(spec, Mapping):
@@ -86,7 +91,7 @@ def parse(
     else:
         raise ConfigError(
             f"routes={spec} names no class: give a list, routes=[{classes[-1]}], or a style a "
-            f"class, 'routes={{{classes[-1]}: STYLE}}'"
+            f"class, 'routes={{{classes[-1]}: STYLE}}'. The segmenter knows: {', '.join(classes)}"
         )
     return tuple(routes)
 

@@ -100,7 +100,7 @@ def find(room: str, name: str, *, flag: str) -> Path:
     raise WeightsMissingError(
         f"no {room} weights named '{name}'{did_you_mean(name, known)} ({have}). Give a file with "
         f"{flag}=FILE, or put it as {room}/{name}.pth into one of: "
-        f"{', '.join(str(f) for f in search_folders())} (the first is set by $CBS_WEIGHTS)"
+        f"{', '.join(str(f) for f in search_folders())} ($CBS_WEIGHTS adds a folder)"
     )
 
 
