@@ -1,0 +1,61 @@
+"""What the framework costs beside its nets: the ratio of the two, measured in one run.
+
+`serial`, 512x1024, CPU, codecs aside. Must stay under 10%.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.stylers.johnson import TransformerNet
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from cbs_core import build
+from cbs_core.meter import Meter
+from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.testing import raw_frame
+from cbs_core.vocabularies import CITYSCAPES
+
+NETS = ("segment", "style")
+LIMIT = 0.10
+
+
+@pytest.fixture(params=["hard", "feather", "guided"])
+def compositor(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[16, 32], ids="width{}".format)
+def pipeline(request: pytest.FixtureRequest, folder: Path, compositor: str) -> build.Built:
+    torch.manual_seed(0)
+    torch.save(DABNet(19).state_dict(), folder / "dabnet.pth")
+    torch.save(TransformerNet(request.param).state_dict(), folder / "style.pth")
+    config = {
+        "segmenter": {"name": "dabnet", "weights": str(folder / "dabnet.pth")},
+        "styler": {"name": "johnson", "weights": str(folder / "style.pth")},
+        "compositor": {"name": compositor},
+        "accelerator": {"name": "eager"},
+        "matte": "argmax",
+        # An untrained net calls everything one class: all of them, so that the style is run.
+        "routes": list(CITYSCAPES),
+    }
+    return build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def test_overhead(benchmark: BenchmarkFixture, pipeline: build.Built, compositor: str) -> None:
+    meter = Meter()
+    scheduler = SerialScheduler(pipeline.pipeline, meter=meter)
+    raw = raw_frame(512, 1024)
+
+    def frame() -> None:
+        scheduler.submit(raw)
+        assert len(list(scheduler.ready())) == 1
+
+    benchmark.pedantic(frame, rounds=9, iterations=1, warmup_rounds=2)
+    stages = {name: latency.p50 for name, latency in meter.latencies().items()}
+    nets = sum(stages[name] for name in NETS)
+    overhead = 1e3 * benchmark.stats.stats.median - nets
+    benchmark.extra_info |= {"stages_ms": stages, "overhead": overhead / nets}
+    print(f"\n{compositor}: {overhead:.1f} ms beside {nets:.1f} ms of nets: {overhead / nets:.1%}")
+    assert overhead / nets < LIMIT

@@ -1,0 +1,54 @@
+"""A long clip must not fill the memory."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.sinks.video import VideoSink
+from cbs_plugins.sources.pan import PanSource
+from cbs_plugins.stylers.johnson import TransformerNet
+
+from cbs_core import build
+from cbs_core.meter import Meter
+from cbs_core.runner import Runner
+from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.vocabularies import CITYSCAPES
+
+FRAMES = 3000
+WARM = 100
+LIMIT = 50 * 2**20
+
+
+@pytest.mark.slow
+def test_3000_frames_do_not_grow(tmp_path: Path) -> None:
+    torch.save(DABNet(19).state_dict(), tmp_path / "dabnet.pth")
+    torch.save(TransformerNet(8).state_dict(), tmp_path / "style.pth")
+    config = {
+        "segmenter": {"name": "dabnet", "weights": str(tmp_path / "dabnet.pth")},
+        "styler": {"name": "johnson", "weights": str(tmp_path / "style.pth")},
+        "compositor": {"name": "feather"},
+        "accelerator": {"name": "eager"},
+        "matte": "argmax",
+        "routes": list(CITYSCAPES),
+    }
+    built = build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
+    meter = Meter()
+    resident: dict[int, int] = {}
+
+    def sample() -> None:
+        if meter.frames_out % WARM == 0:
+            resident[meter.frames_out] = psutil.Process().memory_info().rss
+
+    source = PanSource("sample:cat", frames=FRAMES, width=96, height=64)
+    with source:
+        Runner(
+            source,
+            SerialScheduler(built.pipeline, meter=meter),
+            VideoSink(str(tmp_path / "out.mp4")),
+            meter=meter,
+            progress=sample,
+        ).run()
+    assert meter.frames_out == FRAMES
+    assert max(resident.values()) - resident[WARM] < LIMIT
