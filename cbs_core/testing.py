@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,12 +51,15 @@ CUDA = pytest.param(
 
 
 def picture(height: int, width: int, *, seed: int = 0) -> Tensor:
-    """Returns a smooth coloured picture with a hard-edged square, float32 ``(1,3,H,W)``."""
+    """Returns a smooth coloured picture with a hard-edged square, float32 ``(1,3,H,W)``.
+
+    It lies in memory as the core's frames do (channels_last), so that no cast hides a write to it.
+    """
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(1, 3, 4, 4, generator=generator)
     image = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
     image[:, :, height // 4 : height // 2, width // 4 : width // 2] = 0
-    return image
+    return image.contiguous(memory_format=torch.channels_last)
 
 
 def raw_frame(height: int, width: int, index: int = 0, *, rate: int = 25) -> RawFrame:
@@ -155,6 +159,7 @@ class SegmenterSuite(_ModelSuite):
 
     def check_shape(self, out: Tensor, image: Tensor) -> None:
         """A channel for each class."""
+        assert out.is_floating_point(), "logits are floats, not labels"
         classes = len(self.create().classes)
         assert out.ndim == 4, f"logits must be (B, K, h, w), not {tuple(out.shape)}"
         assert out.shape[:2] == (image.shape[0], classes)
@@ -171,8 +176,9 @@ class StylerSuite(_ModelSuite):
     """Conformance of a `Styler`."""
 
     def check_shape(self, out: Tensor, image: Tensor) -> None:
-        """The frame's own size, in [0,1]."""
+        """The frame's own size and dtype, in [0,1]."""
         assert out.shape == image.shape
+        assert out.dtype == image.dtype
         assert out.min() >= 0, "styled pictures must stay in [0,1]"
         assert out.max() <= 1, "styled pictures must stay in [0,1]"
 
@@ -221,15 +227,21 @@ class CompositorSuite:
         _, styled, out = self.blend(torch.ones(1, 1, *size))
         torch.testing.assert_close(out, styled, atol=2e-3, rtol=0)
 
+    def test_a_quarter_of_the_matte_is_a_quarter_of_the_change(self) -> None:
+        """A route's strength scales its matte."""
+        image, styled, out = self.blend(torch.full((1, 1, 64, 96), 0.25))
+        torch.testing.assert_close(out, torch.lerp(image, styled, 0.25), atol=2e-3, rtol=0)
+
     def test_is_linear_in_the_matte(self) -> None:
-        """Two routes are superposed by the core, which needs linearity."""
-        left = torch.zeros(1, 1, 64, 96)
-        left[..., :30] = 1
-        right = torch.zeros(1, 1, 64, 96)
-        right[..., 60:] = 1
-        image, _, both = self.blend(left + right)
-        sum_of_parts = image + (self.blend(left)[2] - image) + (self.blend(right)[2] - image)
-        torch.testing.assert_close(both, sum_of_parts, atol=5e-3, rtol=0)
+        """Routes are superposed by the core, which needs linearity."""
+        # Mattes away from 0 and 1 leave room for a filter's overshoot, which may be cut there.
+        left = torch.full((1, 1, 64, 96), 0.4)
+        left[..., :30] = 0.6
+        right = torch.full((1, 1, 64, 96), 0.4)
+        right[..., 60:] = 0.6
+        both = self.blend(0.3 * left + 0.7 * right)[2]
+        parts = 0.3 * self.blend(left)[2] + 0.7 * self.blend(right)[2]
+        torch.testing.assert_close(both, parts, atol=1e-4, rtol=0)
 
     def test_a_hard_background_is_exact(self) -> None:
         """Where `hard_edges` says so, pixels outside the matte are the original's to the bit."""
@@ -252,6 +264,17 @@ class CompositorSuite:
         )
 
 
+def _open_files() -> set[str]:
+    return {file.path for file in psutil.Process().open_files()}
+
+
+def _files(folder: Path) -> tuple[set[Path], set[Path]]:
+    """Returns the files that a person sees, and those that are hidden or in a hidden folder."""
+    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    hidden = {path for path in files if any(part.startswith(".") for part in path.parts)}
+    return files - hidden, hidden
+
+
 class SourceSuite:
     """Conformance of a `Source`."""
 
@@ -260,12 +283,17 @@ class SourceSuite:
         raise NotImplementedError("override create() to return your plugin")
 
     def create_missing(self, folder: Path) -> Source | None:
-        """Returns a source whose input does not exist, or None where that cannot be."""
+        """Returns a source whose input does not exist, or None where that cannot be.
+
+        It may raise a `CbsError` itself, if it can tell without opening anything.
+        """
         return None
 
     def test_building_it_opens_nothing(self, tmp_path: Path) -> None:
-        """The constructor has no effects; the context manager opens."""
-        assert isinstance(self.create(tmp_path).__enter__, Callable)  # type: ignore[arg-type]
+        """Only the context manager opens: a source that is never entered holds no file."""
+        before = _open_files()
+        source = self.create(tmp_path)
+        assert _open_files() <= before, f"{type(source).__name__}() opens a file"
 
     def test_frames_are_numbered_and_timed(self, tmp_path: Path) -> None:
         """Indices count from 0 without gaps, times grow, sizes and count are as `info` says."""
@@ -282,16 +310,23 @@ class SourceSuite:
 
     def test_can_be_left_early(self, tmp_path: Path) -> None:
         """Leaving after one frame frees the input."""
+        before = _open_files()
         with self.create(tmp_path) as source:
             next(iter(source))
+        assert _open_files() <= before, f"{type(source).__name__} is left with a file open"
 
     def test_a_missing_input_is_one_clear_line(self, tmp_path: Path) -> None:
-        """It raises a `CbsError` of one line when entered."""
-        source = self.create_missing(tmp_path)
-        if source is None:
-            pytest.skip("this source has no input that can be missing")
-        with pytest.raises(CbsError) as error, source:
-            pass
+        """It raises a `CbsError` of one line, at the latest when entered."""
+
+        def enter() -> None:
+            source = self.create_missing(tmp_path)
+            if source is None:
+                pytest.skip("this source has no input that can be missing")
+            with source:
+                pass
+
+        with pytest.raises(CbsError) as error:
+            enter()
         assert "\n" not in str(error.value).strip()
 
 
@@ -300,6 +335,9 @@ class SinkSuite:
 
     frames = 3
     """How many frames the sink is given."""
+
+    writes_files = True
+    """Whether an output stands in the folder afterwards."""
 
     def create(self, folder: Path) -> Sink:
         """Returns a new sink that writes into ``folder``."""
@@ -310,32 +348,37 @@ class SinkSuite:
         for index in range(count):
             sink.write(raw_frame(64, 96, index))
 
-    @staticmethod
-    def _visible(folder: Path) -> list[Path]:
-        return [p for p in folder.rglob("*") if not p.name.startswith(".")]
+    def _check_output(self, folder: Path, before: set[Path]) -> None:
+        visible, hidden = _files(folder)
+        assert bool(visible - before) == self.writes_files
+        assert not hidden - before, "a temporary file is left"
 
     def test_writes_frames(self, tmp_path: Path) -> None:
-        """All frames are taken and the sink closes."""
+        """All frames are taken, and the closed output stands under its own name."""
         sink = self.create(tmp_path)
         assert isinstance(sink, Sink)
+        before = set().union(*_files(tmp_path))
         self._fill(sink, self.frames)
         sink.close()
+        self._check_output(tmp_path, before)
 
     def test_nothing_stands_under_the_final_name_before_close(self, tmp_path: Path) -> None:
         """A half-written output is never mistaken for a whole one, and `abort` removes it."""
         sink = self.create(tmp_path)
-        before = set(self._visible(tmp_path))
+        before = set().union(*_files(tmp_path))
         self._fill(sink, 1)
-        files = [p for p in set(self._visible(tmp_path)) - before if p.is_file()]
-        assert not files
+        visible, _ = _files(tmp_path)
+        assert not visible - before, "a file that is not whole must be hidden"
         sink.abort()
-        assert not [p for p in set(tmp_path.rglob("*")) - before if p.is_file()]
+        assert set().union(*_files(tmp_path)) <= before, "abort() must remove what was written"
 
     def test_an_interrupted_output_is_kept(self, tmp_path: Path) -> None:
         """``close(complete=False)`` finishes what there is."""
         sink = self.create(tmp_path)
+        before = set().union(*_files(tmp_path))
         self._fill(sink, 1)
         sink.close(complete=False)
+        self._check_output(tmp_path, before)
 
     def test_abort_before_open_is_harmless(self, tmp_path: Path) -> None:
         """`abort` may be called at any time."""

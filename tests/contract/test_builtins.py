@@ -1,0 +1,209 @@
+"""Every built-in plugin, made through its registry, keeps the contract of its kind.
+
+A plugin may have its suite in another file of this folder: its line ``plugin = "KIND/NAME"`` counts.
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.stylers.johnson import TransformerNet
+from PIL import Image
+
+from cbs_core import testing
+from cbs_core.registry import REGISTRIES
+from tests.media import make_clip, picture
+
+
+def create(plugin: str, **params):
+    kind, _, name = plugin.partition("/")
+    return REGISTRIES[kind].create(name, **params)
+
+
+@cache
+def weights(net: str) -> Path:
+    """A file of seeded weights, made once."""
+    torch.manual_seed(0)
+    path = Path(_folder.name) / f"{net}.pth"
+    if net == "dabnet":
+        tensors = DABNet(19).state_dict()
+    elif net == "johnson":
+        tensors = TransformerNet(8).state_dict()
+    else:
+        smp = pytest.importorskip("segmentation_models_pytorch")
+        tensors = smp.create_model("fpn", "resnet18", encoder_weights=None, classes=21).state_dict()
+    torch.save(tensors, path)
+    return path
+
+
+_folder = TemporaryDirectory()
+
+
+class TestDABNet(testing.SegmenterSuite):
+    plugin = "segmenter/dabnet"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("dabnet")))
+
+
+class TestSMP(testing.SegmenterSuite):
+    plugin = "segmenter/smp"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("smp")), arch="fpn", encoder="resnet18")
+
+
+class TestJohnson(testing.StylerSuite):
+    plugin = "styler/johnson"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("johnson")))
+
+
+class TestNoStyler(testing.StylerSuite):
+    plugin = "styler/none"
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestHard(testing.CompositorSuite):
+    plugin = "compositor/hard"
+    hard_edges = True
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestFeather(testing.CompositorSuite):
+    plugin = "compositor/feather"
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestGuided(testing.CompositorSuite):
+    plugin = "compositor/guided"
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestImageSource(testing.SourceSuite):
+    plugin = "source/image"
+
+    def create(self, folder):
+        Image.fromarray(picture(0)).save(folder / "a.png")
+        return create(self.plugin, path=str(folder / "a.png"))
+
+    def create_missing(self, folder):
+        return create(self.plugin, path=str(folder / "no.png"))
+
+
+class TestFolderSource(testing.SourceSuite):
+    plugin = "source/folder"
+
+    def create(self, folder):
+        for index in range(3):
+            Image.fromarray(picture(index)).save(folder / f"{index}.png")
+        return create(self.plugin, path=str(folder))
+
+    def create_missing(self, folder):
+        return create(self.plugin, path=str(folder / "no"))
+
+
+class TestVideoSource(testing.SourceSuite):
+    plugin = "source/video"
+
+    def create(self, folder):
+        return create(self.plugin, path=str(make_clip(folder / "a.mp4", frames=5)))
+
+    def create_missing(self, folder):
+        return create(self.plugin, path=str(folder / "no.mp4"))
+
+
+class TestSampleSource(testing.SourceSuite):
+    plugin = "source/sample"
+
+    def create(self, folder):
+        return create(self.plugin, path="sample:cat")
+
+    def create_missing(self, folder):
+        return create(self.plugin, path="sample:no")
+
+
+class TestPanSource(testing.SourceSuite):
+    plugin = "source/pan"
+
+    def create(self, folder):
+        Image.fromarray(picture(0)).save(folder / "a.png")
+        return create(self.plugin, path=str(folder / "a.png"), frames=5)
+
+    def create_missing(self, folder):
+        return create(self.plugin, path=str(folder / "no.png"))
+
+
+class TestImageSink(testing.SinkSuite):
+    plugin = "sink/image"
+    frames = 1
+
+    def create(self, folder):
+        return create(self.plugin, path=str(folder / "out.png"))
+
+
+class TestFolderSink(testing.SinkSuite):
+    plugin = "sink/folder"
+
+    def create(self, folder):
+        return create(self.plugin, path=str(folder / "out"))
+
+
+class TestVideoSink(testing.SinkSuite):
+    plugin = "sink/video"
+
+    def create(self, folder):
+        return create(self.plugin, path=str(folder / "out.mp4"))
+
+
+class TestNullSink(testing.SinkSuite):
+    plugin = "sink/null"
+    writes_files = False
+
+    def create(self, folder):
+        return create(self.plugin)
+
+
+class TestSerial(testing.SchedulerSuite):
+    plugin = "scheduler/serial"
+
+    def create(self, pipeline, meter):
+        return create(self.plugin, pipeline=pipeline, meter=meter)
+
+
+class TestEager(testing.AcceleratorSuite):
+    plugin = "accelerator/eager"
+
+    def create(self):
+        return create(self.plugin)
+
+
+def test_no_built_in_plugin_is_forgotten():
+    suites = "".join(file.read_text() for file in Path(__file__).parent.glob("test_*.py"))
+    covered = set(re.findall(r'^    plugin = "(.+)"$', suites, flags=re.MULTILINE))
+    assert covered == {
+        f"{kind}/{name}"
+        for kind, registry in REGISTRIES.items()
+        for name in registry.names()
+        if registry.origin(name).startswith("class-based-styling ")
+    }
+
+
+@pytest.mark.parametrize("kind", ["source", "sink"])
+def test_input_and_output_name_the_first_parameter(kind):
+    registry = REGISTRIES[kind]
+    for name in registry.names():
+        assert testing.accepts_path_first(registry.load(name)), name

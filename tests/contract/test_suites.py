@@ -1,0 +1,299 @@
+"""The conformance suites are able to fail: each of these plugins breaks one rule."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cbs_core import testing
+from cbs_core.errors import SourceError
+from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.types import StreamInfo
+
+
+def suite_of(base, plugin, **attributes):
+    """A suite whose plugin is ``plugin``, called with whatever `create` is given."""
+    return type("Suite", (base,), {"create": staticmethod(plugin), **attributes})()
+
+
+def writes_into_its_input(image):
+    return image.mul_(0.5)
+
+
+class WritingNet(nn.Module):
+    def forward(self, image):
+        return image.mul_(0.5)
+
+
+class Counting:
+    """Its picture depends on how many came before."""
+
+    calls = 0
+
+    def __call__(self, image):
+        self.calls += 1
+        return image * 0.5**self.calls
+
+
+class Brightest:
+    """Divides by the brightest pixel of the whole batch."""
+
+    def __call__(self, image):
+        return image / image.max().clamp(min=0.01)
+
+
+@pytest.mark.parametrize(
+    ("styler", "test", "arguments"),
+    [
+        (lambda image: image[..., 1:], "test_takes_every_frame_size", [(64, 96)]),
+        (lambda image: image[:, :1], "test_takes_every_frame_size", [(64, 96)]),
+        (lambda image: image - 0.5, "test_takes_every_frame_size", [(64, 96)]),
+        (lambda image: image + 0.5, "test_takes_every_frame_size", [(64, 96)]),
+        (lambda image: image.double(), "test_takes_every_frame_size", [(64, 96)]),
+        (lambda image: image * float("nan"), "test_takes_every_frame_size", [(64, 96)]),
+        (writes_into_its_input, "test_leaves_its_input_alone", []),
+        (WritingNet(), "test_leaves_its_input_alone", []),
+        (Counting(), "test_is_a_function_of_the_frame", []),
+        (Brightest(), "test_takes_batches", [3]),
+        ("no styler", "test_fills_the_protocol", []),
+    ],
+)
+def test_styler_suite(styler, test, arguments):
+    with pytest.raises(AssertionError):
+        getattr(suite_of(testing.StylerSuite, lambda: styler), test)(*arguments)
+
+
+class Segmenter:
+    def __init__(self, classes=("a", "b"), channels=2, dtype=torch.float32):
+        self.classes, self.channels, self.dtype = classes, channels, dtype
+
+    def __call__(self, image):
+        return torch.zeros(len(image), self.channels, 8, 8, dtype=self.dtype)
+
+
+@pytest.mark.parametrize(
+    ("segmenter", "test", "arguments"),
+    [
+        (Segmenter(channels=3), "test_takes_every_frame_size", [(64, 96)]),
+        (Segmenter(dtype=torch.int64), "test_takes_every_frame_size", [(64, 96)]),
+        (Segmenter(classes=("a", "a")), "test_fills_the_protocol", []),
+        (Segmenter(classes=()), "test_fills_the_protocol", []),
+        (Segmenter(classes=(0, 1)), "test_fills_the_protocol", []),
+        (lambda image: image, "test_fills_the_protocol", []),
+    ],
+)
+def test_segmenter_suite(segmenter, test, arguments):
+    with pytest.raises(AssertionError):
+        getattr(suite_of(testing.SegmenterSuite, lambda: segmenter), test)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("compositor", "test", "arguments"),
+    [
+        (lambda i, t, a: torch.lerp(i, t, a**2), "test_a_quarter_of_the_matte_is_a_quarter", []),
+        (lambda i, t, a: torch.lerp(i, t, a.round()), "test_a_quarter_of_the_matte_is_a_q", []),
+        (lambda i, t, a: torch.lerp(i, t, 0.6 * a / a.max()), "test_is_linear", []),
+        (lambda i, t, a: i * (1 - a) + t * a + 1e-7, "test_an_empty_matte", [(64, 96)]),
+        (lambda i, t, a: torch.lerp(i, t, 0.9 * a), "test_a_full_matte", [(64, 96)]),
+        (lambda i, t, a: torch.lerp(i, t, a + 1e-3), "test_a_hard_background_is_exact", []),
+        (None, "test_fills_the_protocol", []),
+    ],
+)
+def test_compositor_suite(compositor, test, arguments):
+    suite = suite_of(testing.CompositorSuite, lambda: compositor, hard_edges=True)
+    (method,) = (getattr(suite, name) for name in dir(suite) if name.startswith(test))
+    with pytest.raises(AssertionError):
+        method(*arguments)
+
+
+class Source:
+    """Three good frames; subclasses spoil them."""
+
+    info = StreamInfo(96, 64, frames=3)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def __iter__(self):
+        return (testing.raw_frame(64, 96, index) for index in range(3))
+
+
+class Gaps(Source):
+    def __iter__(self):
+        return (testing.raw_frame(64, 96, index) for index in (0, 2, 3))
+
+
+class Still(Source):
+    def __iter__(self):
+        for frame in super().__iter__():
+            yield replace(frame, pts=Fraction(0))
+
+
+class WrongSize(Source):
+    info = StreamInfo(64, 96, frames=3)
+
+
+class WrongCount(Source):
+    info = StreamInfo(96, 64, frames=4)
+
+
+class Empty(Source):
+    def __iter__(self):
+        return iter(())
+
+
+class Leaking(Source):
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        self.file = self.path.open()
+        return self
+
+
+class Eager(Source):
+    def __init__(self, path):
+        self.file = path.open()
+
+
+@pytest.mark.parametrize("source", [Gaps, Still, WrongSize, WrongCount, Empty])
+def test_source_suite_frames(source, tmp_path):
+    with pytest.raises(AssertionError):
+        suite_of(testing.SourceSuite, lambda _: source()).test_frames_are_numbered_and_timed(
+            tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("source", "test"),
+    [(Leaking, "test_can_be_left_early"), (Eager, "test_building_it_opens_nothing")],
+)
+def test_source_suite_files(source, test, tmp_path):
+    file = tmp_path / "a"
+    file.touch()
+    kept = []
+
+    def create(_: Path) -> Source:
+        kept.append(source(file))
+        return kept[0]
+
+    with pytest.raises(AssertionError):
+        getattr(suite_of(testing.SourceSuite, create), test)(tmp_path)
+    kept[0].file.close()
+
+
+def test_source_suite_missing_input(tmp_path):
+    class Chatty(Source):
+        def __enter__(self):
+            raise SourceError("two\nlines")
+
+    def check(source):
+        attributes = {"create_missing": staticmethod(lambda _: source)}
+        suite = suite_of(testing.SourceSuite, lambda _: source, **attributes)
+        suite.test_a_missing_input_is_one_clear_line(tmp_path)
+
+    with pytest.raises(AssertionError):
+        check(Chatty())
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        check(Source())
+
+
+class Sink:
+    """Writes a hidden file that gets its name when closed; subclasses spoil that."""
+
+    hidden, final = ".a.tmp", "a"
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def open(self, info):
+        (self.folder / self.hidden).touch()
+
+    def write(self, frame):
+        pass
+
+    def close(self, *, complete=True):
+        (self.folder / self.hidden).rename(self.folder / self.final)
+
+    def abort(self):
+        (self.folder / self.hidden).unlink(missing_ok=True)
+
+
+class Visible(Sink):
+    hidden = "a"
+
+
+class Remaining(Sink):
+    def abort(self):
+        pass
+
+
+class Nothing(Sink):
+    def close(self, *, complete=True):
+        self.abort()
+
+
+class Copying(Sink):
+    def close(self, *, complete=True):
+        (self.folder / self.final).write_bytes((self.folder / self.hidden).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("sink", "test"),
+    [
+        (Visible, "test_nothing_stands_under_the_final_name_before_close"),
+        (Remaining, "test_nothing_stands_under_the_final_name_before_close"),
+        (Nothing, "test_writes_frames"),
+        (Copying, "test_writes_frames"),
+        (Nothing, "test_an_interrupted_output_is_kept"),
+    ],
+)
+def test_sink_suite(sink, test, tmp_path):
+    good = tmp_path / "good"
+    good.mkdir()
+    getattr(suite_of(testing.SinkSuite, Sink), test)(good)
+    with pytest.raises(AssertionError):
+        getattr(suite_of(testing.SinkSuite, sink), test)(tmp_path)
+
+
+class Dropping(SerialScheduler):
+    def ready(self):
+        return (frame for frame in super().ready() if frame.index != 1)
+
+
+class Reversing(SerialScheduler):
+    def ready(self):
+        return iter(())
+
+    def drain(self):
+        return iter(list(super().ready())[::-1])
+
+
+class Brighter(SerialScheduler):
+    def ready(self):
+        for frame in super().ready():
+            frame.pixels.add_(1)
+            yield frame
+
+
+@pytest.mark.parametrize("scheduler", [Dropping, Reversing, Brighter])
+def test_scheduler_suite(scheduler):
+    suite = suite_of(
+        testing.SchedulerSuite, lambda pipeline, meter: scheduler(pipeline, meter=meter)
+    )
+    with pytest.raises(AssertionError):
+        suite_of(testing.SchedulerSuite, create).test_equals_serial(3)
+
+
+def test_accelerator_suite():
+    def halves(module, *, device, dtype):
+        return lambda image: module(image) * 0.5
+
+    with pytest.raises(AssertionError):
+        suite_of(testing.AcceleratorSuite, lambda: halves).test_equals_the_module((64, 96))
