@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cbs_core import registry, routes
 from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.interfaces import Accelerator, HasMemory, HasWeights, Segmenter
+from cbs_core.interfaces import Accelerator, HasMemory, HasWeights, MatteStyler, Segmenter
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
 from cbs_core.registry import Registry
@@ -123,7 +123,9 @@ def _stage(
     if not callable(plugin):
         raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
     call: Callable[..., Tensor] = plugin
-    if isinstance(plugin, nn.Module):
+    if isinstance(plugin, MatteStyler):
+        call = plugin.style_matte
+    elif isinstance(plugin, nn.Module):
         call = accelerate(plugin, device=device, dtype=dtype)
     cost = plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0
-    return Stage(call, words, cost)
+    return Stage(call, words, cost, isinstance(plugin, MatteStyler))

@@ -159,6 +159,20 @@ class Accelerator(Protocol):
 
 
 @runtime_checkable
+class MatteStyler(Styler, Protocol):
+    """A styler that also uses where its style will show (a Gram matrix over the matte, say)."""
+
+    def style_matte(self, image: Tensor, matte: Tensor, /) -> Tensor:
+        """Returns the styled picture, as `__call__` does; called in its place.
+
+        Args:
+            image: ``(B,3,H,W)`` RGB in [0,1].
+            matte: ``(B,1,H,W)`` in [0,1]; pixels where it is 0 will not be seen.
+        """
+        ...
+
+
+@runtime_checkable
 class HasWeights(Protocol):
     """A plugin that read weight files; the report names each with its SHA-256."""
 

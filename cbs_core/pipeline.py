@@ -36,6 +36,9 @@ class Stage:
 
     bytes_per_pixel: int = 0
 
+    takes_matte: bool = False
+    """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
+
     def __call__(self, *args: Tensor) -> Tensor:
         """Runs the plugin.
 
@@ -155,14 +158,21 @@ class Pipeline:
         shown: list[bool] = (mattes.amax((0, 2, 3)) > INVISIBLE).tolist()
         return shown
 
-    def style(self, image: Tensor, style: str) -> Tensor:
+    def style(self, image: Tensor, mattes: Tensor, style: str) -> Tensor:
         """Returns the whole picture in one style, ``(B,3,H,W)``.
+
+        A `MatteStyler` is given the sum of the mattes of this style's routes.
 
         Raises:
             PluginContractError: the styler broke its interface.
         """
         stage = self.stylers[style]
-        return self._same_shape(stage, stage(image), image)
+        if stage.takes_matte:
+            own = [index for index, route in enumerate(self.routes) if route.style == style]
+            out = stage(image, mattes[:, own].sum(1, keepdim=True))
+        else:
+            out = stage(image)
+        return self._same_shape(stage, out, image)
 
     def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
         """Blends the styles into the picture; a route whose style was not run is left out.
@@ -200,7 +210,7 @@ class Pipeline:
                 shown = self.present(mattes)
             with stage("style"):
                 due = dict.fromkeys(r.style for r, s in zip(self.routes, shown, strict=True) if s)
-                styled = {style: self.style(image, style) for style in due}
+                styled = {style: self.style(image, mattes, style) for style in due}
             with stage("composite"):
                 out = self.composite(image, mattes, styled)
         return Result(out, logits, mattes, styled, tuple(shown))
