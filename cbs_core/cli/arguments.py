@@ -30,16 +30,19 @@ def normalise(argv: Sequence[str]) -> list[str]:
     sweep = any(arg in ("-m", "--multirun") for arg in argv)
     given = dict(arg.split("=", 1) for arg in argv if "=" in arg and not arg.startswith("-"))
     out = [_quoted(arg, sweep=sweep) for arg in argv]
+    chosen = []
     source = given.get("source")
     if source is None and "input" in given:
         source = _chosen(given["input"], source_for, sweep=sweep)
-        out.append(f"source={source}")
+        chosen.append(f"source={source}")
     if "sink" not in given:
         if _is_null(given.get("output")):
-            out.append(f"sink={DEFAULT_SINKS.get(source or 'sample', 'video')}")
+            chosen.append(f"sink={DEFAULT_SINKS.get(source or 'sample', 'video')}")
         else:
-            out.append(f"sink={_chosen(given['output'], sink_for, sweep=sweep)}")
-    return out
+            chosen.append(f"sink={_chosen(given['output'], sink_for, sweep=sweep)}")
+    # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
+    first = next((i for i, arg in enumerate(argv, 1) if "=" in arg and arg[0] != "-"), 0)
+    return [*out[:first], *chosen, *out[first:]]
 
 
 def source_for(path: str) -> str:
