@@ -1,0 +1,106 @@
+"""A stranger's styler, installed beside the project: as wheels and as editable checkouts."""
+
+import importlib.util
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from tests.packaging.environments import PASTEL
+
+STYLER = PASTEL / "cbs_pastel" / "conf" / "styler"
+
+
+@pytest.fixture(scope="module")
+def pastel():
+    """The styler's class, from its file: this environment has no such package."""
+    spec = importlib.util.spec_from_file_location("pastel", PASTEL / "cbs_pastel" / "__init__.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Pastel
+
+
+@pytest.fixture
+def photograph(tmp_path):
+    path = tmp_path / "photograph.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_it_is_listed_with_its_distribution(environment):
+    done = environment.run("cbs-plugins", "list", check=True)
+    (line,) = re.findall(r"^styler +pastel .*", done.stdout, re.MULTILINE)
+    assert "cbs-pastel 0.1.0" in line
+    assert "pastel.yaml" in line
+
+
+def test_help_lists_its_presets(environment):
+    done = environment.run("cbs-run", "--help", check=True)
+    assert re.search(r"^styler: .*\bpastel, pastel_soft\b", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("preset", ["pastel", "pastel_soft"])
+def test_its_preset_is_composed(environment, preset):
+    done = environment.run(
+        "cbs-run", f"styler={preset}", "styler.grain=0.3", "--cfg", "job", check=True
+    )
+    want = yaml.safe_load((STYLER / f"{preset}.yaml").read_text())
+    assert yaml.safe_load(done.stdout)["styler"] == want | {"grain": 0.3}
+
+
+def test_the_shell_completes_its_name(environment):
+    done = environment.run(
+        "cbs-run", "-sc", "query=bash", COMP_LINE="cbs-run styler=pas", check=True
+    )
+    assert set(done.stdout.split()) == {"styler=pastel", "styler=pastel_soft"}
+
+
+def test_it_restyles_a_picture(environment, photograph, weights, tmp_path, pastel):
+    output = tmp_path / "out.png"
+    environment.run(
+        "cbs-run",
+        f"input={photograph}",
+        f"output={output}",
+        "styler=pastel",
+        "styler.radius=2",
+        f"segmenter.weights={weights / 'dabnet' / 'voc.pth'}",
+        "routes=[person]",
+        "device=cpu",
+        cwd=tmp_path,
+        check=True,
+    )
+    # These weights see a person everywhere, so the picture is the styler's own.
+    image = torch.from_numpy(np.array(Image.open(photograph))).permute(2, 0, 1)[None] / 255
+    want = pastel(radius=2)(image)[0].permute(1, 2, 0).numpy() * 255
+    assert np.abs(np.array(Image.open(output)) - want).max() <= 1
+
+    report = (tmp_path / "report.json").read_text()
+    assert "cbs-pastel 0.1.0" in report
+    assert json.loads(report)
+
+
+def test_a_parameter_out_of_range_is_one_line(environment, photograph, weights, tmp_path):
+    done = environment.run(
+        "cbs-run",
+        f"input={photograph}",
+        "output=out.png",
+        "styler=pastel",
+        "styler.grain=7",
+        CBS_WEIGHTS=str(weights),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "cbs-pastel 0.1.0" in done.stderr
+    assert "grain=7 must be a number from 0 to 1" in done.stderr
+
+
+def test_its_own_tests_pass(environment):
+    environment.run(
+        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PASTEL), check=True
+    )
