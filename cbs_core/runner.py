@@ -7,11 +7,15 @@ the others stop, the output is removed, and the first error is raised in the cal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import torch
+
 from cbs_core.errors import CbsError, SinkError, SourceError
 from cbs_core.interfaces import Scheduler, Sink, Source
+from cbs_core.memory import MemoryLimitError
 from cbs_core.meter import Meter
 from cbs_core.types import RawFrame
 
@@ -76,6 +80,12 @@ class Channel(Generic[T]):
             self._changed.notify_all()
             return item
 
+    def __iter__(self) -> Iterator[T]:
+        """Takes items until the channel is closed and empty."""
+        with suppress(ClosedError):
+            while True:
+                yield self.get()
+
     def close(self, *, discard: bool = False) -> None:
         """Wakes both ends; what is held can still be taken unless ``discard``."""
         with self._changed:
@@ -103,6 +113,9 @@ class Runner:
         meter: counts frames; times ``decode`` and ``encode``.
         policy: ``every_frame`` (files) or ``freshest`` (live: late frames are dropped, counted).
         progress: called in the writer thread after each frame.
+
+    Raises:
+        ValueError: another policy.
     """
 
     def __init__(
@@ -115,6 +128,8 @@ class Runner:
         policy: str = "every_frame",
         progress: Callable[[], None] = lambda: None,
     ) -> None:
+        if policy not in POLICIES:
+            raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy}")
         self._source = source
         self._scheduler = scheduler
         self._sink = sink
@@ -135,7 +150,7 @@ class Runner:
         reader = threading.Thread(target=self._read, name="cbs-reader", daemon=True)
         writer = threading.Thread(target=self._write, name="cbs-writer", daemon=True)
         try:
-            self._sink.open(self._source.info)
+            self._open()
             reader.start()
             writer.start()
             try:
@@ -150,21 +165,25 @@ class Runner:
             if self._error is not None:
                 raise self._error
         except BaseException as error:
-            self._stop(error)
+            first = self._stop(error)
             _join(reader, writer)
-            self._sink.abort()
-            raise
+            with suppress(Exception):  # it would hide the error that came first
+                self._sink.abort()
+            raise first from first.__cause__
         finally:
             self._meter.dropped = self._input.dropped
         return Outcome(self._interrupted)
 
+    def _open(self) -> None:
+        try:
+            self._sink.open(self._source.info)
+        except Exception as error:
+            told = _told(error, "sink", SinkError)
+            raise told from told.__cause__
+
     def _compute(self) -> None:
         try:
-            while True:
-                try:
-                    raw = self._input.get()
-                except ClosedError:
-                    break
+            for raw in self._input:
                 self._scheduler.submit(raw)
                 for done in self._scheduler.ready():
                     self._output.put(done)
@@ -172,6 +191,12 @@ class Runner:
                 self._output.put(done)
         except ClosedError:  # the writer failed and says so in self._error
             return
+        except torch.OutOfMemoryError as error:
+            info = self._source.info
+            raise MemoryLimitError(
+                f"a frame of {info.width}x{info.height} does not fit into the device's memory "
+                f"({str(error).partition('. ')[0]}): make it smaller, or use a smaller net"
+            ) from error
 
     def _read(self) -> None:
         try:
@@ -186,13 +211,14 @@ class Runner:
         except ClosedError:
             return
         except BaseException as error:
-            self._stop(_told(error, "source", SourceError))
+            if not self._interrupted:  # nobody waits for more frames then
+                self._stop(_told(error, "source", SourceError))
 
     def _write(self) -> None:
         # Closing happens here too, so that a Ctrl-C, which only the main thread sees, cannot
         # cut it short.
         try:
-            for frame in self._finished():
+            for frame in self._output:
                 with self._meter.stage("encode"):
                     self._sink.write(frame)
                 self._meter.frame_out()
@@ -202,13 +228,6 @@ class Runner:
         except BaseException as error:
             self._stop(_told(error, "sink", SinkError))
 
-    def _finished(self) -> Iterator[RawFrame]:
-        while True:
-            try:
-                yield self._output.get()
-            except ClosedError:
-                return
-
     def _finish(self) -> None:
         if self._meter.frames_out:
             self._sink.close(complete=not self._interrupted)
@@ -217,12 +236,13 @@ class Runner:
         else:
             raise SourceError("the input holds no frame: choose another")
 
-    def _stop(self, error: BaseException) -> None:
+    def _stop(self, error: BaseException) -> BaseException:
+        """Ends all three threads' work; returns the first error of the run."""
         with self._lock:
-            if self._error is None:
-                self._error = error
+            first = self._error = self._error or error
         self._input.close(discard=True)
         self._output.close(discard=True)
+        return first
 
 
 def _join(*threads: threading.Thread) -> None:

@@ -1,6 +1,7 @@
 """Every built-in plugin, made through its registry, keeps the contract of its kind.
 
-A plugin may have its suite in another file of this folder: its line ``plugin = "KIND/NAME"`` counts.
+A plugin may have its suite in another file of this folder: its line
+``plugin = "KIND/NAME"`` counts.
 """
 
 import re

@@ -284,9 +284,9 @@ class Brighter(SerialScheduler):
 
 @pytest.mark.parametrize("scheduler", [Dropping, Reversing, Brighter])
 def test_scheduler_suite(scheduler):
-    suite = suite_of(
-        testing.SchedulerSuite, lambda pipeline, meter: scheduler(pipeline, meter=meter)
-    )
+    def create(pipeline, meter):
+        return scheduler(pipeline, meter=meter)
+
     with pytest.raises(AssertionError):
         suite_of(testing.SchedulerSuite, create).test_equals_serial(3)
 
