@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
 from cbs_core.errors import (
     ConfigError,
@@ -122,7 +123,7 @@ class Registry(Generic[T]):
             target: Callable[..., T] = entry.load()
         except PluginError:
             raise
-        except Exception as error:  # a stranger's import may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             raise PluginLoadError(
                 f"the {self.kind} '{name}' of {distribution(entry)} cannot be imported "
                 f"({type(error).__name__}: {_line(error)}): mend or uninstall that package"
@@ -133,6 +134,14 @@ class Registry(Generic[T]):
                 f"{type(target).__name__}: {entry.value} must name one"
             )
         return target
+
+    def takes(self, name: str, parameter: str) -> bool:
+        """Tells whether a plugin is built with such a parameter; raises as `load`."""
+        try:
+            known = inspect.signature(self.load(name)).parameters.values()
+        except ValueError:  # some C callables tell no signature
+            return False
+        return any(p.name == parameter or p.kind is p.VAR_KEYWORD for p in known)
 
     def create(self, name: str, /, **params: object) -> T:
         """Builds a plugin.
@@ -146,7 +155,7 @@ class Registry(Generic[T]):
             PluginError: as `load` raises.
         """
         target = self.load(name)
-        check_parameters(target, params, owner=f"{self.kind} '{name}'")
+        params = checked_parameters(target, params, owner=f"{self.kind} '{name}'")
         return guarded(f"the {self.kind} '{name}' of {self.origin(name)}", target, **params)
 
     def register(self, name: str, target: Callable[..., T]) -> None:
@@ -175,22 +184,26 @@ def guarded(what: str, call: Callable[..., T], /, *args: object, **kwargs: objec
         return call(*args, **kwargs)
     except CbsError:
         raise
-    except Exception as error:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
         raise PluginLoadError(f"{what} failed ({type(error).__name__}: {_line(error)})") from error
 
 
-def check_parameters(
+def checked_parameters(
     target: Callable[..., object], params: Mapping[str, object], *, owner: str
-) -> None:
-    """Checks names of keyword parameters against a signature.
+) -> dict[str, object]:
+    """Checks keyword parameters against a signature: names, and values of plain types.
+
+    Returns:
+        The parameters, with a whole number made a text where one is due: YAML reads the style
+        named 1984 as a number.
 
     Raises:
-        ConfigError: an unknown or missing one, with those accepted.
+        ConfigError: an unknown or missing one, with those accepted, or one of another type.
     """
     try:
         signature = inspect.signature(target)
     except ValueError:  # some C callables tell no signature
-        return
+        return dict(params)
     accepted = [
         p.name
         for p in signature.parameters.values()
@@ -207,6 +220,36 @@ def check_parameters(
         signature.bind(**params)
     except TypeError as error:
         raise ConfigError(f"the {owner}: {error} ({listing})") from error
+    return {
+        key: _checked_value(key, value, signature.parameters.get(key), owner)
+        for key, value in params.items()
+    }
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _checked_value(
+    key: str, value: object, parameter: inspect.Parameter | None, owner: str
+) -> object:
+    """Checks a value against an annotation made of `_WORDS` and None; others are not judged."""
+    annotation = parameter.annotation if parameter else None
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    allowed = [option for option in options if option is not NoneType]
+    if not all(option in _WORDS for option in allowed) or not allowed:
+        return value
+    if type(value) is int and str in allowed and not {int, float} & {*allowed}:
+        return str(value)
+    if value is None:
+        fits = NoneType in options or (parameter is not None and parameter.default is None)
+    elif isinstance(value, bool):
+        fits = bool in allowed
+    else:
+        fits = isinstance(value, (*allowed, *((int,) if float in allowed else ())))
+    if not fits:
+        words = " or ".join(_WORDS[option] for option in allowed)
+        raise ConfigError(f"the {owner} takes {words} as {key}, not '{value}'")
+    return value
 
 
 def _line(error: BaseException) -> str:
