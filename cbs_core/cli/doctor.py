@@ -5,15 +5,16 @@ import platform
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+
+from packaging.requirements import Requirement
 
 from cbs_core.registry import REGISTRIES
 
 DISTRIBUTION = "class-based-styling"
 
-EXTRAS = {"smp": ("segmentation_models_pytorch", "timm"), "test": ("pytest", "pytest_benchmark")}
-"""Top-level modules of each extra, looked for without importing them."""
+NOT_FOR_USERS = ("dev", "test")
+"""Extras that only work on this project needs."""
 
 ENCODERS = {"libx264": "mp4, mov, mkv", "libvpx-vp9": "webm"}
 
@@ -130,12 +131,27 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    declared = {r.partition("extra == ")[2].strip("'\" ") for r in requires(DISTRIBUTION) or ()}
-    for extra, modules in EXTRAS.items():
-        if extra not in declared:
+    extras: dict[str, list[str]] = {}
+    for line in requires(DISTRIBUTION) or ():
+        requirement = Requirement(line)
+        # A marker such as `extra == "smp"` holds for that extra only.
+        for extra in metadata(DISTRIBUTION).get_all("Provides-Extra") or ():
+            marker = requirement.marker
+            if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+                extras.setdefault(extra, []).append(requirement.name)
+    for extra, names in extras.items():
+        if extra in NOT_FOR_USERS:
             continue
-        if absent := [module for module in modules if find_spec(module) is None]:
+        if absent := [name for name in names if not _is_installed(name)]:
             command = f"pip install '{DISTRIBUTION}[{extra}]'"
             yield Finding(WARN, f"[{extra}]", f"{', '.join(absent)} not installed: {command}")
         else:
             yield Finding(OK, f"[{extra}]", "installed")
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
