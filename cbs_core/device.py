@@ -46,7 +46,9 @@ def choose(spec: str) -> Device:
     kind, _, number = spec.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         known = ("auto", "cpu", "cuda", "cuda:0")
-        raise ConfigError(f"no device '{spec}'{closest(spec, known)} (there are: {known})")
+        raise ConfigError(
+            f"no device '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
+        )
     if kind == "cuda" and not torch.cuda.is_available():
         reason = "it is built without CUDA" if torch.version.cuda is None else "it finds no GPU"
         raise DeviceError(
@@ -73,7 +75,8 @@ def _checked(device: torch.device) -> Device:
         raise DeviceError(f"{device} computes wrong results: see `cbs-doctor`")
     if device.type == "cuda":
         return Device(device, torch.cuda.get_device_name(device))
-    return Device(device, f"{torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    return Device(device, f"{threads} thread{'s' if threads > 1 else ''}")
 
 
 def dtype(spec: str) -> torch.dtype:

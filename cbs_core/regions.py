@@ -37,7 +37,9 @@ class Regions(nn.Module):
     ) -> None:
         super().__init__()
         if mode not in MODES:
-            raise ConfigError(f"no matte '{mode}'{closest(mode, MODES)} (there are: {MODES})")
+            raise ConfigError(
+                f"no matte '{mode}'{closest(mode, MODES)} (there are: {', '.join(MODES)})"
+            )
         self.mode = mode
         weights = torch.zeros(len(routes), len(classes))
         for row, names in enumerate(routes):

@@ -3,10 +3,12 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.table import Table
@@ -108,24 +110,31 @@ def write(
         SinkError: one cannot be written.
     """
     written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if report:
-            written.append(folder / report)
-            partial = folder / f".{report}.partial"
-            partial.write_text(json.dumps(facts, indent=2, ensure_ascii=False), encoding="utf-8")
-            os.replace(partial, folder / report)
-        if sheet and picture.rows:
-            written.append(folder / sheet)
-            partial = folder / f".{sheet}.partial"
-            picture.render().save(partial, format="png")
-            os.replace(partial, folder / sheet)
-    except OSError as error:
-        raise SinkError(
-            f"cannot write {written[-1] if written else folder} ({error.strerror or error}); the "
-            "output itself is done: free some space, or say report=null sheet=null"
-        ) from error
+    if report:
+        # ASCII, because a file name need not be valid Unicode.
+        text = json.dumps(facts, indent=2)
+        written.append(_replace(folder / report, lambda file: file.write(text.encode())))
+    if sheet and picture.rows:
+        drawn = picture.render()
+        written.append(_replace(folder / sheet, lambda file: drawn.save(file, format="png")))
     return written
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            write(file)
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise SinkError(
+            f"cannot write '{path}' ({error.strerror or error}), but the output itself is done: "
+            "mend that place, or say report=null sheet=null"
+        ) from error
+    return path
 
 
 def print_table(facts: Mapping[str, object], output: Path | None, files: list[Path]) -> None:
@@ -141,7 +150,7 @@ def print_table(facts: Mapping[str, object], output: Path | None, files: list[Pa
     console.print(table)
     frames = facts["frames"]
     assert isinstance(frames, dict)
-    counts = [f"{frames['out']} frames", f"{facts['fps']:.1f} FPS"]
+    counts = [f"{frames['out']} frame{'s' if frames['out'] > 1 else ''}", f"{facts['fps']:.1f} FPS"]
     counts += [f"{frames[key]} {key}" for key in ("dropped", "damaged") if frames[key]]
     console.print(" · ".join(counts))
     routes = facts["routes"]

@@ -135,8 +135,8 @@ def match(name: str, classes: Iterable[str]) -> str:
     if found := known.get(_plain(name)):
         return found
     raise ConfigError(
-        f"no class '{name}'{closest(name, known.values())} The segmenter knows: "
-        f"{', '.join(known.values())}"
+        f"no class '{name}'{closest(name, known.values())} (the segmenter knows: "
+        f"{', '.join(known.values())})"
     )
 
 

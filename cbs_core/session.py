@@ -1,6 +1,6 @@
 """One run of ``cbs-run``: builds what the configuration names, drives it, reports on it."""
 
-import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,8 +20,6 @@ INTERRUPTED = 130
 SUFFIXES = {"image": ".png", "video": ".mp4"}
 """Of an output that was not named, by sink; other sinks get a folder."""
 
-log = logging.getLogger("cbs")
-
 
 def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     """Runs a composed configuration (``conf/config.yaml``).
@@ -36,8 +34,11 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     Raises:
         CbsError: whatever a user can mend; no output is left then.
     """
-    quiet = bool(config.get("quiet"))
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    quiet = config.get("quiet")
+    if not isinstance(quiet, bool):
+        raise ConfigError(f"quiet={quiet} is neither true nor false")
+    # stdout, so that stderr holds problems only.
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     chosen = device.choose(str(config.get("device")))
     dtype = device.dtype(str(config.get("precision")))
     sheet_rows = _count(config, "sheet_frames") if config.get("sheet") else 0
@@ -66,7 +67,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
                 progress=tick,
             ).run()
     if not meter.frames_out:
-        console.print("interrupted before the first frame was written: there is no output")
+        print("interrupted before the first frame: there is no output", file=sys.stderr)
         return INTERRUPTED
 
     folder = output.parent if output else run_folder
@@ -88,16 +89,16 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     if not quiet:
         report.print_table(facts, output, files)
     if outcome.interrupted:
-        console.print(
-            f"interrupted: {output or 'the output'} is closed and holds {meter.frames_out} frames",
-            markup=False,
-        )
+        count = f"{meter.frames_out} frame{'s' if meter.frames_out > 1 else ''}"
+        print(f"interrupted: {output or 'the output'} is closed, with {count}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
 def _source(config: Mapping[str, object]) -> tuple[Source, str]:
     name, params = build.split(config.get("source"), "source")
+    if config.get("input") and registry.sources.takes(name, "path"):
+        params.setdefault("path", config["input"])  # a plugin without a preset of its own
     if isinstance(params.get("path"), str):
         params["path"] = str(params["path"]).removeprefix(f"{name}:")
     return registry.sources.create(name, **params), f"source/{name}"
@@ -110,17 +111,47 @@ def _sink(
     # Hydra reads `sink=null` as "no sink", which is what the sink of that name is.
     section = config.get("sink") or {"name": "null"}
     name, params = build.split(section, "sink")
-    path = params.get("path")
+    path = params.get("path", config.get("output"))
     output: Path | None = None
     if isinstance(path, str) and path.startswith(f"{name}:"):
         params["path"] = path.removeprefix(f"{name}:")
-    elif path:
-        output = Path(str(path)).expanduser()
-    elif name != "null":
-        output = run_folder / f"{info.name}{SUFFIXES.get(name, '')}"
-    if output:
+    elif name != "null" and registry.sinks.takes(name, "path"):
+        default = run_folder / f"{info.name}{SUFFIXES.get(name, '')}"
+        output = Path(str(path)).expanduser() if path else default
         params["path"] = str(output)
+        _check_names(config, output, str(params.get("suffix", "")))
     return registry.sinks.create(name, **params), f"sink/{name}", output
+
+
+def _check_names(config: Mapping[str, object], output: Path, suffix: str) -> None:
+    """Refuses to write over the input, or two files under one name.
+
+    Raises:
+        ConfigError: with the key to change.
+    """
+    given = config.get("input")
+    source = Path(str(given)).expanduser() if given else None
+    if source and (_same(source, output) or _same(source, output / f"{source.stem}{suffix}")):
+        raise ConfigError(f"'{source}' would be written over by the output: choose another output=")
+    taken = {output.name: "output"}
+    for key in ("report", "sheet"):
+        name = _name(config, key)
+        if name is None:
+            continue
+        if Path(name).name != name:
+            raise ConfigError(f"{key}={name} is no plain file name: it lies beside the output")
+        if name in taken:
+            raise ConfigError(f"{taken[name]} and {key} are both named '{name}': say {key}=OTHER")
+        if source and _same(source, output.parent / name):
+            raise ConfigError(f"'{source}' would be written over by the {key}: say {key}=OTHER")
+        taken[name] = key
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one of them is not there yet
+        return False
 
 
 def _count(config: Mapping[str, object], key: str) -> int:

@@ -1,6 +1,6 @@
 """What the commands share: one line for an error, exit codes, Hydra's start.
 
-Exit codes: 0 done, 2 an error that a user can mend, 130 interrupted.
+Exit codes: 0 done, 1 an error in the program itself, 2 one that a user can mend, 130 interrupted.
 """
 
 import os
@@ -9,9 +9,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from cbs_core.errors import CbsError, closest
+from cbs_core.errors import CbsError, ConfigError, closest
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
@@ -19,22 +19,41 @@ DEBUG = "HYDRA_FULL_ERROR"
 
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
-    """Turns a `CbsError` into one line on stderr and exit code 2, Ctrl-C into 130."""
+    """Turns an error into one line on stderr and an exit code, Ctrl-C into 130."""
     try:
         yield
-    except CbsError as error:
-        if _debug():
-            raise
-        fail(command, str(error))
     except KeyboardInterrupt:
+        ignore_interrupts()
         print(f"{command}: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe left, as `head` does; nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if _debug():
+            raise
+        if told := explain(error):
+            fail(command, told)
+        fail(
+            command,
+            f"unexpected {type(error).__name__}: {error}. This is a fault of the program: run "
+            f"again with {DEBUG}=1 and report what it shows",
+            code=1,
+        )
 
 
-def fail(command: str, message: str) -> NoReturn:
-    """Prints the error as one line and exits with 2."""
+def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
+    """Prints the error as one line and exits."""
+    ignore_interrupts()
     print(f"{command}: error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
+
+
+def ignore_interrupts() -> None:
+    """Lets the process end with its own exit code when Ctrl-C is pressed again and again."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _debug() -> bool:
@@ -57,7 +76,6 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
         import hydra
         from hydra.errors import HydraException
         from omegaconf import DictConfig
-        from omegaconf.errors import OmegaConfBaseException
 
         from cbs_core.cli.arguments import normalise
         from cbs_core.confsearch import conf_dir, install
@@ -67,24 +85,21 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
         codes: list[int] = []
 
         def run(config: DictConfig) -> None:
+            # Here too, because Hydra prints lines of its own about what a task raises.
             with one_line_errors(command):
                 codes.append(task(_plain(config)))
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
         try:
             main(run)()
-        except (HydraException, OmegaConfBaseException) as error:
-            if _debug():
-                raise
-            fail(command, explain(error))
         except OSError as error:
-            if _debug() or codes:
+            if isinstance(error, HydraException):
                 raise
-            fail(
-                command,
-                f"cannot make the run folder ({error.strerror}: {error.filename}): choose another "
-                "with hydra.run.dir=FOLDER",
-            )
+            raise ConfigError(
+                f"cannot write the run folder '{error.filename}' ({error.strerror}): choose "
+                "another with hydra.run.dir=FOLDER"
+            ) from error
+        ignore_interrupts()
         sys.exit(max(codes, default=0))
 
 
@@ -95,41 +110,88 @@ def _interrupt(*_: object) -> NoReturn:
 def _plain(config: object) -> Mapping[str, object]:
     from omegaconf import OmegaConf
 
-    from cbs_core.errors import ConfigError
-
-    if missing := OmegaConf.missing_keys(config):
-        keys = sorted(missing)
-        raise ConfigError(f"no value for {', '.join(keys)}: say {keys[0]}=VALUE")
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    if missing := sorted(_missing(raw)):
+        raise ConfigError(f"no value for {', '.join(missing)}: say {missing[0]}=VALUE")
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
 
-def explain(error: Exception) -> str:
-    """Returns what Hydra or OmegaConf said in one line, with what to do."""
-    from hydra.errors import MissingConfigException, OverrideParseException
+def _missing(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """Yields the keys whose value is ``???``."""
+    for key, value in section.items():
+        if value == "???":
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping):
+            yield from _missing(value, f"{prefix}{key}.")
 
+
+def explain(error: Exception) -> str | None:
+    """Returns an error that a user can mend as one line with what to do, or None."""
+    if isinstance(error, CbsError):
+        return str(error)
+
+    from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import MarkedYAMLError  # type: ignore[import-untyped]
+
+    if isinstance(error, MissingConfigException):
+        return _missing_preset(error.missing_cfg_file or "")
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override)
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark
+        where = f"'{mark.name}', line {mark.line + 1}" if mark else "a configuration file"
+        return f"{where}, is no YAML ({error.problem}): mend that line"
+    text = " ".join(str(error).split())
+    if isinstance(error, HydraException):
+        if unknown := re.match(r"Could not override '([^']+)'", text):
+            return _unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
+        if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
+            return (
+                f"'{several[1]}' holds several values: add -m to run each of them, or put the "
+                "value in quotes twice, \"'...'\", where the comma belongs to it"
+            )
+        return text
+    if isinstance(error, OmegaConfBaseException):
+        return f"configuration: {str(error).splitlines()[0]}"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: '{error.filename}'"
+    return None
+
+
+def _missing_preset(file: str) -> str:
     from cbs_core.registry import REGISTRIES
 
-    text = " ".join(str(error).split())
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        kind, _, name = error.missing_cfg_file.partition("/")
-        if kind in REGISTRIES:
-            try:
-                REGISTRIES[kind].origin(name)
-            except CbsError as told:
-                return str(told)
-    if isinstance(error, OverrideParseException):
-        return (
-            f"cannot read the option {error.override!r} ({str(error).splitlines()[0]}): put it in "
-            "quotes, as in 'routes={car: wave}'"
-        )
-    if unknown := re.match(r"Could not override '([^']+)'", text):
-        key = unknown[1]
-        parent = getattr(error.__cause__, "parent_node", None)
-        known = [str(k) for k in parent] if isinstance(parent, Mapping) else list(REGISTRIES)
-        head, _, last = key.rpartition(".")
-        near = closest(last, known)
-        more = f" (a plugin without a preset takes new keys as +{key}=VALUE)" if head else ""
-        return f"unknown key '{key}'{near} Known here: {', '.join(known)}{more}"
-    return text
+    kind, _, name = file.removesuffix(".yaml").partition("/")
+    if kind not in REGISTRIES:
+        return f"no configuration file '{file}': check --config-name and --config-dir"
+    try:
+        REGISTRIES[kind].origin(name)
+    except CbsError as told:
+        return str(told)
+    return f"no preset '{file}'"
+
+
+def _unreadable(option: str) -> str:
+    if "=" not in option:
+        example = option if os.path.splitext(option)[1] else "photo.jpg"
+        return f"'{option}' is no option: options are given as KEY=VALUE, such as input={example}"
+    return (
+        f"the option {option} cannot be read: check its brackets and quotes, and put all of it "
+        "in quotes, as in 'routes={car: wave}'"
+    )
+
+
+def _unknown_key(key: str, parent: object) -> str:
+    known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, Mapping) else []
+    if not known:
+        return f"unknown key '{key}': `cbs-run --cfg job` shows those that there are"
+    head, _, last = key.rpartition(".")
+    more = ""
+    if head and known == ["name"]:
+        more = f"; if the plugin takes it, without a preset that says so, say +{key}=VALUE"
+    near = closest(last, known)
+    return f"unknown key '{key}'{near} (there are: {', '.join(known)}){more}"

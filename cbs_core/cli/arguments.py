@@ -8,14 +8,27 @@ sink by what they name.
 import mimetypes
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cbs_core.errors import ConfigError
-from cbs_core.registry import sinks, sources
+from cbs_core.registry import REGISTRIES, sinks, sources
+
+FLAGS = (
+    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p"),
+    *("--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp"),
+    *("--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
+)
+"""Hydra's, which prints its whole usage over many lines about any other."""
 
 PATH_KEYS = ("input", "output")
 PATH_ENDINGS = (".weights", ".path", ".file")
+
+_KINDS = mimetypes.MimeTypes()
+"""Not the machine's own table, which differs from one to the next."""
+
+for _suffix in (".avif", ".jp2", ".tga"):
+    _KINDS.add_type(f"image/{_suffix[1:]}", _suffix)
 
 DEFAULT_SINKS = {"image": "image", "sample": "image", "folder": "folder"}
 """The sink where ``output=`` is not given, by source; ``video`` for every other source."""
@@ -25,11 +38,36 @@ def normalise(argv: Sequence[str]) -> list[str]:
     """Returns the command line with file names quoted and source and sink chosen.
 
     Raises:
-        ConfigError: a sweep (``-m``) over inputs of several kinds.
+        ConfigError: an unknown flag, an empty file name, or a sweep (``-m``) over inputs of
+            several kinds.
     """
+    for arg in argv:
+        flag = arg.partition("=")[0]
+        if arg.startswith("-") and not any(known.startswith(flag) for known in FLAGS):
+            raise ConfigError(
+                f"no flag '{arg}': options are given as KEY=VALUE without dashes, such as "
+                "input=photo.jpg; --help lists them"
+            )
     sweep = any(arg in ("-m", "--multirun") for arg in argv)
-    given = dict(arg.split("=", 1) for arg in argv if "=" in arg and not arg.startswith("-"))
+    given = dict(arg.lstrip("+").split("=", 1) for arg in argv if "=" in arg and arg[0] != "-")
+    for key in PATH_KEYS:
+        if not given.get(key, "-").strip("'\""):
+            raise ConfigError(f"{key}= names nothing: name a file or a folder, or leave it out")
+    for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
+        if kind != "sink":
+            raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
     out = [_quoted(arg, sweep=sweep) for arg in argv]
+    chosen = _chosen_plugins(given, sweep=sweep)
+    if sweep and given.get("quiet", "").lower() == "true":
+        chosen.append("hydra.hydra_logging.root.level=WARNING")
+    # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
+    first = next((i for i, arg in enumerate(argv, 1) if "=" in arg and arg[0] != "-"), 0)
+    return [*out[:first], *chosen, *out[first:]]
+
+
+def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:
+    if not given.keys() & {"input", "output", "source"}:
+        return []  # whatever the configuration says
     chosen = []
     source = given.get("source")
     if source is None and "input" in given:
@@ -40,9 +78,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
             chosen.append(f"sink={DEFAULT_SINKS.get(source or 'sample', 'video')}")
         else:
             chosen.append(f"sink={_chosen(given['output'], sink_for, sweep=sweep)}")
-    # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
-    first = next((i for i, arg in enumerate(argv, 1) if "=" in arg and arg[0] != "-"), 0)
-    return [*out[:first], *chosen, *out[first:]]
+    return chosen
 
 
 def source_for(path: str) -> str:
@@ -52,7 +88,7 @@ def source_for(path: str) -> str:
         return "sample"
     if ":" in path and scheme in sources.names():
         return scheme
-    if os.path.isdir(path):
+    if os.path.isdir(os.path.expanduser(path)):
         return "folder"
     return "image" if _is_picture(path) else "video"
 
@@ -62,7 +98,8 @@ def sink_for(path: str) -> str:
     scheme = path.partition(":")[0]
     if ":" in path and scheme in sinks.names():
         return scheme
-    if path.endswith(("/", os.sep)) or os.path.isdir(path) or not Path(path).suffix:
+    is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
+    if is_dir or not Path(path).suffix:
         return "folder"
     return "image" if _is_picture(path) else "video"
 
@@ -75,34 +112,46 @@ def quote(value: str) -> str:
 
 
 def _is_null(value: str | None) -> bool:
-    return value is None or value in ("", "null")
+    return value is None or value == "null"
 
 
 def _is_picture(path: str) -> bool:
-    kind = mimetypes.guess_type(path, strict=False)[0] or ""
+    # Only the suffix is asked about: of the whole, "a:b.png" would be read as an address.
+    kind = _KINDS.guess_type(f"file{Path(path).suffix}", strict=False)[0] or ""
     # A GIF may move, and the video source reads one that does not as well.
     return kind.startswith("image/") and kind != "image/gif"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+
+
+def _exists(value: str) -> bool:
+    return os.path.exists(os.path.expanduser(value))
 
 
 def _quoted(arg: str, *, sweep: bool) -> str:
     key, equals, value = arg.partition("=")
     plain_key = key.lstrip("+")
-    if not equals or arg.startswith("-") or _is_null(value):
+    if arg == "sink=null":
+        return "sink='null'"  # unquoted, Hydra takes it for no value
+    if not equals or arg.startswith("-") or _is_null(value) or value == "???":
         return arg
     if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS):
         return arg
-    if not os.path.exists(value):
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            return arg  # quoted for Hydra already
+    if not _exists(value):
+        if _is_quoted(value):
+            return arg  # for Hydra already
         if sweep and "," in value:
-            return arg
+            parts = value.split(",")
+            return f"{key}={','.join(map(quote, parts))}" if all(map(_exists, parts)) else arg
     return f"{key}={quote(value)}"
 
 
 def _chosen(value: str, choose: Callable[[str], str], *, sweep: bool) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and not os.path.exists(value):
+    if _is_quoted(value) and not _exists(value):
         value = value[1:-1]
-    values = value.split(",") if sweep and not os.path.exists(value) else [value]
+    values = value.split(",") if sweep and not _exists(value) else [value]
     kinds = {choose(one) for one in values}
     if len(kinds) > 1:
         raise ConfigError(

@@ -92,7 +92,8 @@ def show_plugin(plugin: str) -> int:
     kind, _, name = plugin.partition("/")
     if kind not in REGISTRIES or not name:
         raise ConfigError(
-            f"'{plugin}' is not KIND/NAME{closest(kind, REGISTRIES)} Kinds: {', '.join(REGISTRIES)}"
+            f"'{plugin}' is not KIND/NAME{closest(kind, REGISTRIES)} "
+            f"(kinds: {', '.join(REGISTRIES)})"
         )
     registry = REGISTRIES[kind]
     if not registry.conflict(name):

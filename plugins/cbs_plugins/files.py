@@ -56,9 +56,16 @@ def temporary(final: Path, *, folder: bool = False) -> Path:
             path.touch(exist_ok=False)
     except OSError as error:
         raise SinkError(
-            f"cannot write '{final}': {reason(error)}; choose another place with output="
+            f"cannot write '{final}': {_obstacle(final) or reason(error)}; choose another place "
+            "with output="
         ) from error
     return path
+
+
+def _obstacle(final: Path) -> str:
+    """Returns which of the folders above a path is a file, if one is."""
+    found = [str(parent) for parent in final.parents if parent.is_file()]
+    return f"'{found[0]}' is a file, not a folder" if found else ""
 
 
 def rename(path: Path, final: Path) -> None:

@@ -32,16 +32,15 @@ class ImageSink:
         """Creates the temporary file, so that an unwritable place is known before the work."""
         if self.path.is_dir():
             raise SinkError(f"'{self.path}' is a folder: name a file in it, or use sink=folder")
+        if info.frames is not None and info.frames > 1:
+            raise self._too_many()
         self._temporary = temporary(self.path)
 
     def write(self, frame: RawFrame, /) -> None:
         """Writes the picture."""
         assert self._temporary is not None
         if self._written:
-            raise SinkError(
-                f"'{self.path}' holds one picture, but the input has more frames: "
-                "give a folder or a video file as output="
-            )
+            raise self._too_many()
         write_picture(
             self._temporary,
             self._suffix,
@@ -57,6 +56,12 @@ class ImageSink:
             rename(self._temporary, self.path)
             self._temporary = None
         self.abort()
+
+    def _too_many(self) -> SinkError:
+        return SinkError(
+            f"'{self.path}' holds one picture, but the input has more frames: give a folder or a "
+            "video file as output="
+        )
 
     def abort(self) -> None:
         """Removes the temporary file."""
