@@ -57,6 +57,8 @@ class Regions(nn.Module):
 
     def forward(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the mattes ``(B,R,H,W)`` for a frame of ``size`` (H, W)."""
+        if not len(self.weights):
+            return logits.new_zeros(len(logits), 0, *size)
         if self.mode == "argmax":
             labels = self.labels(logits, size)
             return torch.stack([row[labels] for row in self.weights.unbind()], dim=1)

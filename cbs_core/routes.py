@@ -76,7 +76,7 @@ def parse(
         spec = [name for name in DEFAULT if name in classes]
     if isinstance(spec, str):
         spec = [spec]
-    if isinstance(spec, Mapping):
+    if isinstance(spec, Mapping) and spec:
         routes = [
             route
             for name, value in spec.items()

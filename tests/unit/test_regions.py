@@ -1,0 +1,88 @@
+"""Mattes against straight references, in float64 where rounding could hide an error."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cbs_core.errors import ConfigError
+from cbs_core.regions import MODES, Regions
+
+CLASSES = ("road", "car", "person", "sky")
+SIZES = [(48, 64), (65, 131), (1, 1), (5, 9)]
+
+
+def logits(height=9, width=17, batch=2):
+    generator = torch.Generator().manual_seed(0)
+    return 4 * torch.randn(batch, len(CLASSES), height, width, generator=generator)
+
+
+def upsampled(tensor, size):
+    return F.interpolate(tensor, size, mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_argmax_is_the_argmax_of_the_full_size_logits(size):
+    want = upsampled(logits(), size).argmax(1)
+    regions = Regions(CLASSES, [["car"], ["sky", "person"]])
+    mattes = regions(logits(), size)
+    assert mattes.shape == (2, 2, *size)
+    assert torch.equal(mattes[:, 0], (want == 1).float())
+    assert torch.equal(mattes[:, 1], ((want == 3) | (want == 2)).float())
+    assert torch.equal(regions.labels(logits(), size), want)
+
+
+def test_argmax_agrees_with_float64_wherever_the_two_best_are_apart():
+    size = (65, 131)
+    exact = upsampled(logits().double(), size)
+    best = exact.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 1e-4
+    assert clear.float().mean() > 0.99
+    labels = Regions(CLASSES, [["car"]]).labels(logits(), size)
+    assert torch.equal(labels[clear], exact.argmax(1)[clear])
+
+
+def test_a_tie_goes_to_the_first_class():
+    flat = torch.zeros(1, 4, 6, 8)
+    flat[:, 1:3] = 1
+    assert (Regions(CLASSES, [["car"]]).labels(flat, (48, 64)) == 1).all()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_soft_is_the_upsampled_softmax_in_float64(size):
+    scores = logits().double().softmax(1)
+    want = upsampled(torch.stack([scores[:, 1], scores[:, 2] + scores[:, 3]], 1), size)
+    mattes = Regions(CLASSES, [["car"], ["person", "sky"]], "soft")(logits(), size)
+    torch.testing.assert_close(mattes.double(), want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mattes_never_sum_past_one(mode):
+    routes = [["car", "road"], ["car", "person"], ["sky", "car"], ["road"]]
+    mattes = Regions(CLASSES, routes, mode)(logits(), (65, 131))
+    assert mattes.min() >= 0
+    assert mattes.sum(1).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_class_of_two_routes_is_shared_evenly(mode):
+    size = (48, 64)
+    alone = Regions(CLASSES, [["car"], ["sky"]], mode)(logits(), size)
+    shared = Regions(CLASSES, [["car"], ["car", "sky"]], mode)(logits(), size)
+    torch.testing.assert_close(shared[:, 0], alone[:, 0] / 2)
+    torch.testing.assert_close(shared[:, 1], alone[:, 0] / 2 + alone[:, 1])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_route_gives_no_matte(mode):
+    assert Regions(CLASSES, [], mode)(logits(), (48, 64)).shape == (2, 0, 48, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("mode", MODES)
+def test_mattes_are_float32_whatever_the_logits(mode, dtype):
+    assert Regions(CLASSES, [["car"]], mode)(logits().to(dtype), (8, 8)).dtype == torch.float32
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ConfigError, match=r"no matte 'sofd'; did you mean 'soft'\? \(there are: a"):
+        Regions(CLASSES, [["car"]], "sofd")
