@@ -62,6 +62,18 @@ class Environment:
             pytest.fail(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr}")
         return done
 
+    def shell(self, line: str, *, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Runs a line as a person would type it; its stdout holds stderr as well."""
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=cwd,
+            env=self.environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+
     def environ(self, variables: Mapping[str, str] = {}) -> dict[str, str]:
         """Returns the variables that commands see: nothing of the developer's own set-up."""
         return {
