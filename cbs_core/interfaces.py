@@ -36,7 +36,7 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Styler(Protocol):
-    """Restyles a whole picture: ``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
+    """Restyles a whole picture: ``(B,3,H,W)`` RGB in [0,1] -> the same size, range and dtype."""
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """Returns the styled picture."""

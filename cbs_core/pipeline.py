@@ -151,6 +151,11 @@ class Pipeline:
                 f"the {self.segmenter.what} returned {_shape(logits)} where "
                 f"({image.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
             )
+        if not logits.is_floating_point() or logits.device != image.device:
+            raise PluginContractError(
+                f"the {self.segmenter.what} returned {_kind(logits)} where logits, floats on "
+                f"{image.device}, are due"
+            )
         return logits
 
     def present(self, mattes: Tensor) -> list[bool]:
@@ -172,7 +177,7 @@ class Pipeline:
             out = stage(image, mattes[:, own].sum(1, keepdim=True))
         else:
             out = stage(image)
-        return self._same_shape(stage, out, image)
+        return self._like(stage, out, image)
 
     def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
         """Blends the styles into the picture; a route whose style was not run is left out.
@@ -189,7 +194,7 @@ class Pipeline:
                 picture = keep_color(picture, image)
             alpha = mattes[:, index : index + 1] * route.strength
             out = self.compositor(image, picture, alpha)
-            parts.append(self._same_shape(self.compositor, out, image))
+            parts.append(self._like(self.compositor, out, image))
         if len(parts) < 2:
             return parts[0] if parts else image
         change = sum((part - image for part in parts[1:]), start=parts[0] - image)
@@ -216,10 +221,14 @@ class Pipeline:
         return Result(out, logits, mattes, styled, tuple(shown))
 
     @staticmethod
-    def _same_shape(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
+    def _like(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
         if out.shape != image.shape:
             raise PluginContractError(
                 f"the {stage.what} returned {_shape(out)} where {_shape(image)} is due"
+            )
+        if _kind(out) != _kind(image):
+            raise PluginContractError(
+                f"the {stage.what} returned {_kind(out)} where {_kind(image)} is due"
             )
         return out
 
@@ -232,6 +241,10 @@ def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
     chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
     return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
 
 
 def _shape(tensor: Tensor) -> str:
