@@ -140,7 +140,6 @@ class _ModelSuite:
             alone = self.run(images[index : index + 1])
             torch.testing.assert_close(together[index : index + 1], alone, atol=1e-3, rtol=1e-3)
 
-    @pytest.mark.cuda
     @pytest.mark.parametrize("device", [CUDA])
     def test_runs_on_cuda_without_waiting(self, device: str) -> None:
         """The result is on the device, equals the CPU's, and no host wait happens."""
@@ -253,7 +252,6 @@ class CompositorSuite:
         outside = (alpha == 0).expand_as(out)
         assert torch.equal(out[outside], image[outside])
 
-    @pytest.mark.cuda
     @pytest.mark.parametrize("device", [CUDA])
     def test_runs_on_cuda_without_waiting(self, device: str) -> None:
         """The result equals the CPU's, and no host wait happens."""

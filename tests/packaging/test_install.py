@@ -101,6 +101,14 @@ def test_a_parameter_out_of_range_is_one_line(environment, photograph, weights, 
 
 
 def test_its_own_tests_pass(environment):
-    environment.run(
-        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PASTEL), check=True
+    # Strict, since a marker that only this project knows would trouble every author of a plugin.
+    options = (
+        "-q",
+        "--strict-markers",
+        "-W",
+        "error::pytest.PytestWarning",
+        "-p",
+        "no:cacheprovider",
     )
+    done = environment.run("python", "-m", "pytest", *options, str(PASTEL))
+    assert done.returncode == 0, done.stdout
