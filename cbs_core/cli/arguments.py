@@ -51,7 +51,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
     sweep = any(arg in ("-m", "--multirun") for arg in argv)
     given = dict(arg.lstrip("+").split("=", 1) for arg in argv if "=" in arg and arg[0] != "-")
     for key in PATH_KEYS:
-        if not given.get(key, "-").strip("'\""):
+        if given.get(key) in ("", "''", '""'):
             raise ConfigError(f"{key}= names nothing: name a file or a folder, or leave it out")
     for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
         if kind != "sink":

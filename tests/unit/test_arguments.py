@@ -1,0 +1,172 @@
+"""What a person types reaches the plugins unchanged, whatever Hydra's grammar thinks of it."""
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from cbs_core.cli.arguments import normalise, quote, sink_for, source_for
+from cbs_core.errors import ConfigError
+
+ODD_NAMES = [
+    "clip (1).mp4",
+    "it's.mp4",
+    '"quoted".mp4',
+    "a,b.mp4",
+    "a=b.mp4",
+    "[a] {b: c}.mp4",
+    "$HOME.mp4",
+    "${input}.mp4",
+    "\\${x}\\\\${y}.mp4",
+    "back\\slash.mp4",
+    "ends\\",
+    "ends'\\'",
+    "'",
+    "#1 100%.mp4",
+    " space .mp4",
+    "-dash.mp4",
+    "~.mp4",
+    "a:b?c&d.mp4",
+    "Été 雪 🎨.mp4",
+    "new\nline.mp4",
+    "caf\udce9.mp4",
+    "123",
+    "true",
+]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def hydra_reads(override: str) -> object:
+    """The value that Hydra, and then OmegaConf, make of one argument."""
+    parsed = OverridesParser.create().parse_override(override)
+    return OmegaConf.create({"key": parsed.value()}).key
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("key", ["input", "output", "styler.weights", "+source.path"])
+def test_odd_file_names_arrive_unchanged(key: str, name: str) -> None:
+    assert str(hydra_reads(normalise([f"{key}={name}"])[0])) == name
+
+
+def test_a_value_quoted_for_hydra_is_left_alone() -> None:
+    assert normalise(["input='a b.mp4'"])[0] == "input='a b.mp4'"
+    assert normalise(["input='a b.mp4'"])[1:] == ["source=video", "sink=video"]
+
+
+def test_an_existing_file_is_quoted_even_in_its_quotes(tmp_path: Path) -> None:
+    (tmp_path / "'a'").touch()
+    assert hydra_reads(normalise(["input='a'"])[0]) == "'a'"
+
+
+@pytest.mark.parametrize("arg", ["input=null", "input=???", "routes={car: wave}", "-m", "a"])
+def test_other_arguments_are_left_alone(arg: str) -> None:
+    assert arg in normalise([arg])
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("null", "sample"),
+        ("sample:cat", "sample"),
+        ("pan:photo.jpg", "pan"),
+        ("photo.jpg", "image"),
+        ("PHOTO.JPG", "image"),
+        ("a:b.png", "image"),
+        ("a?b=c.png", "image"),
+        ("a.avif", "image"),
+        ("a.webp", "image"),
+        ("a.tga", "image"),
+        ("moves.gif", "video"),
+        ("clip.mp4", "video"),
+        ("no_suffix", "video"),
+        ("folder", "folder"),
+        ("folder.png", "folder"),
+        ("~", "folder"),
+    ],
+)
+def test_source_by_what_the_input_names(tmp_path: Path, path: str, source: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.png").mkdir()
+    assert source_for(path) == source
+
+
+@pytest.mark.parametrize(
+    ("path", "sink"),
+    [
+        ("a.png", "image"),
+        ("a.TIFF", "image"),
+        ("a.mp4", "video"),
+        ("a.gif", "video"),
+        ("a", "folder"),
+        ("a.d/", "folder"),
+        ("folder.png", "folder"),
+        ("null:", "null"),
+    ],
+)
+def test_sink_by_what_the_output_names(tmp_path: Path, path: str, sink: str) -> None:
+    (tmp_path / "folder.png").mkdir()
+    assert sink_for(path) == sink
+
+
+@pytest.mark.parametrize(
+    ("argv", "chosen"),
+    [
+        ([], []),
+        (["styler=none"], []),
+        (["input=a.png"], ["source=image", "sink=image"]),
+        (["input=a.mp4"], ["source=video", "sink=video"]),
+        (["input=pan:a.png"], ["source=pan", "sink=video"]),
+        (["source=pan"], ["sink=video"]),
+        (["input=a.mp4", "output=frames"], ["source=video", "sink=folder"]),
+        (["output=a.jpg"], ["sink=image"]),
+        (["input=a.mp4", "sink=null"], ["source=video"]),
+        (["input=a.mp4", "source=video", "sink=folder"], []),
+        (["-m", "input=a.png,b.jpg"], ["source=image", "sink=image"]),
+    ],
+)
+def test_chosen_source_and_sink(argv: list[str], chosen: list[str]) -> None:
+    added = [arg for arg in normalise(argv) if arg.startswith(("source=", "sink="))]
+    given = [arg for arg in argv if arg.startswith(("source=", "sink="))]
+    assert [arg for arg in added if arg not in given and arg != "sink='null'"] == chosen
+
+
+def test_no_sink_is_the_null_sink() -> None:
+    assert hydra_reads("sink='null'") == "null"
+    assert "sink='null'" in normalise(["sink=null"])
+
+
+def test_chosen_plugins_stand_before_the_word_of_a_flag() -> None:
+    argv = normalise(["input=a.png", "--info", "searchpath"])
+    assert argv[-2:] == ["--info", "searchpath"]
+
+
+def test_a_sweep_over_files_with_odd_names(tmp_path: Path) -> None:
+    for name in ("it's.png", "a (1).png"):
+        (tmp_path / name).touch()
+    swept = normalise(["-m", "input=it's.png,a (1).png"])[1]
+    assert swept == "input=" + quote("it's.png") + "," + quote("a (1).png")
+
+
+def test_a_quiet_sweep_silences_hydra() -> None:
+    assert "hydra.hydra_logging.root.level=WARNING" in normalise(["-m", "quiet=true"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--input=a.png"], "without dashes"),
+        (["-q"], "no flag '-q'"),
+        (["input="], "input= names nothing"),
+        (["output=''"], "output= names nothing"),
+        (["styler=null"], "styler=null chooses no plugin"),
+        (["-m", "input=a.png,b.mp4"], "one kind at a time"),
+    ],
+)
+def test_what_is_refused(argv: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        normalise(argv)
