@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cbs_core import registry, routes
 from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.interfaces import Accelerator, HasMemory, HasWeights, MatteStyler, Segmenter
+from cbs_core.interfaces import HasMemory, HasWeights, MatteStyler, Segmenter
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
 from cbs_core.registry import Registry
@@ -57,15 +57,20 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         CbsError: a plugin cannot be had, or the configuration is wrong.
     """
     name, params = split(config.get("accelerator"), "accelerator")
-    accelerate = registry.accelerators.create(name, **params)
+    accelerator = registry.accelerators.create(name, **params)
+    accelerator_words = _words(registry.accelerators, name)
     used = registry.origins(f"accelerator/{name}")
     weights: dict[str, WeightsFile] = {}
+
+    def accelerate(module: nn.Module, words: str) -> Callable[[Tensor], Tensor]:
+        what = f"the {words} under the {accelerator_words}"
+        return registry.guarded(what, accelerator, module, device=device, dtype=dtype)
 
     def stage(plugins: Registry[Any], name: str, plugin: object) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
         if isinstance(plugin, HasWeights):
             weights.update({file.sha256: file for file in plugin.weights_files})
-        return _stage(plugins, name, plugin, accelerate, device, dtype)
+        return _stage(_words(plugins, name), plugin, accelerate, device, dtype)
 
     segmenter_name, params = split(config.get("segmenter"), "segmenter")
     segmenter = registry.segmenters.create(segmenter_name, **params)
@@ -84,7 +89,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     compositor = registry.compositors.create(compositor_name, **params)
     if isinstance(compositor, nn.Module):
         # Blending stays float32 on purpose: bfloat16 would shift the untouched background.
-        compositor.to(device)
+        compositor.eval().to(device)
     used |= registry.origins(f"compositor/{compositor_name}")
 
     built = Pipeline(
@@ -112,20 +117,20 @@ def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
 
 
 def _stage(
-    plugins: Registry[Any],
-    name: str,
+    words: str,
     plugin: object,
-    accelerate: Accelerator,
+    accelerate: Callable[[nn.Module, str], Callable[[Tensor], Tensor]],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Stage:
-    words = _words(plugins, name)
     if not callable(plugin):
         raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
     call: Callable[..., Tensor] = plugin
     if isinstance(plugin, MatteStyler):
         call = plugin.style_matte
+        if isinstance(plugin, nn.Module):
+            plugin.eval().requires_grad_(False).to(device)
     elif isinstance(plugin, nn.Module):
-        call = accelerate(plugin, device=device, dtype=dtype)
+        call = accelerate(plugin, words)
     cost = plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))

@@ -1,0 +1,175 @@
+"""From plain values to a pipeline, with plugins registered for the test."""
+
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from cbs_core import build, registry
+from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError
+from cbs_core.weights import WeightsFile
+
+CPU = torch.device("cpu")
+
+
+class Segmenter(nn.Module):
+    classes = ("road", "car")
+    bytes_per_pixel = 100
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.weights_files = (WeightsFile("net.pth", "aa"),)
+
+    def forward(self, image):
+        return self.conv(image)
+
+
+class Styler(nn.Module):
+    """Its weight tells the dtype it runs in, the picture whether it is in training mode."""
+
+    made: ClassVar[list["Styler"]] = []
+
+    def __init__(self, style="a"):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.weights_files = (WeightsFile(f"{style}.pth", style), WeightsFile("net.pth", "aa"))
+        Styler.made.append(self)
+
+    def forward(self, image):
+        assert not self.training
+        assert image.dtype == self.scale.dtype
+        return image * self.scale
+
+
+class Plain:
+    def __call__(self, image):
+        return image
+
+
+class Window(nn.Module):
+    """A `MatteStyler`."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, image):
+        raise AssertionError("style_matte is called in its place")
+
+    def style_matte(self, image, matte):
+        assert not self.training
+        assert not self.scale.requires_grad
+        return image * (1 - matte) * self.scale
+
+
+class Pair(nn.Module):
+    def forward(self, image):
+        return image, image
+
+
+class Compositor(nn.Module):
+    def forward(self, image, styled, alpha):
+        assert not self.training
+        return torch.lerp(image, styled, alpha)
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch):
+    for kind, name, target in [
+        ("segmenter", "quarters", Segmenter),
+        ("segmenter", "nameless", Plain),
+        ("styler", "scaled", Styler),
+        ("styler", "plain", Plain),
+        ("styler", "window", Window),
+        ("styler", "value", lambda: 3),
+        ("styler", "pair", Pair),
+        ("compositor", "blend", Compositor),
+        ("accelerator", "broken", lambda: broken),
+    ]:
+        monkeypatch.setitem(registry.REGISTRIES[kind]._registered, name, target)
+    monkeypatch.setattr(Styler, "made", [])
+
+
+def broken(module, *, device, dtype):
+    raise RuntimeError("no compiler\nfound")
+
+
+def config(**changes):
+    return {
+        "segmenter": {"name": "quarters"},
+        "styler": {"name": "scaled", "style": "a"},
+        "compositor": {"name": "blend"},
+        "accelerator": {"name": "eager"},
+        "routes": ["car"],
+        "matte": "argmax",
+    } | changes
+
+
+def make(dtype=torch.float32, **changes):
+    return build.pipeline(config(**changes), device=CPU, dtype=dtype)
+
+
+def test_a_pipeline_and_what_it_was_built_from():
+    built = make(routes={"car": "b", "road": "a"})
+    assert built.classes == ("road", "car")
+    assert [route.params for route in built.routes] == [{"style": "b"}, {"style": "a"}]
+    assert sorted(file.sha256 for file in built.weights) == ["a", "aa", "b"]
+    assert built.plugins.keys() == {
+        "accelerator/eager",
+        "compositor/blend",
+        "segmenter/quarters",
+        "styler/scaled",
+    }
+    image = torch.rand(1, 3, 8, 8)
+    torch.testing.assert_close(built.pipeline(image).image, image)
+
+
+def test_one_style_is_built_once_for_all_its_routes():
+    make(routes={"car": {"style": "a"}, "road": {"style": "a", "strength": 0.5}})
+    assert len(Styler.made) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_nets_compute_in_the_precision_and_pictures_stay_float32(dtype):
+    built = make(dtype)
+    assert Styler.made[0].scale.dtype == dtype
+    assert built.pipeline(torch.rand(1, 3, 8, 8)).image.dtype == torch.float32
+    assert built.pipeline.segmenter.bytes_per_pixel == 100 * dtype.itemsize // 4
+
+
+def test_a_styler_that_uses_the_matte_is_prepared_like_any_other():
+    built = make(styler={"name": "window"})
+    image = torch.rand(1, 3, 8, 8)
+    result = built.pipeline(image)
+    torch.testing.assert_close(result.image, image * (1 - result.mattes))
+
+
+def test_a_plugin_that_is_no_module_is_called_as_it_is():
+    assert make(styler={"name": "plain"}).pipeline(torch.rand(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"styler": None}, ConfigError, r"styler: no plugin is chosen: say styler=NAME"),
+        ({"styler": {"style": "a"}}, ConfigError, r"styler: no plugin is chosen"),
+        ({"styler": {"name": "scaled", "x": 1}}, ConfigError, r"no parameter 'x'"),
+        ({"segmenter": {"name": "nameless"}}, PluginContractError, "'nameless' .* has no `classes"),
+        ({"styler": {"name": "value"}}, PluginContractError, "'value' .* cannot be called"),
+        (
+            {"accelerator": {"name": "broken"}},
+            PluginLoadError,
+            r"'scaled' of .* under the accelerator 'broken' of .* failed \(Runt.*compiler found\)",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_told(changes, error, message):
+    with pytest.raises(error, match=message):
+        make(**changes)
+
+
+def test_a_net_that_returns_no_tensor_is_told_in_the_frameworks_words():
+    with pytest.raises(PluginContractError, match=r"'pair' .* returned tuple where a tensor is"):
+        make(styler={"name": "pair"}, routes=["car", "road"]).pipeline(torch.rand(1, 3, 8, 8))
