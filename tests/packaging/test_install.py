@@ -10,7 +10,7 @@ import torch
 import yaml
 from PIL import Image
 
-from tests.packaging.environments import PASTEL
+from tests.packaging.environments import PASTEL, ROOT
 
 STYLER = PASTEL / "cbs_pastel" / "conf" / "styler"
 
@@ -30,6 +30,17 @@ def photograph(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def test_presets_come_from_where_the_code_does(from_wheels, from_checkouts):
+    installed = from_wheels.run("cbs-run", "--info", "searchpath", check=True).stdout
+    assert str(from_wheels.site_packages / "cbs_core" / "conf") in installed
+    assert str(ROOT) not in installed
+
+    # hatchling leaves a copy of conf/ beside an editable install, which must not be used.
+    checkout = from_checkouts.run("cbs-run", "--info", "searchpath", check=True).stdout
+    assert str(ROOT / "conf") in checkout
+    assert str(from_checkouts.site_packages) not in checkout
 
 
 def test_it_is_listed_with_its_distribution(environment):
