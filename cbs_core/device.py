@@ -1,6 +1,7 @@
 """Which device computes, told by running a kernel there: a GPU is really used, or it is said."""
 
 import logging
+import re
 import shutil
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def choose(spec: str) -> Device:
             )
         return _checked(torch.device("cpu"))
     kind, _, number = spec.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", spec):
         known = ("auto", "cpu", "cuda", "cuda:0")
         raise ConfigError(
             f"no device '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"

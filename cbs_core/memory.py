@@ -13,6 +13,9 @@ from cbs_core.errors import CbsError
 
 GIB = 1024**3
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container with cgroup v2 finds its limits."""
+
 
 class MemoryLimitError(CbsError):
     """A frame needs more memory than the device has."""
@@ -29,11 +32,20 @@ def available(device: torch.device) -> int:
         return int(free + cached)
     free = int(psutil.virtual_memory().available)
     try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        limit = int((CGROUP / "memory.max").read_text())
+        used = int((CGROUP / "memory.current").read_text())
     except (OSError, ValueError):  # no cgroup v2, or "max": no limit
         return free
-    return min(free, limit - used)
+    return max(0, min(free, limit - used + _cached_files()))
+
+
+def _cached_files() -> int:
+    """Returns the bytes of a container's memory that are only copies of files: given up if due."""
+    try:
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
 
 
 def check_memory(height: int, width: int, bytes_per_pixel: int, device: torch.device) -> None:

@@ -1,0 +1,83 @@
+"""A frame that would not fit is refused with what it needs and a size that would."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from cbs_core import memory
+from cbs_core.memory import GIB, MemoryLimitError, available, check_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A host with 8 GiB free, whose container's files the test writes."""
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    return tmp_path
+
+
+def limit(folder: Path, maximum: int | str, current: int, **stat: int) -> None:
+    (folder / "memory.max").write_text(f"{maximum}\n")
+    (folder / "memory.current").write_text(f"{current}\n")
+    if stat:
+        (folder / "memory.stat").write_text("".join(f"{k} {v}\n" for k, v in stat.items()))
+
+
+def test_without_a_container_it_is_the_hosts(machine):
+    assert available(CPU) == 8 * GIB
+
+
+def test_a_container_without_a_limit_has_the_hosts(machine):
+    limit(machine, "max", GIB)
+    assert available(CPU) == 8 * GIB
+
+
+def test_a_containers_limit_counts(machine):
+    limit(machine, 4 * GIB, GIB, anon=GIB)
+    assert available(CPU) == 3 * GIB
+
+
+def test_a_limit_above_the_hosts_memory_gives_nothing_more(machine):
+    limit(machine, 64 * GIB, GIB)
+    assert available(CPU) == 8 * GIB
+
+
+def test_cached_files_are_not_in_use(machine):
+    limit(machine, 4 * GIB, 4 * GIB, anon=GIB, inactive_file=2 * GIB, active_file=GIB)
+    assert available(CPU) == 3 * GIB
+
+
+def test_a_container_over_its_limit_has_nothing(machine):
+    limit(machine, GIB, 2 * GIB)
+    assert available(CPU) == 0
+
+
+def test_a_gpu_also_gives_what_torch_holds_unused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GIB, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIB)
+    assert available(torch.device("cuda")) == 4 * GIB
+
+
+def test_what_fits_passes(machine):
+    check_memory(1024, 1024, 8 * 1024, CPU)
+
+
+def test_what_does_not_fit_is_told_with_a_size_that_does(machine):
+    with pytest.raises(MemoryLimitError) as error:
+        check_memory(16384, 8192, 256, CPU)
+    assert str(error.value).startswith(
+        "a frame of 8192x16384 needs about 32.0 GiB of memory and cpu has 8.0 GiB free: make it "
+        "smaller than about 4096x8192"
+    )
+    check_memory(8192, 4096, 256, CPU)
+
+
+def test_no_memory_at_all_is_told_too(machine):
+    limit(machine, GIB, 2 * GIB)
+    with pytest.raises(MemoryLimitError, match=r"0\.0 GiB free"):
+        check_memory(1, 1, 1, CPU)
