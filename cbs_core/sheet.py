@@ -15,6 +15,9 @@ from cbs_core.vocabularies import colours
 SIDE = 480
 """Longest side of a cell, pixels."""
 
+NARROW = 160
+"""Smaller pictures are enlarged to this: a column needs room for its title."""
+
 GAP = 8
 LINE = 26
 FONT = 15
@@ -61,7 +64,7 @@ class Sheet:
         if raw.index not in self._due:
             return
         height, width = raw.pixels.shape[:2]
-        scale = min(1.0, SIDE / max(height, width))
+        scale = min(max(height, width, NARROW), SIDE) / max(height, width)
         size = max(1, round(height * scale)), max(1, round(width * scale))
         labels = self._regions.labels(result.logits, size)[0].cpu().numpy()
         original = raw.pixels.to(result.image.device).permute(2, 0, 1)[None].float() / 255
@@ -79,8 +82,8 @@ class Sheet:
         """Draws the sheet: a title a column, a row a frame, a legend of the classes found."""
         titles = ["original", "classes", *self._styles.values(), "composite"]
         cell_width = max(cell.width for row in self.rows for cell in row.cells if cell)
-        cell_width = max(cell_width, 160)
-        heights = [max(cell.height for cell in row.cells if cell) for row in self.rows]
+        cell_width = max(cell_width, NARROW)
+        heights = [max(LINE, *(cell.height for cell in row.cells if cell)) for row in self.rows]
         legend = sorted(frozenset[int]().union(*(row.present for row in self.rows)))
         width = GAP + len(titles) * (cell_width + GAP)
         lines = _legend_lines([self._classes[i] for i in legend], width - 2 * GAP)
@@ -100,7 +103,7 @@ class Sheet:
                 else:
                     box = (left, top, left + cell_width - 1, top + row_height - 1)
                     draw.rectangle(box, outline=GREY)
-                    draw.text((left + GAP, top + GAP), "not run: class absent", GREY, font)
+                    draw.text((left + GAP, top + 4), "not run: class absent", GREY, font)
             top += row_height + GAP
         for line in lines:
             for left, name in line:

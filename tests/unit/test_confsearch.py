@@ -1,0 +1,134 @@
+"""Every plugin can be chosen, with or without a preset; strangers' presets are found."""
+
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+from cbs_core import confsearch
+from cbs_core.confsearch import EntryPointSource, conf_dir, install, preset_dirs, presets
+from cbs_core.registry import REGISTRIES
+
+PLUGINS = [
+    (kind, name)
+    for kind, registry in REGISTRIES.items()
+    for name in registry.names()
+    if registry.origin(name).startswith("class-based-styling ")
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed():
+    install()
+    install()
+
+
+def composed(*overrides):
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        return OmegaConf.to_container(compose("config", list(overrides)))
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """A package, never imported, with a preset of its own and one that ours shadows."""
+    package = tmp_path / "cbs_stranger"
+    (package / "conf" / "styler").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    (package / "conf" / "styler" / "chalk.yaml").write_text("name: chalk\nlevels: 4\n")
+    (package / "conf" / "styler" / "chalk_soft.yaml").write_text("name: chalk\nlevels: 9\n")
+    (package / "conf" / "styler" / "none.yaml").write_text("name: johnson\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry = REGISTRIES["styler"]
+    entries = {
+        name: (EntryPoint(name, f"cbs_stranger.sub:{name}", registry.group),)
+        for name in ("chalk", "bare")
+    }
+    monkeypatch.setitem(registry.__dict__, "_entries", registry._entries | entries)
+    yield package
+    assert "cbs_stranger" not in sys.modules
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_every_plugin_can_be_chosen(kind, name):
+    chosen = f"'{name}'" if name == "null" else name
+    assert composed(f"{kind}={chosen}")[kind]["name"] == name
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_every_built_in_preset_says_what_its_plugin_takes(kind, name):
+    files = presets(kind, name)
+    if files:
+        params = OmegaConf.to_container(OmegaConf.load(files[0]), resolve=False)
+        assert params.pop("name") == name
+        for key in params:
+            assert REGISTRIES[kind].takes(name, key), key
+
+
+def test_presets_name_plugins_never_classes():
+    for file in conf_dir().rglob("*.yaml"):
+        assert "_target_" not in file.read_text(), file
+
+
+def test_a_strangers_preset_is_found(stranger):
+    assert composed("styler=chalk")["styler"] == {"name": "chalk", "levels": 4}
+    assert composed("styler=chalk_soft")["styler"] == {"name": "chalk", "levels": 9}
+    assert composed("styler=chalk", "styler.levels=2")["styler"]["levels"] == 2
+
+
+def test_a_plugin_without_a_preset_is_its_name(stranger):
+    assert composed("styler=bare", "+styler.x=1")["styler"] == {"name": "bare", "x": 1}
+
+
+def test_our_presets_shadow_a_strangers(stranger):
+    assert composed("styler=none")["styler"] == {"name": "none"}
+    ours, theirs = presets("styler", "none")
+    assert ours == conf_dir() / "styler" / "none.yaml"
+    assert theirs == stranger / "conf" / "styler" / "none.yaml"
+    assert next(iter(preset_dirs())) == "cbs_core"
+
+
+def test_an_unknown_plugin_is_hydras_error():
+    with pytest.raises(MissingConfigException):
+        composed("styler=chalkk")
+
+
+def test_a_package_that_cannot_be_looked_for_costs_nothing(monkeypatch):
+    def fail(name):
+        raise ValueError("__spec__ is None")
+
+    monkeypatch.setattr(confsearch, "find_spec", fail)
+    assert list(preset_dirs()) == ["cbs_core"]
+
+
+def test_what_a_notebook_registers_can_be_chosen(monkeypatch):
+    monkeypatch.setitem(REGISTRIES["styler"]._registered, "mine", dict)
+    assert composed("styler=mine")["styler"] == {"name": "mine"}
+
+
+class TestEntryPointSource:
+    source = EntryPointSource("test", "cbs://entry-points")
+
+    def test_lists_kinds_and_their_plugins(self):
+        assert self.source.list("", None) == sorted(REGISTRIES)
+        assert self.source.list("", ObjectType.CONFIG) == []
+        assert set(self.source.list("styler", None)) >= {"johnson", "none"}
+        assert self.source.list("styler", ObjectType.GROUP) == []
+        assert self.source.list("hydra", None) == []
+
+    def test_tells_groups_from_configs(self):
+        assert self.source.available()
+        assert self.source.is_group("styler")
+        assert not self.source.is_group("styler/none")
+        assert self.source.is_config("styler/none")
+        assert self.source.is_config("styler/none.yaml")
+        assert not self.source.is_config("styler/nine")
+        assert not self.source.is_config("styler")
+
+
+def test_the_global_state_of_hydra_is_left_alone():
+    assert not GlobalHydra.instance().is_initialized()
