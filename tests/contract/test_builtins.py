@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.stylers.microast import Decoder, Encoder, Modulator
 from PIL import Image
 
 from cbs_core import testing
@@ -41,6 +43,23 @@ def weights(net: str) -> Path:
     return path
 
 
+@cache
+def microast() -> Path:
+    """A folder of the four parts' seeded weights, made once."""
+    torch.manual_seed(0)
+    folder = Path(_folder.name) / "microast"
+    folder.mkdir()
+    parts = {
+        "content_encoder": Encoder(),
+        "style_encoder": Encoder(),
+        "modulator": Modulator(),
+        "decoder": Decoder(),
+    }
+    for name, net in parts.items():
+        torch.save(net.state_dict(), folder / f"{name}.pth")
+    return folder
+
+
 _folder = TemporaryDirectory()
 
 
@@ -63,6 +82,14 @@ class TestJohnson(testing.StylerSuite):
 
     def create(self):
         return create(self.plugin, weights=str(weights("johnson")))
+
+
+class TestMicroAST(testing.StylerSuite):
+    plugin = "styler/microast"
+
+    def create(self):
+        style = sample_file("cat")
+        return create(self.plugin, style=str(style), style_size=64, weights=str(microast()))
 
 
 class TestNoStyler(testing.StylerSuite):
