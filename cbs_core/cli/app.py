@@ -93,7 +93,7 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
         try:
             main(run)()
         except OSError as error:
-            if isinstance(error, HydraException):
+            if isinstance(error, HydraException | BrokenPipeError):
                 raise
             raise ConfigError(
                 f"cannot write the run folder '{error.filename}' ({error.strerror}): choose "
@@ -151,9 +151,11 @@ def explain(error: Exception) -> str | None:
             return _unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
         if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
             return (
-                f"'{several[1]}' holds several values: add -m to run each of them, or put the "
-                "value in quotes twice, \"'...'\", where the comma belongs to it"
+                f"'{several[1]}' holds several values: add -m to run each of them; where the "
+                "comma belongs to one value, quote it twice, as in \"KEY='a,b'\""
             )
+        if merging := re.match(r"Error merging override (.+)", text):
+            return f"'{merging[1]}' does not fit the value it replaces: give that option once only"
         return text
     if isinstance(error, OmegaConfBaseException):
         return f"configuration: {str(error).splitlines()[0]}"

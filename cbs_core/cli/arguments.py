@@ -9,17 +9,24 @@ import mimetypes
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from cbs_core.errors import ConfigError
 from cbs_core.registry import REGISTRIES, sinks, sources
 
-FLAGS = (
-    *("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--resolve", "--package", "-p"),
-    *("--run", "-r", "--multirun", "-m", "--shell-completion", "-sc", "--config-path", "-cp"),
-    *("--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
-)
-"""Hydra's, which prints its whole usage over many lines about any other."""
+FLAGS = {
+    **dict.fromkeys(
+        ["--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r"], False
+    ),
+    **dict.fromkeys(["--multirun", "-m", "--shell-completion", "-sc", "--info", "-i"], False),
+    **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp"], True),
+    **dict.fromkeys(["--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun"], True),
+}
+"""Hydra's flags, and whether the next word is their value."""
+
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""The words that may follow ``--info``."""
 
 PATH_KEYS = ("input", "output")
 PATH_ENDINGS = (".weights", ".path", ".file")
@@ -41,28 +48,48 @@ def normalise(argv: Sequence[str]) -> list[str]:
         ConfigError: an unknown flag, an empty file name, or a sweep (``-m``) over inputs of
             several kinds.
     """
-    for arg in argv:
-        flag = arg.partition("=")[0]
-        if arg.startswith("-") and not any(known.startswith(flag) for known in FLAGS):
-            raise ConfigError(
-                f"no flag '{arg}': options are given as KEY=VALUE without dashes, such as "
-                "input=photo.jpg; --help lists them"
-            )
-    sweep = any(arg in ("-m", "--multirun") for arg in argv)
-    given = dict(arg.lstrip("+").split("=", 1) for arg in argv if "=" in arg and arg[0] != "-")
+    flags, overrides = _separated(argv)
+    sweep = "-m" in flags or "--multirun" in flags
+    given = dict(arg.lstrip("+").split("=", 1) for arg in overrides if "=" in arg)
     for key in PATH_KEYS:
         if given.get(key) in ("", "''", '""'):
             raise ConfigError(f"{key}= names nothing: name a file or a folder, or leave it out")
     for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
-    out = [_quoted(arg, sweep=sweep) for arg in argv]
+    quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
     chosen = _chosen_plugins(given, sweep=sweep)
     if sweep and given.get("quiet", "").lower() == "true":
         chosen.append("hydra.hydra_logging.root.level=WARNING")
     # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
-    first = next((i for i, arg in enumerate(argv, 1) if "=" in arg and arg[0] != "-"), 0)
-    return [*out[:first], *chosen, *out[first:]]
+    return [*quoted, *chosen, *flags]
+
+
+def _separated(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the flags with their values, and the overrides.
+
+    Raises:
+        ConfigError: an unknown flag.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-"):
+            is_value = bool(flags) and flags[-1] in ("--info", "-i") and word in INFO
+            (flags if is_value else overrides).append(word)
+            continue
+        name, equals, _ = word.partition("=")
+        flag = name if name in FLAGS else next((f for f in FLAGS if f.startswith(name)), None)
+        if flag is None:
+            raise ConfigError(
+                f"no flag '{word}': options are given as KEY=VALUE without dashes, such as "
+                "input=photo.jpg; --help lists them"
+            )
+        flags.append(word)
+        if FLAGS[flag] and not equals:
+            flags.extend(islice(words, 1))
+    return flags, overrides
 
 
 def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:

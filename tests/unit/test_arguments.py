@@ -140,15 +140,22 @@ def test_no_sink_is_the_null_sink() -> None:
     assert "sink='null'" in normalise(["sink=null"])
 
 
-def test_chosen_plugins_stand_before_the_word_of_a_flag() -> None:
-    argv = normalise(["input=a.png", "--info", "searchpath"])
-    assert argv[-2:] == ["--info", "searchpath"]
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *(["--info", "searchpath"], ["--info"], ["--cfg", "job"], ["--cfg=job"], ["-m"]),
+        *(["--config-dir", "a=b"], ["-cd", "my presets", "--multirun"], ["--config-d", "x"]),
+    ],
+)
+def test_flags_may_stand_anywhere(flags: list[str]) -> None:
+    argv = normalise(["styler=none", *flags, "matte=soft"])
+    assert argv == ["styler=none", "matte=soft", *flags]
 
 
 def test_a_sweep_over_files_with_odd_names(tmp_path: Path) -> None:
     for name in ("it's.png", "a (1).png"):
         (tmp_path / name).touch()
-    swept = normalise(["-m", "input=it's.png,a (1).png"])[1]
+    swept = normalise(["-m", "input=it's.png,a (1).png"])[0]
     assert swept == "input=" + quote("it's.png") + "," + quote("a (1).png")
 
 

@@ -35,6 +35,15 @@ AVI is not among them: it has no time stamps, and H.264 comes back from it one f
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """AVCOL_SPC -> SWS_CS of the matrices that swscale converts RGB with (libswscale/swscale.h)."""
 
+_WORST = {"libx264": 51, "libx265": 51, "libvpx-vp9": 63}
+"""Encoder -> its largest constant rate factor."""
+
+# x264 prints about an unknown one by itself, past every log.
+_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower"),
+    *("veryslow", "placebo"),
+)
+
 _FINEST = 90_000
 """Ticks a second that times without a file behind them get at least; MPEG's clock."""
 
@@ -83,6 +92,14 @@ class VideoSink:
                 f"choose one of {', '.join(SUFFIXES)}"
             )
         self.codec = SUFFIXES[self._suffix] if codec == "auto" else codec
+        if self.codec not in av.codecs_available:
+            raise SinkError(f"no encoder '{self.codec}': choose libx264, or codec=auto")
+        if self.codec in _WORST and not 0 <= crf <= _WORST[self.codec]:
+            raise SinkError(
+                f"crf={crf} is outside 0..{_WORST[self.codec]}: 18 looks like the input"
+            )
+        if self.codec in ("libx264", "libx265") and preset not in _PRESETS:
+            raise SinkError(f"no preset '{preset}' (there are: {', '.join(_PRESETS)})")
         self.crf = crf
         self.preset = preset
         self.audio = audio
