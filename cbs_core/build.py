@@ -1,20 +1,22 @@
 """From a configuration to plugins and a pipeline."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from cbs_core import registry, routes
+from cbs_core import objects, registry, routes
 from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.interfaces import HasMemory, HasWeights, MatteStyler, Segmenter
+from cbs_core.interfaces import HasMemory, HasWeights, InstanceSegmenter, MatteStyler, Segmenter
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
 from cbs_core.registry import Registry
 from cbs_core.routes import Route
 from cbs_core.weights import WeightsFile
+
+T = TypeVar("T")
 
 Section = Mapping[str, object]
 """One kind's part of the configuration: ``name`` and the constructor's parameters."""
@@ -48,14 +50,15 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     """Builds the pipeline that a composed configuration describes.
 
     Args:
-        config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes`` and
-            ``matte``, as in ``conf/config.yaml``.
+        config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes``,
+            ``matte`` and ``select``, as in ``conf/config.yaml``.
         device: where it runs.
         dtype: what the nets compute in; the picture itself stays float32.
 
     Raises:
         CbsError: a plugin cannot be had, or the configuration is wrong.
     """
+    wanted = objects.parse(config.get("select"))
     name, params = split(config.get("accelerator"), "accelerator")
     accelerator = registry.accelerators.create(name, **params)
     accelerator_words = _words(registry.accelerators, name)
@@ -92,13 +95,24 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         compositor.eval().to(device)
     used |= registry.origins(f"compositor/{compositor_name}")
 
+    segmenter_stage = stage(registry.segmenters, segmenter_name, segmenter)
+    mode = str(config.get("matte"))
+    selection, detector = None, None
+    if wanted is not None:
+        route_of = [_route_of(name, chosen) for name in classes]
+        selection = objects.Selection(wanted, route_of, soft=mode == "soft")
+        if isinstance(segmenter, InstanceSegmenter):
+            detector = Stage(_autocast(segmenter.instances, device, dtype), segmenter_stage.what)
+
     built = Pipeline(
-        segmenter=stage(registry.segmenters, segmenter_name, segmenter),
+        segmenter=segmenter_stage,
         stylers=stylers,
         compositor=Stage(compositor, _words(registry.compositors, compositor_name)),
-        regions=Regions(classes, [route.classes for route in chosen], str(config.get("matte"))),
+        regions=Regions(classes, [route.classes for route in chosen], mode),
         routes=chosen,
         device=device,
+        detector=detector,
+        selection=selection,
     )
     return Built(built, classes, chosen, tuple(weights.values()), used)
 
@@ -116,6 +130,23 @@ def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
+def _route_of(name: str, chosen: Sequence[Route]) -> int:
+    """Returns the index of the first route with this class, or -1."""
+    return next((index for index, route in enumerate(chosen) if name in route.classes), -1)
+
+
+def _autocast(
+    call: Callable[[Tensor], T], device: torch.device, dtype: torch.dtype
+) -> Callable[[Tensor], T]:
+    """Wraps a detector, whose box arithmetic has no kernels in half precision."""
+
+    def run(image: Tensor) -> T:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return call(image)
+
+    return run
+
+
 def _stage(
     words: str,
     plugin: object,
@@ -126,10 +157,12 @@ def _stage(
     if not callable(plugin):
         raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
     call: Callable[..., Tensor] = plugin
+    if isinstance(plugin, nn.Module):
+        plugin.eval().requires_grad_(False).to(device)
     if isinstance(plugin, MatteStyler):
         call = plugin.style_matte
-        if isinstance(plugin, nn.Module):
-            plugin.eval().requires_grad_(False).to(device)
+    elif isinstance(plugin, InstanceSegmenter):
+        call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
         call = accelerate(plugin, words)
     cost = plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0

@@ -2,7 +2,7 @@
 
 They are protocols: a plugin fills one by having its methods, and need not import `cbs_core`.
 
-Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a model's output.
+Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``H W`` the frame, ``h w`` a model's output.
 
 The plugin owns normalisation, resizing and padding. The core owns device, dtype, ``eval()``,
 ``inference_mode`` and acceleration: a plugin that is a `torch.nn.Module` is moved and cast by the
@@ -15,7 +15,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.types import Instances, RawFrame, StreamInfo
 from cbs_core.weights import WeightsFile
 
 
@@ -168,6 +168,24 @@ class MatteStyler(Styler, Protocol):
         Args:
             image: ``(B,3,H,W)`` RGB in [0,1].
             matte: ``(B,1,H,W)`` in [0,1]; pixels where it is 0 will not be seen.
+        """
+        ...
+
+
+@runtime_checkable
+class InstanceSegmenter(Segmenter, Protocol):
+    """A segmenter that tells one object of a class from another; ``classes[0]`` is the background.
+
+    Its `__call__` is usually ``cbs_core.objects.logits(self.instances(image), K)``. It may wait
+    for the device, because how many objects there are depends on the picture; the core runs it
+    eagerly, in the precision by autocast, because detectors cannot be traced.
+    """
+
+    def instances(self, image: Tensor, /) -> list[Instances]:
+        """Returns the objects of each of the B frames; called in the place of `__call__`.
+
+        Args:
+            image: ``(B,3,H,W)`` RGB in [0,1].
         """
         ...
 

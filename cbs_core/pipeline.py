@@ -15,12 +15,13 @@ import kornia.color
 import torch
 from torch import Tensor
 
+from cbs_core import objects
 from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
 from cbs_core.regions import Regions
 from cbs_core.routes import Route
-from cbs_core.types import Frame, RawFrame
+from cbs_core.types import Frame, Instances, RawFrame
 
 INVISIBLE = 0.5 / 255
 """A matte below this everywhere cannot change an 8-bit picture."""
@@ -30,7 +31,7 @@ INVISIBLE = 0.5 / 255
 class Stage:
     """A plugin's callable and the words that an error names it with."""
 
-    call: Callable[..., Tensor]
+    call: Callable[..., object]
     what: str
     """``styler 'pastel' of cbs-pastel 0.1.0``."""
 
@@ -39,14 +40,14 @@ class Stage:
     takes_matte: bool = False
     """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
 
-    def __call__(self, *args: Tensor) -> Tensor:
+    def run(self, *args: Tensor) -> object:
         """Runs the plugin.
 
         Raises:
-            PluginContractError: it raised, or returned no tensor.
+            PluginContractError: it raised.
         """
         try:
-            out = self.call(*args)
+            return self.call(*args)
         except (CbsError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a stranger's code may raise anything
@@ -54,6 +55,14 @@ class Stage:
                 f"the {self.what} failed on a frame of {_shape(args[0])} "
                 f"({type(error).__name__}: {' '.join(str(error).split())})"
             ) from error
+
+    def __call__(self, *args: Tensor) -> Tensor:
+        """Runs a plugin that returns a tensor.
+
+        Raises:
+            PluginContractError: it raised, or returned none.
+        """
+        out = self.run(*args)
         if not isinstance(out, Tensor):
             raise PluginContractError(
                 f"the {self.what} returned {type(out).__name__} where a tensor is due"
@@ -91,6 +100,10 @@ class Pipeline:
         regions: logits to mattes; its routes are `routes`, in order.
         routes: which classes get which style.
         device: where it all runs.
+        detector: an `InstanceSegmenter`'s ``instances``, run in the place of ``segmenter`` where
+            one object is selected.
+        selection: which object is restyled; None is all. It alone has state: frames must come in
+            order.
     """
 
     def __init__(
@@ -102,6 +115,8 @@ class Pipeline:
         regions: Regions,
         routes: Sequence[Route],
         device: torch.device,
+        detector: Stage | None = None,
+        selection: objects.Selection | None = None,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -109,6 +124,8 @@ class Pipeline:
         self.regions = regions.to(device)
         self.routes = tuple(routes)
         self.device = device
+        self.detector = detector
+        self.selection = selection
         self._fits: set[tuple[int, int]] = set()
 
     def check_memory(self, height: int, width: int) -> None:
@@ -157,6 +174,51 @@ class Pipeline:
                 f"{image.device}, are due"
             )
         return logits
+
+    def instances(self, image: Tensor) -> list[Instances] | None:
+        """Returns the objects of each frame, or None where no detector is to be run.
+
+        Raises:
+            PluginContractError: the segmenter broke its interface.
+        """
+        if self.detector is None:
+            return None
+        found = self.detector.run(image)
+        if (
+            not isinstance(found, list)
+            or len(found) != len(image)
+            or not all(isinstance(one, Instances) for one in found)
+            or not all(one.masks.shape[1:] == image.shape[2:] for one in found)
+        ):
+            raise PluginContractError(
+                f"the {self.detector.what} returned {found!r} where a list of {len(image)} "
+                f"Instances with masks of {_shape(image[0, 0])} is due"
+            )
+        return found
+
+    def select(
+        self, mattes: Tensor, logits: Tensor, instances: Sequence[Instances] | None
+    ) -> Tensor:
+        """Returns the mattes of the selected object alone, ``(B,R,H,W)``. Waits for the device.
+
+        Args:
+            mattes: ``(B,R,H,W)``, those of all objects.
+            logits: ``(B,K,h,w)``, whose connected components are the objects,
+            instances: unless these are, of each frame.
+
+        Raises:
+            ConfigError: the selected point is outside the frame.
+        """
+        if self.selection is None:
+            return mattes
+        route_of = self.selection.route_of
+        if instances is not None:
+            found = [objects.instances(one, route_of) for one in instances]
+        else:
+            height, width = mattes.shape[2:]
+            labels = self.regions.labels(logits, (height, width))
+            found = [objects.components(one, route_of) for one in labels]
+        return self.selection(mattes, found)
 
     def present(self, mattes: Tensor) -> list[bool]:
         """Tells, a route, whether its matte shows anywhere. Waits for the device."""
@@ -208,11 +270,17 @@ class Pipeline:
 
         with torch.inference_mode():
             with stage("segment"):
-                logits = self.segment(image)
+                found = self.instances(image)
+                classes = self.regions.weights.shape[1]
+                logits = self.segment(image) if found is None else objects.logits(found, classes)
             with stage("matte"):
                 height, width = image.shape[2:]
                 mattes = self.regions(logits, (height, width))
                 shown = self.present(mattes)
+            if self.selection is not None:
+                with stage("select"):
+                    mattes = self.select(mattes, logits, found)
+                    shown = self.present(mattes)
             with stage("style"):
                 due = dict.fromkeys(r.style for r, s in zip(self.routes, shown, strict=True) if s)
                 styled = {style: self.style(image, mattes, style) for style in due}

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -57,6 +57,7 @@ def compose(
     interrupted: bool,
 ) -> dict[str, object]:
     """Returns the report as plain values; times in milliseconds, rates in frames a second."""
+    selection = built.pipeline.selection
     return {
         "output": str(output) if output else None,
         "interrupted": interrupted,
@@ -83,6 +84,13 @@ def compose(
             }
             for route in built.routes
         ],
+        "selection": None
+        if selection is None
+        else {
+            "object": selection.wanted,
+            "frames_without": selection.frames_without,
+            "most_objects": selection.most,
+        },
         "device": {"type": str(device.device), "name": device.name},
         "dtype": config.get("precision"),
         "versions": {"python": platform.python_version()}
@@ -127,9 +135,11 @@ def _replace(path: Path, write: Callable[[BinaryIO], object]) -> Path:
         with partial.open("wb") as file:
             write(file)
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise SinkError(
             f"cannot write '{path}' ({error.strerror or error}), but the output itself is done: "
             "mend that place, or say report=null sheet=null"
@@ -152,11 +162,27 @@ def print_table(facts: Mapping[str, object], output: Path | None, files: list[Pa
     assert isinstance(frames, dict)
     counts = [f"{frames['out']} frame{'s' if frames['out'] > 1 else ''}", f"{facts['fps']:.1f} FPS"]
     counts += [f"{frames[key]} {key}" for key in ("dropped", "damaged") if frames[key]]
+    selection = facts["selection"]
+    if isinstance(selection, Mapping) and selection["frames_without"]:
+        counts.append(f"{selection['frames_without']} without the object selected")
     console.print(" · ".join(counts))
-    routes = facts["routes"]
-    assert isinstance(routes, list)
-    for route in routes:
-        if not route["frames_present"]:
-            console.print(f"no {' or '.join(route['classes'])} was found in any frame")
+    for line in _absent(facts):
+        console.print(line)
     for path in [*([output] if output else []), *files]:
         console.print(str(path), markup=False)
+
+
+def _absent(facts: Mapping[str, object]) -> Iterator[str]:
+    """Yields a line for what was to be restyled and was in no frame."""
+    routes, selection = facts["routes"], facts["selection"]
+    assert isinstance(routes, list)
+    absent = [" or ".join(route["classes"]) for route in routes if not route["frames_present"]]
+    if selection is None:
+        for words in absent:
+            yield f"no {words} was found in any frame"
+    elif len(absent) == len(routes):
+        assert isinstance(selection, Mapping)
+        yield (
+            f"the object selected was in no frame: no more than {selection['most_objects']} of "
+            f"{' or '.join(absent)} were found in one"
+        )

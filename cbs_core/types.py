@@ -1,6 +1,6 @@
 """The values that travel through the pipeline: validated on construction, shown by shape.
 
-Letters: ``B`` batch, ``H W`` the frame's height and width.
+Letters: ``B`` batch, ``N`` objects, ``H W`` the frame's height and width.
 """
 
 from dataclasses import dataclass
@@ -88,6 +88,36 @@ class Frame:
 
     def __repr__(self) -> str:
         return f"Frame({_shape(self.image)}, index={self.index}, pts={self.pts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """The objects that an `InstanceSegmenter` found in one frame, all on one device.
+
+    Raises:
+        ValueError: where a tensor has another dtype or shape than stated.
+    """
+
+    masks: Tensor
+    """``(N, H, W)`` at the frame's size, float in [0, 1]; they may overlap."""
+
+    classes: Tensor
+    """``(N,)`` int64, indices into the segmenter's ``classes``, from 1: 0 is the background."""
+
+    scores: Tensor
+    """``(N,)`` float in [0, 1], the confidence in each."""
+
+    def __post_init__(self) -> None:
+        if not self.masks.is_floating_point() or self.masks.ndim != 3:
+            raise ValueError(f"masks must be float (N, H, W), not {_shape(self.masks)}")
+        count = self.masks.shape[:1]
+        if self.classes.dtype != torch.int64 or self.classes.shape != count:
+            raise ValueError(f"classes must be int64 {tuple(count)}, not {_shape(self.classes)}")
+        if not self.scores.is_floating_point() or self.scores.shape != count:
+            raise ValueError(f"scores must be float {tuple(count)}, not {_shape(self.scores)}")
+
+    def __repr__(self) -> str:
+        return f"Instances({_shape(self.masks)})"
 
 
 @dataclass(frozen=True, slots=True)
