@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, NoReturn
 
 from cbs_core.errors import CbsError, ConfigError, closest
@@ -60,18 +61,34 @@ def _debug() -> bool:
     return os.environ.get("CBS_TRACEBACK") == "1"
 
 
-def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: list[str]) -> None:
+def hydra_app(
+    command: str,
+    task: Callable[[Mapping[str, object]], int],
+    argv: list[str],
+    *,
+    config_name: str = "config",
+) -> None:
     """Runs a Hydra command; exits with what ``task`` returns.
 
     Args:
         command: its name.
         task: takes the composed, resolved configuration, returns the exit code.
         argv: the arguments as typed, without the program's name.
+        config_name: the file in ``conf`` to start from; only ``config`` has a source and a sink.
     """
     os.environ["CBS_TRACEBACK"] = os.environ.get(DEBUG, "")
     # Hydra prints its errors over many lines and exits with 1, unless it is told to raise them.
     os.environ[DEBUG] = "1"
-    signal.signal(signal.SIGTERM, _interrupt)
+    presses = count(1)
+
+    def interrupt(*_: object) -> None:
+        # The first closes the file so far, the second gives it up; more would only cut the
+        # tidying short.
+        if next(presses) <= 2:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     with one_line_errors(command):
         import hydra
         from hydra.errors import HydraException
@@ -80,7 +97,7 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
         from cbs_core.cli.arguments import normalise
         from cbs_core.confsearch import conf_dir, install
 
-        sys.argv = [command, *normalise(argv)]
+        sys.argv = [command, *normalise(argv, streams=config_name == "config")]
         install()
         codes: list[int] = []
 
@@ -89,7 +106,7 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
             with one_line_errors(command):
                 codes.append(task(_plain(config)))
 
-        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
             main(run)()
         except OSError as error:
@@ -101,10 +118,6 @@ def hydra_app(command: str, task: Callable[[Mapping[str, object]], int], argv: l
             ) from error
         ignore_interrupts()
         sys.exit(max(codes, default=0))
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _plain(config: object) -> Mapping[str, object]:
