@@ -29,7 +29,10 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""
 
 PATH_KEYS = ("input", "output")
-PATH_ENDINGS = (".weights", ".path", ".file")
+PATH_ENDINGS = (".weights", ".path", ".file", ".spec")
+
+STYLE_ENDING = ".style"
+"""A style is a file or else a name, a number or a list of files, which stay as they are."""
 
 _KINDS = mimetypes.MimeTypes()
 """Not the machine's own table, which differs from one to the next."""
@@ -41,8 +44,12 @@ DEFAULT_SINKS = {"image": "image", "sample": "image", "folder": "folder"}
 """The sink where ``output=`` is not given, by source; ``video`` for every other source."""
 
 
-def normalise(argv: Sequence[str]) -> list[str]:
+def normalise(argv: Sequence[str], *, streams: bool = True) -> list[str]:
     """Returns the command line with file names quoted and source and sink chosen.
+
+    Args:
+        argv: the arguments as typed.
+        streams: whether the command has a source and a sink.
 
     Raises:
         ConfigError: an unknown flag, an empty file name, or a sweep (``-m``) over inputs of
@@ -58,7 +65,7 @@ def normalise(argv: Sequence[str]) -> list[str]:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
     quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
-    chosen = _chosen_plugins(given, sweep=sweep)
+    chosen = _chosen_plugins(given, sweep=sweep) if streams else []
     if sweep and given.get("quiet", "").lower() == "true":
         chosen.append("hydra.hydra_logging.root.level=WARNING")
     # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
@@ -164,7 +171,10 @@ def _quoted(arg: str, *, sweep: bool) -> str:
         return "sink='null'"  # unquoted, Hydra takes it for no value
     if not equals or arg.startswith("-") or _is_null(value) or value == "???":
         return arg
-    if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS):
+    if plain_key == "select" and not sweep and re.fullmatch(r"\s*-?\d+\s*,\s*-?\d+\s*", value):
+        return f"{key}='{value}'"  # a point; unquoted, Hydra takes it for a sweep
+    style_file = plain_key.endswith(STYLE_ENDING) and _exists(value)
+    if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS) and not style_file:
         return arg
     if not _exists(value):
         if _is_quoted(value):

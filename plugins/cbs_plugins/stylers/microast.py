@@ -200,7 +200,7 @@ class MicroASTStyler(nn.Module):
         WeightsKeysError: the weights of another net.
     """
 
-    code: Tensor
+    style_code: Tensor
 
     # Peak resident memory on the CPU: 345 to 432 measured, whatever the strength.
     bytes_per_pixel = 448
@@ -238,7 +238,7 @@ class MicroASTStyler(nn.Module):
         with torch.no_grad():
             codes = [self.encode_style(read_style(path, style_size)) for path in paintings]
             code = torch.einsum("s,sbij->bij", shares, torch.stack(codes))
-        self.register_buffer("code", code, persistent=False)
+        self.register_buffer("style_code", code, persistent=False)
 
     def encode_style(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1], sides at least `MIN_SIDE` -> the code ``(B,8,64)``."""
@@ -251,7 +251,7 @@ class MicroASTStyler(nn.Module):
         missing = (0, max(0, MIN_SIDE - width), 0, max(0, MIN_SIDE - height))
         if any(missing):
             image = F.pad(image, missing, mode="replicate")
-        code = self.code
+        code = self.style_code
         if self.strength < 1:
             code = torch.lerp(self.encode_style(image), code, self.strength)
         styled: Tensor = self.decoder(self.content_encoder(image)[1], code)

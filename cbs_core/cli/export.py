@@ -1,0 +1,188 @@
+"""``cbs-export``: a segmenter or a styler as ONNX, with its preprocessing, checked against torch.
+
+Letters: ``B`` batch, ``H W`` the picture.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MIN_SIDE = 8
+"""Pixels: nets that reflect at their borders pad smaller pictures, which a graph does not repeat."""
+
+SIZES = ((1, MIN_SIDE, MIN_SIDE + 1), (1, 64, 96), (2, 65, 131), (1, 270, 480))
+"""B, H and W of the pictures on which the file is compared with torch."""
+
+TOLERANCE = 1e-3
+"""Of a styler's [0,1]; of a segmenter's largest logit."""
+
+
+def main() -> None:
+    """Entry point."""
+    from cbs_core.cli.app import hydra_app
+
+    hydra_app("cbs-export", run, sys.argv[1:], config_name="export")
+
+
+def run(config: Mapping[str, object]) -> int:
+    """Exports the one plugin that a composed configuration (``conf/export.yaml``) chooses.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    from cbs_core import registry
+    from cbs_core.build import split
+
+    chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
+    if len(chosen) != 1:
+        raise ConfigError(
+            "one plugin is exported at a time: say segmenter=NAME or styler=NAME"
+            + (", not both" if chosen else "")
+        )
+    (kind,) = chosen
+    output = Path(str(config["output"])).expanduser()
+    if output.suffix != ".onnx":
+        raise ConfigError(f"output={output} does not end in .onnx: say output={output}.onnx")
+    _require_onnx()
+    name, params = split(config[kind], kind)
+    plugin = registry.REGISTRIES[kind].create(name, **params)
+    difference, scale = export(plugin, output, what=f"{kind} '{name}'")
+    of = "in [0,1]" if kind == "styler" else f"of logits up to {scale:.3g}"
+    print(
+        f"{output}: max difference from torch {difference:.1e} {of} "
+        f"(allowed: {TOLERANCE * scale:.1e})"
+    )
+    return 0
+
+
+def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
+    """Writes a plugin as ONNX with dynamic B, H and W, and its description beside it.
+
+    Both files take their names only after the graph was found to equal torch.
+
+    Args:
+        plugin: a segmenter or a styler that is a `torch.nn.Module`.
+        output: the ONNX file; the description is ``OUTPUT.yaml``.
+        what: the plugin in words, for messages.
+
+    Returns:
+        The largest difference from torch over `SIZES`, and the scale it is to be seen against: 1
+        for a styler, the largest logit for a segmenter.
+
+    Raises:
+        ConfigError: the plugin is no module.
+        PluginContractError: the exporter failed, or the graph differs; nothing is written.
+        SinkError: the files cannot be written.
+    """
+    import yaml  # type: ignore[import-untyped]
+    from torch import nn
+
+    if not isinstance(plugin, nn.Module):
+        raise ConfigError(f"the {what} is no torch module, so there is nothing to export")
+    plugin.eval()
+    classes = getattr(plugin, "classes", None)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, because only within one file system is a rename atomic.
+        with TemporaryDirectory(prefix=".cbs-", dir=output.parent) as folder:
+            graph, description = Path(folder) / "graph.onnx", Path(folder) / "graph.yaml"
+            _write(plugin, graph, what=what)
+            difference, scale = compare(plugin, graph, logits=classes is not None)
+            if not difference <= TOLERANCE * scale:
+                raise PluginContractError(
+                    f"the {what} as ONNX differs from torch by {difference:.3g}, which is more "
+                    f"than {TOLERANCE:g} x {scale:.3g}: nothing was written"
+                )
+            text = yaml.safe_dump(describe(classes), sort_keys=False, default_flow_style=None)
+            description.write_text(text, encoding="utf-8")
+            # The description last: one without a file that fits it would be wrong.
+            graph.replace(output)
+            description.replace(output.with_name(f"{output.name}.yaml"))
+    except OSError as error:
+        raise SinkError(f"cannot write '{output}': {error.strerror or error}") from error
+    return difference, scale
+
+
+def describe(classes: "tuple[str, ...] | None") -> dict[str, object]:
+    """Returns the description that `cbs_plugins.onnx` reads; ``classes`` of a segmenter."""
+    meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
+    return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": MIN_SIDE, **meaning}
+
+
+def compare(plugin: "nn.Module", graph: Path, *, logits: bool) -> tuple[float, float]:
+    """Returns the largest difference of a graph from its module over `SIZES`, and the scale."""
+    import onnxruntime  # type: ignore[import-untyped]
+    import torch
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
+    difference, scale = 0.0, 0.0 if logits else 1.0
+    generator = torch.Generator().manual_seed(0)
+    for batch, height, width in SIZES:
+        image = torch.rand(batch, 3, height, width, generator=generator)
+        with torch.inference_mode():
+            want = plugin(image)
+        (have,) = session.run(None, {"image": image.numpy()})
+        if have.shape != tuple(want.shape):
+            return float("inf"), scale
+        difference = max(difference, float((torch.from_numpy(have) - want).abs().max()))
+        scale = max(scale, float(want.abs().max()))
+    return difference, scale
+
+
+def _write(plugin: "nn.Module", graph: Path, *, what: str) -> None:
+    import torch
+
+    example = torch.rand(2, 3, 96, 136)
+    free = dict.fromkeys((0, 2, 3), torch.export.Dim.DYNAMIC)
+    try:
+        with _silence():
+            torch.onnx.export(
+                plugin,
+                (example,),
+                graph,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["image"],
+                output_names=["styled" if getattr(plugin, "classes", None) is None else "logits"],
+                dynamic_shapes=(free,),
+            )
+    except Exception as error:  # the exporter's errors have no common base
+        raise PluginContractError(
+            f"torch cannot export the {what} to ONNX ({' '.join(str(error).split())[:300]})"
+        ) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps the exporter's warnings, which are to its own authors, off the terminal."""
+    import logging
+    import warnings
+
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _require_onnx() -> None:
+    from importlib.util import find_spec
+
+    absent = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
+    if absent:
+        raise PluginLoadError(
+            f"cbs-export needs {', '.join(absent)}: pip install 'class-based-styling[onnx]'"
+        )
