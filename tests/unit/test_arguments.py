@@ -152,6 +152,15 @@ def test_flags_may_stand_anywhere(flags: list[str]) -> None:
     assert argv == ["styler=none", "matte=soft", *flags]
 
 
+def test_a_point_is_one_value_unless_it_is_swept_over() -> None:
+    assert hydra_reads(normalise(["select=320,200"])[0]) == "320,200"
+    assert hydra_reads(normalise(["select=-5, 10"])[0]) == "-5, 10"
+    assert hydra_reads(normalise(["select=[320,200]"])[0]) == [320, 200]
+    for arg in ("select='320,200'", "select=largest", "select=2"):
+        assert normalise([arg]) == [arg]
+    assert "select=1,2" in normalise(["-m", "select=1,2"])
+
+
 def test_a_sweep_over_files_with_odd_names(tmp_path: Path) -> None:
     for name in ("it's.png", "a (1).png"):
         (tmp_path / name).touch()
