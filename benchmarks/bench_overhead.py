@@ -11,11 +11,10 @@ from cbs_plugins.segmenters.dabnet import DABNet
 from cbs_plugins.stylers.johnson import TransformerNet
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cbs_core import build
+from cbs_core import build, vocabularies
 from cbs_core.meter import Meter
 from cbs_core.schedulers.serial import SerialScheduler
 from cbs_core.testing import raw_frame
-from cbs_core.vocabularies import CITYSCAPES
 
 NETS = ("segment", "style")
 LIMIT = 0.10
@@ -38,7 +37,7 @@ def pipeline(request: pytest.FixtureRequest, folder: Path, compositor: str) -> b
         "accelerator": {"name": "eager"},
         "matte": "argmax",
         # An untrained net calls everything one class: all of them, so that the style is run.
-        "routes": list(CITYSCAPES),
+        "routes": list(vocabularies.get("cityscapes")),
     }
     return build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
 

@@ -1,10 +1,11 @@
 """Routes: which classes get which style. One class and one style is the case of one route."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cbs_core.errors import ConfigError, closest
+from cbs_core.errors import ConfigError
+from cbs_core.vocabularies.names import aliases_of, resolve
 
 DEFAULT = ("person", "car")
 """The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
@@ -61,10 +62,14 @@ def parse(
 ) -> tuple[Route, ...]:
     """Reads the ``routes`` value of the configuration.
 
+    A class may be named by an alias (``people``), and a group (``vehicles``) stands for all its
+    classes except those that the mapping names themselves, whatever the order.
+
     Args:
         spec: ``[car, person]`` (these classes by the chosen styler as configured) or a mapping of
-            a class to a style's name, to ``none``, or to a mapping of ``style``, ``strength``,
-            ``keep_color``, ``styler`` and further parameters of that styler. None is `DEFAULT`.
+            a class or group to a style's name, to ``none``, or to a mapping of ``style``,
+            ``strength``, ``keep_color``, ``styler`` and further parameters of that styler. None
+            is `DEFAULT`.
         classes: the segmenter's names.
         styler: the chosen styler.
         params: its configured parameters.
@@ -73,20 +78,18 @@ def parse(
         ConfigError: an unknown class, or a value of another form.
     """
     if spec is None:
-        spec = [name for name in DEFAULT if name in classes]
+        spec = _default(classes)
     if isinstance(spec, str):
         spec = [spec]
     if isinstance(spec, Mapping) and spec:
         routes = [
             route
-            for name, value in spec.items()
-            if (route := _route(match(str(name), classes), value, styler, params)) is not None
+            for names, value in _claims(list(map(str, spec)), list(spec.values()), classes)
+            if (route := _route(names, value, styler, params)) is not None
         ]
-        seen = [name for route in routes for name in route.classes]
-        if twice := {name for name in seen if seen.count(name) > 1}:
-            raise ConfigError(f"routes name '{twice.pop()}' twice: give a class one style")
     elif isinstance(spec, Sequence) and spec:
-        names = tuple(dict.fromkeys(match(str(name), classes) for name in spec))
+        found = (name for word in spec for name in resolve(str(word), classes).classes)
+        names = tuple(dict.fromkeys(found))
         routes = [] if styler == NONE else [Route(names, styler, params)]
     else:
         raise ConfigError(
@@ -96,7 +99,31 @@ def parse(
     return tuple(routes)
 
 
-def _route(name: str, value: object, styler: str, params: Mapping[str, object]) -> Route | None:
+def _default(classes: Sequence[str]) -> list[str]:
+    aliases = aliases_of(classes)
+    meant = ((word,) if word in classes else aliases.get(word, ()) for word in DEFAULT)
+    return [name for names in meant for name in names]
+
+
+def _claims(
+    words: Sequence[str], values: Sequence[object], classes: Sequence[str]
+) -> list[tuple[tuple[str, ...], object]]:
+    """Returns the classes of each value: a group's are those that no other word names."""
+    meanings = [resolve(word, classes) for word in words]
+    named = [name for meaning in meanings if not meaning.is_group for name in meaning.classes]
+    if twice := {name for name in named if named.count(name) > 1}:
+        raise ConfigError(f"routes name '{twice.pop()}' twice: give a class one style")
+    left = [
+        tuple(name for name in meaning.classes if not meaning.is_group or name not in named)
+        for meaning in meanings
+    ]
+    return [(names, value) for names, value in zip(left, values, strict=True) if names]
+
+
+def _route(
+    names: tuple[str, ...], value: object, styler: str, params: Mapping[str, object]
+) -> Route | None:
+    name = ", ".join(names)
     if isinstance(value, str):
         value = {"style": value}
     if not isinstance(value, Mapping):
@@ -118,27 +145,4 @@ def _route(name: str, value: object, styler: str, params: Mapping[str, object]) 
     if "style" in given:
         # A file given for the styler as a whole would win over every route's own style.
         inherited.pop("weights", None)
-    return Route((name,), chosen, inherited | given, float(strength), keep_color)
-
-
-def match(name: str, classes: Iterable[str]) -> str:
-    """Returns the class meant by a name; case, spaces, ``_`` and ``-`` do not matter.
-
-    Raises:
-        ConfigError: no such class, with the closest and the list.
-
-    Example:
-        >>> match("Traffic_Light", ["road", "traffic light"])
-        'traffic light'
-    """
-    known = {_plain(c): c for c in classes}
-    if found := known.get(_plain(name)):
-        return found
-    raise ConfigError(
-        f"no class '{name}'{closest(name, known.values())} (the segmenter knows: "
-        f"{', '.join(known.values())})"
-    )
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c not in " _-")
+    return Route(names, chosen, inherited | given, float(strength), keep_color)

@@ -10,11 +10,10 @@ from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.pan import PanSource
 from cbs_plugins.stylers.johnson import TransformerNet
 
-from cbs_core import build
+from cbs_core import build, vocabularies
 from cbs_core.meter import Meter
 from cbs_core.runner import Runner
 from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.vocabularies import CITYSCAPES
 
 FRAMES = 3000
 WARM = 100
@@ -31,7 +30,7 @@ def test_3000_frames_do_not_grow(tmp_path: Path) -> None:
         "compositor": {"name": "feather"},
         "accelerator": {"name": "eager"},
         "matte": "argmax",
-        "routes": list(CITYSCAPES),
+        "routes": list(vocabularies.get("cityscapes")),
     }
     built = build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
     meter = Meter()

@@ -17,13 +17,15 @@ from cbs_plugins.sources.video import VideoSource
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 
-from cbs_core.vocabularies import CITYSCAPES
+from cbs_core import vocabularies
 from tests.integration.command import ROUTES, WAVE, Ran
 from tests.media import damage, make_clip, picture, sound_packets
 
 Command = Callable[..., Ran]
 
 QUICK = ("quiet=true", "report=null", "sheet=null", WAVE, ROUTES)
+
+CITYSCAPES = list(vocabularies.get("cityscapes"))
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def mask_of(image: np.ndarray, weights: Path, *classes: str) -> np.ndarray:
     net = DABNetSegmenter(str(weights / "dabnet/cityscapes.pth")).eval()
     with torch.inference_mode():
         logits = torch.nn.functional.interpolate(net(tensor), image.shape[:2], mode="bilinear")
-    return np.isin(logits.argmax(1)[0].numpy(), [list(CITYSCAPES).index(c) for c in classes])
+    return np.isin(logits.argmax(1)[0].numpy(), [CITYSCAPES.index(c) for c in classes])
 
 
 def test_the_picture_is_the_equation(command: Command, photo: Path, weights: Path) -> None:
@@ -416,7 +418,7 @@ def test_the_cars_of_a_dashcam_become_mosaic(process: Command, shared: Path, pla
     with torch.inference_mode():
         logits = segmenter(torch.from_numpy(source).permute(2, 0, 1)[None] / 255)
     logits = torch.nn.functional.interpolate(logits, source.shape[:2], mode="bilinear")
-    car = (logits.argmax(1)[0] == list(CITYSCAPES).index("car")).numpy()
+    car = (logits.argmax(1)[0] == CITYSCAPES.index("car")).numpy()
     # Codec blocks of 16 pixels at the edge hold both.
     near = torch.nn.functional.max_pool2d(torch.from_numpy(car)[None].float(), 33, 1, 16)[0] > 0
     assert 50 < car.sum() < 0.2 * car.size

@@ -2,6 +2,7 @@
 
 import torch
 
+from cbs_core import vocabularies
 from cbs_core.build import Built
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
@@ -9,9 +10,8 @@ from cbs_core.routes import Route
 from cbs_core.sheet import Sheet
 from cbs_core.testing import raw_frame
 from cbs_core.types import StreamInfo
-from cbs_core.vocabularies import CITYSCAPES
 
-CLASSES = tuple(CITYSCAPES)
+CLASSES = tuple(vocabularies.get("cityscapes"))
 ROUTES = (
     Route(("car", "person"), "johnson", {"style": "a starry night over the river Rhone"}),
     Route(("sky",), "johnson", {"style": "wave"}, strength=0.6),

@@ -9,9 +9,9 @@ from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
 from PIL import Image
 from safetensors.torch import save_file
 
+from cbs_core import vocabularies
 from cbs_core.errors import ConfigError, WeightsError, WeightsKeysError, WeightsMissingError
 from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
-from cbs_core.vocabularies import CAMVID, CITYSCAPES, VOC
 
 
 def randomised(classes: int, seed: int = 0) -> DABNet:
@@ -62,7 +62,7 @@ def test_official_weights_equal_the_straight_line_net_on_a_highway_frame(shared)
         assert (logits - want).abs().max() < 1e-4
     found = {segmenter.classes[i] for i in logits.argmax(1).unique()}
     assert {"road", "car", "sky", "vegetation"} <= found
-    assert segmenter.classes == tuple(CITYSCAPES)
+    assert segmenter.classes == tuple(vocabularies.get("cityscapes"))
 
 
 def test_fills_its_interfaces(file):
@@ -75,9 +75,11 @@ def test_fills_its_interfaces(file):
 
 
 @pytest.mark.parametrize(
-    ("words", "mean"), [(CAMVID, 99.625), (CITYSCAPES, 73.158325), (VOC, 123.675)]
+    ("name", "mean"),
+    [("camvid", 99.625), ("cityscapes", 73.158325), ("voc", 123.675), ("ade20k", 123.675)],
 )
-def test_class_count_tells_vocabulary_and_mean(tmp_path, words, mean):
+def test_class_count_tells_vocabulary_and_mean(tmp_path, name, mean):
+    words = vocabularies.get(name)
     torch.save(DABNet(len(words)).state_dict(), tmp_path / "net.pth")
     segmenter = DABNetSegmenter(str(tmp_path / "net.pth"))
     assert segmenter.classes == tuple(words)
@@ -89,7 +91,7 @@ def test_metadata_goes_before_the_class_count(tmp_path):
     metadata = {"vocabulary": "cityscapes", "mean": json.dumps([1, 2, 3])}
     save_file(DABNet(19).state_dict(), path, metadata=metadata)
     segmenter = DABNetSegmenter(str(path))
-    assert segmenter.classes == tuple(CITYSCAPES)
+    assert segmenter.classes == tuple(vocabularies.get("cityscapes"))
     assert segmenter.mean.flatten().tolist() == [1, 2, 3]
 
 

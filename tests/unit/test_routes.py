@@ -3,7 +3,7 @@
 import pytest
 
 from cbs_core.errors import ConfigError
-from cbs_core.routes import Route, match, parse
+from cbs_core.routes import Route, parse
 
 CLASSES = ("road", "car", "person", "traffic light", "sky")
 PARAMS = {"style": "mosaic", "weights": None}
@@ -85,6 +85,53 @@ def test_what_makes_no_sense_is_told(spec, message):
         read(spec)
 
 
+STREET = ("road", "car", "bus", "bicycle", "pedestrian", "tree", "sky")
+
+
+def styles(spec, classes=STREET):
+    """Class -> style, of every route."""
+    routes = parse(spec, classes=classes, styler="johnson", params=PARAMS)
+    return {route.classes: route.params["style"] for route in routes}
+
+
+def test_aliases_and_groups_in_a_list():
+    assert styles(["people", "auto"]) == {("pedestrian", "car"): "mosaic"}
+    assert styles(["vehicles", "sky"]) == {("car", "bus", "bicycle", "sky"): "mosaic"}
+    assert styles(["vehicles", "car"]) == {("car", "bus", "bicycle"): "mosaic"}
+    assert styles("nature") == {("tree",): "mosaic"}
+
+
+@pytest.mark.parametrize("turn", [dict, lambda spec: dict(reversed(spec.items()))])
+def test_a_class_named_beside_its_group_has_its_own_route(turn):
+    spec = turn({"vehicles": "wave", "auto": "udnie", "bus": "none"})
+    assert styles(spec) == {("bicycle",): "wave", ("car",): "udnie"}
+    spec = turn({"vehicles": "none", "car": "udnie"})
+    assert styles(spec) == {("car",): "udnie"}
+
+
+def test_a_group_of_which_every_class_is_named_has_no_route():
+    assert styles({"vehicles": "wave", "car": "udnie"}, ("sky", "car")) == {("car",): "udnie"}
+
+
+def test_the_default_routes_know_aliases():
+    assert styles(None) == {("pedestrian", "car"): "mosaic"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (["animals"], r"no class of the group 'animals' \(it knows: road, car, bus"),
+        (["vehicels"], r"mean 'vehicles'.*groups: vehicles, nature\)$"),
+        (["peopel"], "did you mean 'people'"),
+        ({"pedestrian": "a", "people": "none"}, "routes name 'pedestrian' twice"),
+        ({"vehicles": {"strength": 2}}, r"strength 2\.0 of car, bus, bicycle is outside"),
+    ],
+)
+def test_groups_and_aliases_that_make_no_sense_are_told(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        styles(spec)
+
+
 def test_a_style_is_a_styler_with_its_parameters():
     one = Route(("car",), "johnson", {"style": "wave", "weights": None})
     other = Route(("sky",), "johnson", {"weights": None, "style": "wave"}, strength=0.5)
@@ -102,10 +149,3 @@ def test_a_style_is_a_styler_with_its_parameters():
 )
 def test_the_label_for_people(params, label):
     assert Route(("car",), "johnson", params).label == label
-
-
-@pytest.mark.parametrize(
-    "name", ["traffic light", "Traffic_Light", "TRAFFIC-LIGHT", "trafficlight"]
-)
-def test_case_and_separators_of_a_class_do_not_matter(name):
-    assert match(name, CLASSES) == "traffic light"

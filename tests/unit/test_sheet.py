@@ -7,10 +7,10 @@ import pytest
 import sheets
 import torch
 
+from cbs_core import vocabularies
 from cbs_core.sheet import GAP, GREY, LINE, NARROW, PAPER, SIDE, Sheet
 from cbs_core.testing import raw_frame
 from cbs_core.types import StreamInfo
-from cbs_core.vocabularies import CITYSCAPES
 
 COLUMNS = ("original", "classes", "style 1", "style 2", "style 3", "composite")
 
@@ -31,7 +31,7 @@ def test_a_cell_shows_original_classes_styles_and_composite():
     assert torch.equal(cell(drawn, 2, **size), 255 - raw.pixels)
     classes = cell(drawn, 1, **size)
     for name, y, x in [("car", 9, 9), ("person", 9, 310), ("sky", 170, 9), ("road", 170, 310)]:
-        assert tuple(classes[y, x].tolist()) == CITYSCAPES[name]
+        assert tuple(classes[y, x].tolist()) == vocabularies.get("cityscapes")[name].colour
     composite = cell(drawn, 5, **size)
     assert torch.equal(composite[:90], 255 - raw.pixels[:90])
     assert torch.equal(composite[90:, 160:], raw.pixels[90:, 160:])

@@ -7,9 +7,9 @@ import torch
 from cbs_plugins.segmenters.smp import IMAGENET_MEAN, SMPSegmenter
 from safetensors.torch import save_file
 
+from cbs_core import vocabularies
 from cbs_core.errors import ConfigError, PluginLoadError, WeightsKeysError, WeightsMissingError
 from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
-from cbs_core.vocabularies import VOC
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -34,7 +34,7 @@ def test_round_trip_without_metadata(file):
     assert isinstance(segmenter, Segmenter)
     assert isinstance(segmenter, HasWeights)
     assert isinstance(segmenter, HasMemory)
-    assert segmenter.classes == tuple(VOC)
+    assert segmenter.classes == tuple(vocabularies.get("voc"))
     image = torch.rand(1, 3, 64, 96)
     mean = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
     want = build()((image - mean) / torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))

@@ -19,9 +19,11 @@ from cbs_core.weights import available, find, load, load_into
 MEANS: dict[str, tuple[float, float, float]] = {
     "cityscapes": (73.158325, 82.90902, 72.3924),
     "camvid": (99.625, 103.330, 105.658),
-    "voc": (123.675, 116.28, 103.53),
 }
-"""RGB mean, 0..255, that training subtracted: the official two, and ImageNet's for VOC."""
+"""RGB mean, 0..255, that the official training subtracted."""
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+"""RGB mean, 0..255, of every other vocabulary."""
 
 PREFERENCE = ("voc", "cityscapes", "camvid")
 """Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
@@ -202,7 +204,7 @@ class DABNetSegmenter(nn.Module):
         vocabulary = vocabulary or said.get("vocabulary")
         name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
         self.classes = tuple(vocabularies.VOCABULARIES[name])
-        mean = json.loads(said["mean"]) if "mean" in said else MEANS[name]
+        mean = json.loads(said["mean"]) if "mean" in said else MEANS.get(name, IMAGENET_MEAN)
         tensor = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
         self.register_buffer("mean", tensor, persistent=False)
 
