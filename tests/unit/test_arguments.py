@@ -143,7 +143,15 @@ def test_no_sink_is_the_null_sink() -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        *(["--info", "searchpath"], ["--info"], ["--cfg", "job"], ["--cfg=job"], ["-m"]),
+        *(
+            [],
+            ["-sc"],
+            ["--info", "searchpath"],
+            ["--info"],
+            ["--cfg", "job"],
+            ["--cfg=job"],
+            ["-m"],
+        ),
         *(["--config-dir", "a=b"], ["-cd", "my presets", "--multirun"], ["--config-d", "x"]),
     ],
 )
