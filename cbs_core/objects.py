@@ -62,17 +62,14 @@ def parse(spec: object) -> Wanted | None:
         >>> parse("largest"), parse("2"), parse("320,200"), parse([320, 200]), parse("all")
         (1, 2, (320, 200), (320, 200), None)
     """
-    if isinstance(spec, Sequence) and not isinstance(spec, str):
-        text = ",".join(map(str, spec))
-    else:
-        text = "all" if spec is None else str(spec)
+    text = "all" if spec is None else str(spec)
     if text == "all":
         return None
     if text == "largest":
         return 1
     if re.fullmatch(r"0*[1-9]\d*", text):
         return int(text)
-    if point := re.fullmatch(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*", text):
+    if point := re.fullmatch(r"\[?\s*(-?\d+)\s*,\s*(-?\d+)\s*\]?", text):
         return int(point[1]), int(point[2])
     raise ConfigError(
         f"select={text} is none of all, largest, an object's number by size from 1 (select=2) or "
