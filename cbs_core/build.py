@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from cbs_core import objects, registry, routes
 from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.interfaces import HasMemory, HasWeights, InstanceSegmenter, MatteStyler, Segmenter
+from cbs_core.interfaces import (
+    HasMemory,
+    HasWeights,
+    InstanceSegmenter,
+    MatteStyler,
+    Resettable,
+    Segmenter,
+)
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
 from cbs_core.registry import Registry
@@ -64,6 +71,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     accelerator_words = _words(registry.accelerators, name)
     used = registry.origins(f"accelerator/{name}")
     weights: dict[str, WeightsFile] = {}
+    stateful: list[Resettable] = []
 
     def accelerate(module: nn.Module, words: str) -> Callable[[Tensor], Tensor]:
         what = f"the {words} under the {accelerator_words}"
@@ -73,6 +81,8 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         used.update(registry.origins(f"{plugins.kind}/{name}"))
         if isinstance(plugin, HasWeights):
             weights.update({file.sha256: file for file in plugin.weights_files})
+        if isinstance(plugin, Resettable):
+            stateful.append(plugin)
         return _stage(_words(plugins, name), plugin, accelerate, device, dtype)
 
     segmenter_name, params = split(config.get("segmenter"), "segmenter")
@@ -113,6 +123,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         device=device,
         detector=detector,
         selection=selection,
+        stateful=stateful,
     )
     return Built(built, classes, chosen, tuple(weights.values()), used)
 

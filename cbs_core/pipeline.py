@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cbs_core import objects
 from cbs_core.errors import CbsError, PluginContractError
+from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
 from cbs_core.regions import Regions
@@ -102,8 +103,8 @@ class Pipeline:
         device: where it all runs.
         detector: an `InstanceSegmenter`'s ``instances``, run in the place of ``segmenter`` where
             one object is selected.
-        selection: which object is restyled; None is all. It alone has state: frames must come in
-            order.
+        selection: which object is restyled; None is all. It has state: frames must come in order.
+        stateful: the plugins that have state as well.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Pipeline:
         device: torch.device,
         detector: Stage | None = None,
         selection: objects.Selection | None = None,
+        stateful: Sequence[Resettable] = (),
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -126,7 +128,14 @@ class Pipeline:
         self.device = device
         self.detector = detector
         self.selection = selection
+        self.stateful = tuple(stateful)
         self._fits: set[tuple[int, int]] = set()
+
+    def reset(self) -> None:
+        """Forgets all state: the next frame is the first of another stream."""
+        for part in (self.selection, *self.stateful):
+            if part is not None:
+                part.reset()
 
     def check_memory(self, height: int, width: int) -> None:
         """Refuses a frame too large for the device before any work is done.

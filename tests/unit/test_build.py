@@ -173,3 +173,16 @@ def test_what_cannot_be_built_is_told(changes, error, message):
 def test_a_net_that_returns_no_tensor_is_told_in_the_frameworks_words():
     with pytest.raises(PluginContractError, match=r"'pair' .* returned tuple where a tensor is"):
         make(styler={"name": "pair"}, routes=["car", "road"]).pipeline(torch.rand(1, 3, 8, 8))
+
+
+def test_reset_reaches_every_plugin_with_state(monkeypatch):
+    forgotten = []
+
+    class Remembering(Plain):
+        def reset(self):
+            forgotten.append(self)
+
+    monkeypatch.setitem(registry.stylers._registered, "remembering", Remembering)
+    built = make(styler={"name": "remembering"}, select="largest")
+    built.pipeline.reset()
+    assert len(forgotten) == 1
