@@ -29,6 +29,7 @@ from cbs_core.errors import CbsError
 from cbs_core.interfaces import (
     Accelerator,
     Compositor,
+    InstanceSegmenter,
     Resettable,
     Scheduler,
     Segmenter,
@@ -40,7 +41,7 @@ from cbs_core.meter import Meter
 from cbs_core.pipeline import Pipeline, Stage
 from cbs_core.regions import Regions
 from cbs_core.routes import Route
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.types import Instances, RawFrame, StreamInfo
 
 SIZES = ((64, 96), (65, 131), (1, 1), (7, 300))
 """Frame sizes (H, W): even, odd, a single pixel, a thin strip."""
@@ -172,6 +173,34 @@ class SegmenterSuite(_ModelSuite):
         assert isinstance(segmenter, Segmenter)
         assert len(set(segmenter.classes)) == len(segmenter.classes) > 0
         assert all(isinstance(name, str) and name for name in segmenter.classes)
+
+
+class InstanceSegmenterSuite(SegmenterSuite):
+    """Conformance of an `InstanceSegmenter`, which may wait for the device."""
+
+    waits = True
+
+    def test_fills_the_protocol(self) -> None:
+        """It has ``instances`` too."""
+        super().test_fills_the_protocol()
+        assert isinstance(self.create(), InstanceSegmenter)
+
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_instances_are_of_the_frames_size(self, size: tuple[int, int]) -> None:
+        """A list entry a frame; masks and scores in [0,1]; no object is background."""
+        plugin = self.create()
+        images = torch.cat([picture(*size, seed=seed) for seed in range(2)])
+        if isinstance(plugin, nn.Module):
+            plugin.eval()
+        with torch.inference_mode():
+            found = plugin.instances(images)
+        assert len(found) == len(images)
+        for one in found:
+            assert isinstance(one, Instances)
+            assert one.masks.shape[1:] == size
+            for values in (one.masks, one.scores):
+                assert ((values >= 0) & (values <= 1)).all()
+            assert ((one.classes >= 1) & (one.classes < len(plugin.classes))).all()
 
 
 class StylerSuite(_ModelSuite):

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import shapes
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -22,3 +24,10 @@ def shared() -> Path:
     if not (folder / "weights").is_dir():
         pytest.skip("no ../shared: set CBS_SHARED to the folder of test material")
     return folder
+
+
+@pytest.fixture(scope="session")
+def mask_rcnn() -> torch.nn.Module:
+    """A small Mask R-CNN that finds the discs and squares of `tests.shapes`; trained once."""
+    pytest.importorskip("torchvision")
+    return shapes.trained_mask_rcnn()

@@ -126,7 +126,7 @@ class MaskRCNNSegmenter(DetectionSegmenter):
                 "has no tensor roi_heads.box_predictor.cls_score.weight"
             )
         names = _names(checkpoint, len(scores), vocabulary, classes, official.meta["categories"])
-        net = _create(
+        net = create(
             arch,
             backbone,
             num_classes=len(scores),
@@ -168,7 +168,21 @@ def _check(key: str, name: str, known: Iterable[str]) -> None:
         )
 
 
-def _create(arch: str, backbone: str, **options: Any) -> nn.Module:
+def create(arch: str, backbone: str, **options: Any) -> nn.Module:
+    """Returns torchvision's net, untrained.
+
+    Args:
+        arch: ``v1`` or ``v2``.
+        backbone: a ResNet of torchvision; v2 ignores it.
+        options: of `torchvision.models.detection.MaskRCNN`, such as ``num_classes``.
+    """
+    """Returns torchvision's net, untrained; its tensors are named as torchvision's.
+
+    Args:
+        arch: ``v1`` or ``v2``.
+        backbone: a ResNet of torchvision; v2 ignores it.
+        options: of `torchvision.models.detection.MaskRCNN`, such as ``num_classes``.
+    """
     from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
