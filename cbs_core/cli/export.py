@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIN_SIDE = 8
-"""Pixels: nets that reflect at their borders pad smaller pictures, which a graph does not repeat."""
+"""Pixels: nets that reflect at their borders pad smaller pictures, which no graph repeats."""
 
 SIZES = ((1, MIN_SIDE, MIN_SIDE + 1), (1, 64, 96), (2, 65, 131), (1, 270, 480))
 """B, H and W of the pictures on which the file is compared with torch."""
@@ -186,3 +186,7 @@ def _require_onnx() -> None:
         raise PluginLoadError(
             f"cbs-export needs {', '.join(absent)}: pip install 'class-based-styling[onnx]'"
         )
+
+
+if __name__ == "__main__":
+    main()

@@ -195,7 +195,8 @@ def read_spec(path: str | Path | None, onnx: str | Path, *, needs: str) -> Spec:
             )
     if absent := [key for key, required in known.items() if required and key not in content]:
         raise ConfigError(
-            f"'{path}' does not tell {', '.join(absent)}: add a line {absent[0]}: ..."
+            f"'{path}' does not tell {', '.join(absent)}: add a line such as {absent[0]}: VALUE, "
+            f"which is {_CHECKS[absent[0]][1]}"
         )
     values = {}
     for key, value in content.items():

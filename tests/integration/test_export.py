@@ -1,0 +1,190 @@
+"""``cbs-export`` from the command line to pictures that its files style."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.stylers.johnson import TransformerNet
+from torch import nn
+
+from cbs_core import registry
+from cbs_core.cli import export as command
+from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+SIZES = [(1, 1), (7, 40), (64, 96), (65, 131), (96, 203)]
+
+
+@pytest.fixture
+def johnson(tmp_path) -> Path:
+    torch.manual_seed(0)
+    torch.save(TransformerNet(8).state_dict(), tmp_path / "johnson.pth")
+    return tmp_path / "johnson.pth"
+
+
+def cbs_export(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "cbs_core.cli.export", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def check(kind: str, plugin: nn.Module, folder: Path) -> None:
+    """Exports a plugin and compares the file, through the onnx plugin, with it."""
+    output = folder / "net.onnx"
+    difference, scale = command.export(plugin, output, what=kind)
+    assert difference <= 1e-3 * scale
+    loaded = registry.REGISTRIES[kind].create("onnx", weights=str(output))
+    assert getattr(loaded, "classes", None) == getattr(plugin, "classes", None)
+    for height, width in SIZES:
+        image = torch.rand(1, 3, height, width)
+        with torch.inference_mode():
+            have, want = loaded(image), plugin.eval()(image)
+        if kind == "segmenter" and min(height, width) < command.MIN_SIDE:
+            assert have.isfinite().all()  # padded in another way than the net's own
+        else:
+            assert have.shape == want.shape
+            assert (have - want).abs().max() <= 1e-3 * max(1, want.abs().max())
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("width", [32, 16, 8])
+def test_johnson_of_three_widths(shared, tmp_path, width):
+    weights = shared / f"weights/johnson/mosaic_width{width}.pth"
+    if width == 32:
+        torch.manual_seed(0)
+        weights = tmp_path / "johnson.pth"
+        torch.save(TransformerNet(32).state_dict(), weights)
+    check("styler", registry.stylers.create("johnson", weights=str(weights)), tmp_path)
+
+
+@pytest.mark.shared
+def test_dabnet(shared, tmp_path):
+    weights = shared / "weights/dabnet/dabnet_cityscapes.pth"
+    check("segmenter", registry.segmenters.create("dabnet", weights=str(weights)), tmp_path)
+
+
+@pytest.mark.shared
+def test_microast(shared, tmp_path):
+    style = shared / "data/styles/wave.jpg"
+    options = {"style": str(style), "weights": str(shared / "weights/microast"), "strength": 0.5}
+    check("styler", registry.stylers.create("microast", **options), tmp_path)
+
+
+@pytest.mark.parametrize("arch", ["unet", "fpn", "deeplabv3plus"])
+def test_smp(tmp_path, arch):
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(0)
+    net = smp.create_model(arch, "resnet18", encoder_weights=None, classes=11)
+    torch.save(net.state_dict(), tmp_path / "smp.pth")
+    options = {"weights": str(tmp_path / "smp.pth"), "arch": arch, "encoder": "resnet18"}
+    check("segmenter", registry.segmenters.create("smp", **options), tmp_path)
+
+
+def test_from_the_command_line(tmp_path, johnson):
+    done = cbs_export(
+        "styler=johnson", f"styler.weights={johnson}", "output=a b/x.onnx", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.startswith("a b/x.onnx: max difference from torch ")
+    assert "allowed: 1.0e-03" in done.stdout
+    assert {path.name for path in (tmp_path / "a b").iterdir()} == {"x.onnx", "x.onnx.yaml"}
+    assert yaml.safe_load((tmp_path / "a b/x.onnx.yaml").read_text()) == {
+        "layout": "NCHW",
+        "color": "RGB",
+        "range": [0, 1],
+        "min_side": 8,
+        "output_range": [0, 1],
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a b", "johnson.pth"]
+
+
+def test_help_has_its_own_name_and_imports_no_torch(tmp_path):
+    code = (
+        "import sys, cbs_core.cli.export as e; sys.argv = ['cbs-export', '--help']\n"
+        "try:\n    e.main()\n"
+        "finally:\n    print([n for n in ('torch', 'onnx', 'cbs_plugins') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("cbs-export: write a segmenter or a styler as ONNX")
+    assert done.stdout.rstrip().endswith("[]")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["output=x.onnx"], "say segmenter=NAME or styler=NAME"),
+        (["styler=johnson", "styler.weights=J"], "no value for output: say output="),
+        (["styler=none", "output=x.onnx"], "is no torch module"),
+        (["styler=johnson", "styler.weights=J", "output=x.pt"], "does not end in .onnx"),
+        (["styler=johnsen", "output=x.onnx"], "did you mean 'johnson'"),
+        (["styler=johnson", "styler.weights=no.pth", "output=x.onnx"], "no weight file 'no.pth'"),
+        (["styler=johnson", "segmenter=dabnet", "output=x.onnx"], "not both"),
+        (["styler=johnson", "styler.weights=J", "output=J/x.onnx"], "cannot write"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, johnson, arguments, message):
+    done = cbs_export(*(a.replace("J", str(johnson)) for a in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("cbs-export: error: ")
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["johnson.pth"]
+
+
+class Fickle(nn.Module):
+    """Gives another result to the exporter than to anybody else."""
+
+    def forward(self, image):
+        return image * (0.5 if torch.compiler.is_exporting() else 1.0)
+
+
+class Unexportable(nn.Module):
+    def forward(self, image):
+        for _ in range(int(image.sum())):
+            image = image + 1
+        return image
+
+
+@pytest.mark.parametrize(
+    ("plugin", "message"),
+    [(Fickle(), "differs from torch by"), (Unexportable(), "torch cannot export the test")],
+)
+def test_what_fails_leaves_nothing_and_keeps_what_there_was(tmp_path, plugin, message):
+    (tmp_path / "x.onnx").write_text("before")
+    with pytest.raises(PluginContractError, match=message) as error:
+        command.export(plugin, tmp_path / "x.onnx", what="test")
+    assert "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+    assert (tmp_path / "x.onnx").read_text() == "before"
+
+
+def test_only_modules_can_be_exported(tmp_path):
+    with pytest.raises(ConfigError, match="the test is no torch module"):
+        command.export(lambda image: image, tmp_path / "x.onnx", what="test")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkError, match="cannot write"):
+        command.export(DABNet(19), tmp_path / "file/x.onnx", what="test")
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    config = {"styler": {"name": "johnson"}, "segmenter": None, "output": "x.onnx"}
+    with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[onnx\]'"):
+        command.run(config)
