@@ -143,3 +143,13 @@ def test_named_weights_are_found_in_the_order_voc_cityscapes_camvid(tmp_path, mo
     torch.save(DABNet(21).state_dict(), tmp_path / "dabnet/voc.pth")
     assert len(DABNetSegmenter().classes) == 21
     assert len(DABNetSegmenter(vocabulary="camvid").classes) == 11
+
+
+def test_a_folder_named_first_goes_first_however_its_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CBS_WEIGHTS", str(tmp_path / "mine"))
+    for path in ("mine/dabnet/dabnet_cityscapes.pth", "weights/dabnet/cityscapes.pth"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        torch.save(randomised(19).state_dict(), tmp_path / path)
+    (file,) = DABNetSegmenter(vocabulary="cityscapes").weights_files
+    assert file.path == tmp_path / "mine/dabnet/dabnet_cityscapes.pth"

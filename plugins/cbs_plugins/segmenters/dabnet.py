@@ -219,7 +219,7 @@ def _find(vocabulary: str | None) -> Path:
         vocabularies.get(vocabulary)
     found = available("dabnet")
     for name in PREFERENCE if vocabulary is None else (vocabulary,):
-        for stem in (name, f"dabnet_{name}"):
-            if stem in found:
-                return found[stem]
+        for stem, path in found.items():  # in the folders' order
+            if stem in (name, f"dabnet_{name}"):
+                return path
     return find("dabnet", vocabulary or PREFERENCE[0], flag="segmenter.weights")
