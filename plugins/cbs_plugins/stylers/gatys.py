@@ -218,8 +218,12 @@ class GatysStyler:
         if self.optimizer == "adam":
             optimizer = torch.optim.Adam([image], lr=ADAM_STEP)
         else:
-            # With one iteration a step it evaluates once a step, as Adam does.
-            optimizer = torch.optim.LBFGS([image], max_iter=1, history_size=HISTORY)
+            # With one iteration a step it evaluates once a step, as Adam does. The first step moves
+            # values by one level in the mean: torch's own is so short that rounding hides the
+            # curvature, and the second step may leap beyond all bounds.
+            optimizer = torch.optim.LBFGS(
+                [image], lr=image.numel(), max_iter=1, history_size=HISTORY
+            )
         best, least = start, math.inf
 
         def evaluate() -> float:
@@ -235,6 +239,8 @@ class GatysStyler:
 
         for count in range(1, evaluations + 1):
             optimizer.step(evaluate)  # type: ignore[no-untyped-call]
+            if self.optimizer == "lbfgs":
+                optimizer.param_groups[0]["lr"] = 1.0
             if count % self.preview_every == 0 or count == evaluations:
                 self._progress(count, evaluations, best)
         return best
