@@ -37,20 +37,20 @@ def gram(x):
     return torch.einsum("ip,jp->ij", rows, rows) / (height * width)
 
 
-def loss(path, image, content, style, style_weight=1000.0):
+def loss(path, content, style, style_weight=1000.0):
     """relu4_2, mean square; relu1_1 to 5_1, Gram / (H W), mean square, weight 1000 / C²."""
-    have, want, styled = (features(path, x) for x in (image, content, style))
-    total = ((have["relu4_2"] - want["relu4_2"]) ** 2).mean()
-    for name, channels in (
-        ("relu1_1", 64),
-        ("relu2_1", 128),
-        ("relu3_1", 256),
-        ("relu4_1", 512),
-        ("relu5_1", 512),
-    ):
-        difference = gram(have[name]) - gram(styled[name])
-        total = total + style_weight / channels**2 * (difference**2).mean()
-    return total
+    with torch.no_grad():
+        want, styled = features(path, content), features(path, style)
+
+    def of(image):
+        have = features(path, image)
+        total = ((have["relu4_2"] - want["relu4_2"]) ** 2).mean()
+        for name in ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"):
+            difference = gram(have[name]) - gram(styled[name])
+            total = total + style_weight / have[name].shape[1] ** 2 * (difference**2).mean()
+        return total
+
+    return of
 
 
 def gradient(function, x):

@@ -1,7 +1,8 @@
 """Style transfer by optimising the picture's own pixels: any style picture, no training, slow.
 
 Source: Gatys et al. 2015 (1508.06576); coarse to fine as in Gatys et al. 2017 (1611.07865,
-section 6). The defaults start at the content and use the released weights of the losses.
+section 6). The defaults start at the content, with max pooling; the paper starts at noise, with
+average pooling.
 
 This plugin waits for the device, as no other styler may: its optimiser decides on the host.
 
@@ -72,8 +73,8 @@ class GatysStyler:
         PluginLoadError: the weights of VGG-19 are not installed.
     """
 
-    # Peak resident memory on the CPU, measured: TODO.
-    bytes_per_pixel = 3500
+    # Peak resident memory on the CPU, measured: 2900 to 3550, of which L-BFGS's history is 480.
+    bytes_per_pixel = 3600
 
     def __init__(
         self,
