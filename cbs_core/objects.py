@@ -169,14 +169,12 @@ def logits(found: Sequence[Instances], classes: int) -> Tensor:
         found: the instances of each of B frames of one size, one at least.
         classes: K.
     """
-    return torch.stack([_logits(one, classes) for one in found])
-
-
-def _logits(found: Instances, classes: int) -> Tensor:
-    scores = found.masks.new_zeros(classes, *found.masks.shape[1:], dtype=torch.float32)
-    index = found.classes[:, None, None].expand(found.masks.shape)
-    scores.scatter_reduce_(0, index, found.masks.float(), "amax")
-    scores[0] = 1 - scores[1:].amax(0)
+    masks = found[0].masks
+    scores = masks.new_zeros(len(found), classes, *masks.shape[1:], dtype=torch.float32)
+    for out, one in zip(scores, found, strict=True):
+        index = one.classes[:, None, None].expand(one.masks.shape)
+        out.scatter_reduce_(0, index, one.masks.float(), "amax")
+        out[0] = 1 - out[1:].amax(0)
     return scores.clamp_(min=NOTHING).log_()
 
 
