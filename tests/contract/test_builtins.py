@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.segmenters.timm import LinearHeadNet
 from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import TransformerNet
 from cbs_plugins.stylers.microast import Decoder, Encoder, Modulator
@@ -36,6 +37,9 @@ def weights(net: str) -> Path:
         tensors = DABNet(19).state_dict()
     elif net == "johnson":
         tensors = TransformerNet(8).state_dict()
+    elif net == "timm":
+        timm = pytest.importorskip("timm")
+        tensors = LinearHeadNet(timm.create_model("resnet18", features_only=True), 21).state_dict()
     else:
         smp = pytest.importorskip("segmentation_models_pytorch")
         tensors = smp.create_model("fpn", "resnet18", encoder_weights=None, classes=21).state_dict()
@@ -75,6 +79,13 @@ class TestSMP(testing.SegmenterSuite):
 
     def create(self):
         return create(self.plugin, weights=str(weights("smp")), arch="fpn", encoder="resnet18")
+
+
+class TestTimm(testing.SegmenterSuite):
+    plugin = "segmenter/timm"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("timm")), arch="resnet18")
 
 
 class TestJohnson(testing.StylerSuite):

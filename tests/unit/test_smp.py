@@ -1,14 +1,22 @@
-import builtins
+import hashlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from cbs_plugins.segmenters.smp import IMAGENET_MEAN, SMPSegmenter
+from cbs_plugins.segmenters.backbones import IMAGENET_MEAN
+from cbs_plugins.segmenters.smp import SMPSegmenter
 from safetensors.torch import save_file
 
 from cbs_core import vocabularies
-from cbs_core.errors import ConfigError, PluginLoadError, WeightsKeysError, WeightsMissingError
+from cbs_core.errors import (
+    ConfigError,
+    PluginLoadError,
+    WeightsError,
+    WeightsKeysError,
+    WeightsMissingError,
+)
 from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
 
 smp = pytest.importorskip("segmentation_models_pytorch")
@@ -94,7 +102,7 @@ def test_one_output_gets_a_background_that_makes_softmax_its_sigmoid(tmp_path):
         ({"arch": "unet", "encoder": "tu-tf_efficientnet_lit0"}, "mean 'tf_efficientnet_lite0'"),
         ({"arch": "unet"}, "segmenter.encoder=NAME"),
         ({}, "segmenter.arch=NAME"),
-        ({"arch": "dpt", "encoder": "resnet18"}, "cannot build dpt on resnet18"),
+        ({"arch": "dpt", "encoder": "resnet18"}, "cannot build smp's dpt on resnet18: Only Timm"),
         (ARCH | {"vocabulary": "vok"}, "did you mean 'voc'"),
     ],
 )
@@ -120,13 +128,154 @@ def test_weights_are_required_and_must_be_the_nets(file, tmp_path):
 
 
 def test_missing_library_tells_its_extra(file, monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *args, **kwargs):
-        if name == "segmentation_models_pytorch":
-            raise ImportError(name=name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[smp\]'"):
         SMPSegmenter(weights=str(file), **ARCH)
+
+
+@pytest.mark.parametrize(
+    ("arch", "encoder", "multiple"),
+    [
+        *((arch, "resnet18", 32) for arch in ("linknet", "manet", "unet", "unetplusplus")),
+        *((arch, "resnet18", 32) for arch in ("fpn", "segformer", "upernet")),
+        ("deeplabv3", "resnet18", 8),
+        ("deeplabv3plus", "resnet18", 16),
+        ("pspnet", "resnet18", 8),
+        ("pan", "resnet18", 128),
+        ("dpt", "vit_tiny_patch16_224", 32),
+        ("unet", "swin_tiny_patch4_window7_224", 32),
+        ("unet", "maxvit_rmlp_pico_rw_256", 256),
+        ("segformer", "mit_b0", 32),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@torch.inference_mode()
+def test_every_architecture_takes_any_size_and_can_be_traced(arch, encoder, multiple, tmp_path):
+    own = encoder in smp.encoders.get_encoder_names()
+    net = build(arch, encoder if own else f"tu-{encoder}", 11)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    segmenter = SMPSegmenter(arch, encoder, str(tmp_path / "net.pth")).eval()
+    assert segmenter.multiple == multiple
+    image = torch.rand(1, 3, 33, 70)
+    logits = segmenter(image)
+    assert logits.shape == (1, 11, 33, 70)
+    traced = torch.jit.trace(segmenter, image, check_trace=False)
+    torch.testing.assert_close(traced(image), logits)
+
+
+def test_an_encoder_of_one_size_is_one_clear_line(tmp_path):
+    torch.save(build("fpn", "tu-coat_lite_tiny", 11).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(ConfigError, match=r"fpn on tu-coat_lite_tiny takes only pictures of its"):
+        SMPSegmenter("fpn", "coat_lite_tiny", str(tmp_path / "net.pth"))
+
+
+def hub(folder: Path, arch="unet", encoder="resnet18", **options) -> torch.nn.Module:
+    """Writes a small net as a hub checkpoint."""
+    torch.manual_seed(0)
+    net = smp.create_model(arch, encoder, encoder_weights=None, **options).eval()
+    net.save_pretrained(folder)
+    return net
+
+
+def change(folder: Path, **entries) -> None:
+    """Sets entries of the folder's config.json; those that are None are taken out."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text()) | entries
+    file.write_text(json.dumps({k: v for k, v in config.items() if v is not None}))
+
+
+@torch.inference_mode()
+def test_a_hub_folder_tells_the_whole_architecture(tmp_path):
+    channels = [32, 16, 16, 8]
+    net = hub(tmp_path, classes=11, decoder_channels=channels, encoder_depth=4)
+    segmenter = SMPSegmenter(weights=str(tmp_path)).eval()
+    assert segmenter.classes == tuple(vocabularies.get("camvid"))
+    assert segmenter.multiple == 16
+    image = torch.rand(1, 3, 32, 48)
+    want = net((image - segmenter.mean) / segmenter.std)
+    torch.testing.assert_close(segmenter(image), want, atol=1e-4, rtol=1e-4)
+    files = {file.path.name: file.sha256 for file in segmenter.weights_files}
+    assert files == {
+        name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "config.json")
+    }
+
+
+@torch.inference_mode()
+def test_a_hub_folder_with_activation_and_classifier_gives_logits(tmp_path):
+    net = hub(tmp_path, classes=2, activation="softmax2d", aux_params={"classes": 5})
+    segmenter = SMPSegmenter(weights=str(tmp_path), classes=["a", "b"]).eval()
+    image = torch.rand(1, 3, 32, 32)
+    probabilities, _ = net((image - segmenter.mean) / segmenter.std)
+    torch.testing.assert_close(segmenter(image).softmax(1), probabilities)
+
+
+@torch.inference_mode()
+def test_a_hub_folder_of_a_vision_transformer(tmp_path):
+    options = {"decoder_fusion_channels": 16, "decoder_intermediate_channels": (8, 8, 8, 8)}
+    hub(tmp_path, "dpt", "tu-vit_tiny_patch16_224", classes=11, **options)
+    assert SMPSegmenter(weights=str(tmp_path)).eval()(torch.rand(1, 3, 20, 40)).shape[-1] == 40
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"_model_class": None}, "tells no _model_class"),
+        ({"encoder_name": 3}, "tells no encoder_name"),
+        ({"in_channels": 4}, "4 channels: only RGB"),
+        ({"checkpoint_path": "/etc/passwd"}, "does not take: checkpoint_path"),
+        ({"pretrained_cfg_overlay": {}}, "does not take: pretrained_cfg_overlay"),
+        ({"_model_class": "os"}, "smp has no architecture 'os'"),
+        ({"encoder_name": "hf-hub:some/model"}, "smp has no encoder 'hf-hub:some/model'"),
+        ({"decoder_channels": [1, 2]}, "cannot build smp's Unet on resnet18"),
+        ({"decoder_channels": [8, 8, 8, 8, 8]}, "another net than smp's Unet on resnet18"),
+    ],
+)
+def test_a_wrong_config_is_one_clear_line(tmp_path, entries, message):
+    hub(tmp_path, classes=11)
+    change(tmp_path, **entries)
+    with pytest.raises((ConfigError, WeightsError), match=message):
+        SMPSegmenter(weights=str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '"x"', "\udcff", "[" * 100_000])
+def test_a_damaged_config_is_one_clear_line(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(WeightsError, match=r"config\.json") as error:
+        SMPSegmenter(weights=str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_an_incomplete_folder_is_one_clear_line(tmp_path):
+    with pytest.raises(WeightsMissingError, match=r"has no config\.json"):
+        SMPSegmenter(weights=str(tmp_path))
+    hub(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightsMissingError, match=r"model\.safetensors"):
+        SMPSegmenter(weights=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("mean", "0.5"),
+        ("mean", "[0.5, 0.5"),
+        ("mean", "[0.5, 0.5]"),
+        ("std", '["a", "b", "c"]'),
+        ("std", "[NaN, 1, 1]"),
+        ("classes", "cat, dog"),
+        ("classes", "[1, 2]"),
+    ],
+)
+def test_malformed_metadata_is_one_clear_line(tmp_path, key, text):
+    path = tmp_path / "net.safetensors"
+    metadata = {"arch": "fpn", "encoder": "resnet18", "classes": '["a", "b"]', key: text}
+    save_file(build("fpn", "resnet18", 2).state_dict(), path, metadata=metadata)
+    with pytest.raises(WeightsError, match=rf"says {key} = .* a JSON list of .*segmenter\.{key}"):
+        SMPSegmenter(weights=str(path))
+
+
+@pytest.mark.parametrize("given", [{"mean": [1, 2]}, {"std": [1, 0, 1]}, {"std": ["a", 1, 1]}])
+def test_wrong_normalisation_is_refused(file, given):
+    with pytest.raises(ConfigError, match="must be three numbers"):
+        SMPSegmenter(weights=str(file), **ARCH, **given)

@@ -3,32 +3,52 @@
 Letters: ``B`` batch, ``K`` classes, ``H W`` the frame.
 """
 
+import hashlib
+import inspect
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core import vocabularies
-from cbs_core.errors import (
-    ConfigError,
-    PluginLoadError,
-    WeightsKeysError,
-    WeightsMissingError,
-    closest,
+from cbs_core.errors import ConfigError, WeightsError, WeightsKeysError, WeightsMissingError
+from cbs_core.vocabularies import names_of_weights
+from cbs_core.weights import Checkpoint, WeightsFile, load, load_into
+from cbs_plugins.segmenters.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    PaddedSegmenter,
+    check_known,
+    create_for_any_size,
+    import_extra,
+    said_names,
+    said_rgb,
 )
-from cbs_core.weights import Checkpoint, load, load_into
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+OURS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation")
+"""Parameters of a hub checkpoint that are not passed on: weights are its own, logits are wanted."""
 
-MULTIPLE = 32
-"""Encoders halve the size five times, and decoders join the halves without cropping."""
+ENCODER_OPTIONS = ("dynamic_img_size", "img_size", "decoder_use_batchnorm")
+"""Keywords that smp's models take without naming them. Others could make timm open files."""
 
 
-class SMPSegmenter(nn.Module):
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Weights and what is said of the net they belong to."""
+
+    checkpoint: Checkpoint
+    files: tuple[WeightsFile, ...]
+    arch: str | None
+    encoder: str | None
+    options: Mapping[str, Any]
+    """Further parameters of the architecture's constructor."""
+
+
+class SMPSegmenter(PaddedSegmenter):
     """A model of github.com/qubvel-org/segmentation_models.pytorch.
 
     It takes ``(B,3,H,W)`` RGB in [0,1], any H and W, and returns logits ``(B,K,H,W)``.
@@ -40,21 +60,21 @@ class SMPSegmenter(nn.Module):
     Args:
         arch: ``unet``, ``fpn``, ``deeplabv3plus``, ...; see ``smp.create_model``.
         encoder: of the library itself, else of timm, with or without the prefix ``tu-``.
-        weights: a file with the model's state dict.
-        vocabulary: ``cityscapes``, ``camvid`` or ``voc``; else the class count tells it.
+        weights: a file with the model's state dict, or a folder that ``model.save_pretrained``
+            wrote, whose ``config.json`` tells the architecture and all its parameters.
+        vocabulary: a name in `cbs_core.vocabularies.NAMES`; else the class count tells it.
         classes: the names in channel order, instead of a vocabulary.
         mean: RGB, subtracted from the picture in [0,1]; ImageNet's where nothing tells it.
         std: RGB, divides the difference; likewise.
 
     Raises:
-        ConfigError: an unknown architecture, encoder or vocabulary, or one that nothing tells.
+        ConfigError: an unknown architecture, encoder or vocabulary, or one that nothing tells, or
+            an encoder that only takes pictures of one size.
         PluginLoadError: segmentation-models-pytorch is not installed.
         WeightsMissingError: no weights; there are no random ones.
         WeightsKeysError: the weights of another net, or of another class count.
+        WeightsError: a ``config.json`` or metadata that cannot be read.
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self,
@@ -66,102 +86,127 @@ class SMPSegmenter(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        super().__init__()
         if weights is None:
             raise WeightsMissingError("smp has no weights of its own: give segmenter.weights=FILE")
-        checkpoint = load(weights)
-        self.weights_files = (checkpoint.file,)
-        said = checkpoint.metadata
+        source = _read(Path(weights).expanduser())
+        checkpoint, said = source.checkpoint, source.checkpoint.metadata
         count = _class_count(checkpoint)
 
-        arch, encoder = arch or said.get("arch"), encoder or said.get("encoder")
+        arch, encoder = arch or source.arch, encoder or source.encoder
         if arch is None or encoder is None:
             raise ConfigError(
                 f"'{checkpoint.file.path}' does not tell its architecture: give "
                 "segmenter.arch=NAME and segmenter.encoder=NAME"
             )
-        self.net = _create(arch, encoder, count)
+        net, multiple = _create(arch, encoder, count, source)
+        load_into(net, checkpoint, net=f"smp's {arch} on {encoder}")
+        # An auxiliary classifier of the whole picture; the net would return its output too.
+        net.classification_head = None
+        super().__init__(
+            net,
+            multiple=multiple,
+            mean=mean or said_rgb(checkpoint, "mean") or IMAGENET_MEAN,
+            std=std or said_rgb(checkpoint, "std") or IMAGENET_STD,
+        )
+        self.weights_files = source.files
         # Peak resident memory on the CPU with resnet34, measured: unet 537 to 637, deeplabv3plus
         # 512, unetplusplus, which keeps every scale at once, 1400.
         self.bytes_per_pixel = 1400 if arch.lower() == "unetplusplus" else 700
-        load_into(self.net, checkpoint, net=f"smp's {arch} on {encoder}")
 
-        if classes is None and vocabulary is None and "classes" in said:
-            classes = json.loads(said["classes"])
+        if classes is None and vocabulary is None:
+            classes = said_names(checkpoint)
+        if classes is None and count == 1:
+            raise ConfigError(
+                f"'{checkpoint.file.path}' has one class without a name: give "
+                "segmenter.classes=[NAME]"
+            )
         vocabulary = vocabulary or said.get("vocabulary")
-        self.classes = _names(checkpoint, count, vocabulary, classes)
-
-        for name, given, default in (("mean", mean, IMAGENET_MEAN), ("std", std, IMAGENET_STD)):
-            value = given or (json.loads(said[name]) if name in said else default)
-            tensor = torch.tensor(list(value), dtype=torch.float32).view(3, 1, 1)
-            self.register_buffer(name, tensor, persistent=False)
+        names = names_of_weights(
+            checkpoint.file.path, count, vocabulary=vocabulary, classes=classes
+        )
+        self.classes = names if count > 1 else ("background", *names)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,H,W)``."""
-        height, width = image.shape[-2:]
-        x = (image - self.mean) / self.std
-        x = F.pad(x, (0, -width % MULTIPLE, 0, -height % MULTIPLE), mode="replicate")
-        logits: Tensor = self.net(x)[..., :height, :width]
+        logits = super().forward(image)
         # softmax([0, z]) is sigmoid(z).
         return F.pad(logits, (0, 0, 0, 0, 1, 0)) if logits.shape[1] == 1 else logits
 
 
+def _read(path: Path) -> _Source:
+    """Reads a file, or a folder as ``model.save_pretrained`` writes it."""
+    if not path.is_dir():
+        checkpoint = load(path)
+        said = checkpoint.metadata
+        return _Source(checkpoint, (checkpoint.file,), said.get("arch"), said.get("encoder"), {})
+    file = path / "config.json"
+    if not file.is_file():
+        raise WeightsMissingError(
+            f"the folder '{path}' has no config.json: give one that model.save_pretrained(FOLDER) "
+            "wrote, or a file"
+        )
+    try:
+        data = file.read_bytes()
+        config = json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
+        raise WeightsError(f"'{file}' is no JSON that can be read ({error}): check it") from error
+    for key in ("_model_class", "encoder_name"):
+        if not isinstance(config, dict) or not isinstance(config.get(key), str):
+            raise WeightsError(
+                f"'{file}' tells no {key}: it is not of segmentation-models-pytorch's "
+                "save_pretrained"
+            )
+    if config.get("in_channels", 3) != 3:
+        raise WeightsError(
+            f"'{file}' is of a net for pictures of {config['in_channels']} channels: only RGB is "
+            "segmented"
+        )
+    checkpoint = load(path / "model.safetensors")
+    digest = WeightsFile(file, hashlib.sha256(data).hexdigest())
+    arch, encoder = config.pop("_model_class"), config["encoder_name"]
+    options = {key: value for key, value in config.items() if key not in OURS}
+    return _Source(checkpoint, (checkpoint.file, digest), arch, encoder, options)
+
+
 def _class_count(checkpoint: Checkpoint) -> int:
-    kernels = [
-        tensor
+    kernels = {
+        name: tensor
         for name, tensor in checkpoint.tensors.items()
         if name.startswith("segmentation_head.") and tensor.ndim == 4
-    ]
+    }
     if not kernels:
         raise WeightsKeysError(
             f"'{checkpoint.file.path}' holds the weights of another net than one of smp: it has no "
             "tensors named segmentation_head.*"
         )
-    return len(kernels[-1])
+    # The head is numbered in its own order, which a safetensors file does not keep.
+    last = max(kernels, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    return len(kernels[last])
 
 
-def _names(
-    checkpoint: Checkpoint, count: int, vocabulary: str | None, classes: Iterable[str] | None
-) -> tuple[str, ...]:
-    file = checkpoint.file.path
-    if classes is None and count == 1:
-        raise ConfigError(f"'{file}' has one class without a name: give segmenter.classes=[NAME]")
-    if classes is None:
-        return tuple(vocabularies.get(vocabularies.of_weights(file, count, vocabulary)))
-    names = tuple(classes)
-    if len(names) != count:
-        raise WeightsKeysError(
-            f"wrong class count: '{file}' was trained for {count} classes, segmenter.classes has "
-            f"{len(names)}"
-        )
-    return names if count > 1 else ("background", *names)
-
-
-def _create(arch: str, encoder: str, count: int) -> nn.Module:
-    try:
-        import segmentation_models_pytorch as smp
-        import timm
-    except ImportError as error:
-        raise PluginLoadError(
-            f"smp needs {error.name}: pip install 'class-based-styling[smp]'"
-        ) from error
-    _check("architecture", arch.lower(), smp.MODEL_ARCHITECTURES_MAPPING)
+def _create(arch: str, encoder: str, count: int, source: _Source) -> tuple[Any, int]:
+    """Returns the net, and the multiple in pixels that the sides of its pictures must be."""
+    smp, timm = import_extra("smp", "segmentation_models_pytorch", "timm")
+    check_known("smp", "architecture", arch.lower(), smp.MODEL_ARCHITECTURES_MAPPING)
     own = smp.encoders.get_encoder_names()
     if encoder not in own:
         encoder = encoder.removeprefix("tu-")
         if not timm.is_model(encoder):
-            _check("encoder", encoder, [*own, *timm.list_models()])
+            check_known("smp", "encoder", encoder, [*own, *timm.list_models()])
         encoder = f"tu-{encoder}"
-    options: dict[str, Any] = {"encoder_weights": None, "classes": count}
-    try:
-        model: nn.Module = smp.create_model(arch, encoder, **options)
-    except Exception as error:  # each encoder refuses an architecture in its own way
-        raise ConfigError(f"smp cannot build {arch} on {encoder}: {error}") from error
-    return model
+    model = smp.MODEL_ARCHITECTURES_MAPPING[arch.lower()]
+    known = {*inspect.signature(model).parameters, *ENCODER_OPTIONS}
+    if unknown := sorted(source.options.keys() - known):
+        raise WeightsError(
+            f"'{source.files[-1].path}' has parameters that smp's {arch} does not take: "
+            f"{', '.join(unknown)}"
+        )
+    given = {**source.options, "encoder_weights": None, "classes": count}
 
+    def create(**options: bool) -> nn.Module:
+        net: nn.Module = model(encoder, **options | given)
+        return net
 
-def _check(what: str, name: str, known: Iterable[str]) -> None:
-    known = list(known)
-    if name not in known:
-        listed = f" (there are: {', '.join(known)})" if len(known) < 50 else ""
-        raise ConfigError(f"smp has no {what} '{name}'{closest(name, known)}{listed}")
+    return create_for_any_size(
+        create, lambda net: net.encoder.output_stride, what=f"smp's {arch} on {encoder}"
+    )
