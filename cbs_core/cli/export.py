@@ -112,7 +112,7 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
 
 
 def describe(classes: "tuple[str, ...] | None") -> dict[str, object]:
-    """Returns the description that `cbs_plugins.onnx` reads; ``classes`` of a segmenter."""
+    """Returns the description that `cbs_plugins.onnx_spec` reads; ``classes`` of a segmenter."""
     meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
     return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": MIN_SIDE, **meaning}
 

@@ -49,7 +49,7 @@ def save_picture(path: Path, *, seed: int, size: tuple[int, int] = (48, 32)) -> 
 
 
 def straight_line(styler: MicroASTStyler, image, style):
-    """The authors' net at full strength, as section 3 of the paper has it."""
+    """The authors' net at full strength."""
     content, paint = styler.content_encoder.state_dict(), styler.style_encoder.state_dict()
     modulator, decoder = styler.modulator.state_dict(), styler.decoder.state_dict()
 

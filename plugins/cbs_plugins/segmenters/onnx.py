@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from cbs_core.errors import WeightsMissingError
-from cbs_plugins.onnx import PictureNet, Runner, read_spec
+from cbs_plugins.onnx import PictureNet, Runner
+from cbs_plugins.onnx_spec import read_spec
 
 
 class ONNXSegmenter:
@@ -13,8 +14,8 @@ class ONNXSegmenter:
 
     Args:
         weights: the ONNX file.
-        spec: its description (see `cbs_plugins.onnx`); None is ``WEIGHTS.yaml``, or the YAML of
-            the same stem.
+        spec: its description (see `cbs_plugins.onnx_spec`); None is ``WEIGHTS.yaml``, or the YAML
+            of the same stem.
 
     Raises:
         ConfigError: no description, or a wrong one.

