@@ -182,7 +182,6 @@ def _absent(facts: Mapping[str, object]) -> Iterator[str]:
             yield f"no {words} was found in any frame"
     elif len(absent) == len(routes):
         assert isinstance(selection, Mapping)
-        yield (
-            f"the object selected was in no frame: no more than {selection['most_objects']} of "
-            f"{' or '.join(absent)} were found in one"
-        )
+        most, words = selection["most_objects"], " or ".join(absent)
+        found = f"at most {most} of {words} in one" if most else f"no {words} was found"
+        yield f"the object selected was in no frame ({found})"

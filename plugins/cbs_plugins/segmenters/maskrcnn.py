@@ -87,7 +87,8 @@ class MaskRCNNSegmenter(DetectionSegmenter):
             file may tell its ``classes`` (a JSON list) in its metadata.
         arch: ``v1`` or ``v2`` (Li et al. 2021, 2111.11429).
         backbone: a ResNet of torchvision; v2 is only made on ``resnet50``.
-        vocabulary: ``voc``, ``cityscapes`` or ``camvid``, of a file; None is told by the count.
+        vocabulary: ``voc``, ``coco`` or another of `cbs_core.vocabularies`, of a file; None is told
+            by the count, where 91 is torchvision's COCO.
         classes: names of the labels from 1 on, of a file that has no vocabulary's.
         score_threshold: objects of less confidence are left out, in [0, 1].
         max_size: longest side that the net sees, in pixels.
