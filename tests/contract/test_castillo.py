@@ -1,9 +1,10 @@
 """The plugins of the preset ``method/castillo`` keep their contracts."""
 
 import pytest
+from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from cbs_core import testing
+from cbs_core import confsearch, testing
 from cbs_core.registry import compositors, stylers
 from tests.media import picture
 
@@ -29,3 +30,18 @@ class TestMRF(testing.CompositorSuite):
 
     def create(self):
         return compositors.create("mrf")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names"),
+    [
+        ([], ("gatys", "mrf")),
+        (["compositor=hard"], ("gatys", "hard")),
+    ],
+)
+def test_the_preset_chooses_both_and_can_be_overridden(overrides, names):
+    confsearch.install()
+    with initialize_config_dir(str(confsearch.conf_dir()), version_base="1.3"):
+        config = compose("config", ["+method=castillo", *overrides])
+    assert (config.styler.name, config.compositor.name) == names
+    assert config.styler.masked

@@ -229,6 +229,13 @@ def test_each_larger_scale_has_half_the_evaluations(style):
 
 
 @torch.inference_mode()
+def test_a_larger_scale_keeps_the_pictures_details(style):
+    image, matte = frame(96, 160), square(96, 160, (70, 74), (10, 14))
+    styler = GatysStyler(style, iterations=2, size=80, style_weight=0)
+    torch.testing.assert_close(styler.style_matte(image, matte), image, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
 def test_a_videos_frame_starts_from_the_last_result(style):
     styler = GatysStyler(style, iterations=6)
     first = styler(frame())

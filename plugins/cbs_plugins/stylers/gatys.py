@@ -45,8 +45,8 @@ log = logging.getLogger("cbs")
 class GatysStyler:
     """Optimises each frame until VGG-19 sees the frame's content in the style's textures.
 
-    With a matte, content and Gram matrices are taken inside it only, and only the pixels that
-    these depend on are optimised; all others stay the frame's.
+    With a matte, content and Gram matrices are taken inside it only, and only a window of the
+    pixels that these depend on is optimised; all others stay the frame's.
 
     Args:
         style: a picture file. It is resized to as many pixels as the frame has, at every scale.
@@ -191,9 +191,14 @@ class GatysStyler:
         """
         height, width = content.shape[2:]
         steps = scales(height, width, self.size, self.iterations)
-        styled = warm
+        start = warm
         for step in steps if warm is None else steps[-1:]:
             reduced = resize(content, step.size)
+            if start is None:
+                start = self._start(reduced)
+            elif start.shape != reduced.shape:
+                # Only the change is enlarged, so that the picture's own details are not blurred.
+                start = reduced + resize(start - resize(content, (*start.shape[2:],)), step.size)
             loss = GatysLoss(
                 self.vgg,
                 reduced,
@@ -201,10 +206,9 @@ class GatysStyler:
                 None if matte is None else F.interpolate(matte, step.size, mode="area"),
                 **self.weights,
             )
-            start = self._start(reduced) if styled is None else resize(styled, step.size)
-            styled = self._optimise(loss, start, step.evaluations)
-        assert styled is not None
-        return styled
+            start = self._optimise(loss, start, step.evaluations)
+        assert start is not None
+        return start
 
     def _start(self, content: Tensor) -> Tensor:
         if self.init == "content":
