@@ -110,14 +110,15 @@ def _claims(
 ) -> list[tuple[tuple[str, ...], object]]:
     """Returns the classes of each value: a group's are those that no other word names."""
     meanings = [resolve(word, classes) for word in words]
-    named = [name for meaning in meanings if not meaning.is_group for name in meaning.classes]
-    if twice := {name for name in named if named.count(name) > 1}:
-        raise ConfigError(f"routes name '{twice.pop()}' twice: give a class one style")
-    left = [
+    named = {name for meaning in meanings if not meaning.is_group for name in meaning.classes}
+    claims = [
         tuple(name for name in meaning.classes if not meaning.is_group or name not in named)
         for meaning in meanings
     ]
-    return [(names, value) for names, value in zip(left, values, strict=True) if names]
+    seen = [name for names in claims for name in names]
+    if twice := {name for name in seen if seen.count(name) > 1}:
+        raise ConfigError(f"routes name '{twice.pop()}' twice: give a class one style")
+    return [(names, value) for names, value in zip(claims, values, strict=True) if names]
 
 
 def _route(

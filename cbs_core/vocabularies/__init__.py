@@ -118,7 +118,7 @@ def of_weights(file: Path, count: int, name: str | None) -> str:
             f"has {len(get(name))}. Give another segmenter.weights or segmenter.vocabulary"
         )
     if name is None:
-        counts = ", ".join(f"{known} {len(words)}" for known, words in VOCABULARIES.items())
+        counts = ", ".join(f"{known} {len(classes)}" for known, classes in VOCABULARIES.items())
         raise WeightsKeysError(
             f"wrong class count: '{file}' was trained for {count} classes, which no vocabulary has "
             f"({counts}). Give other weights"
@@ -138,9 +138,14 @@ def names_of_weights(
         classes: the names, instead of a vocabulary.
 
     Raises:
-        ConfigError: no such vocabulary, or a name that is given twice.
+        ConfigError: no such vocabulary, none of so many classes, or a name that is given twice.
         WeightsKeysError: another number of classes than the file's.
     """
+    if classes is None and vocabulary is None and by_class_count(count) is None:
+        raise ConfigError(
+            f"nothing names the classes of '{file}', and no vocabulary has {count}: give "
+            "segmenter.classes=[NAME, ...]"
+        )
     if classes is None:
         return tuple(get(of_weights(file, count, vocabulary)))
     names = tuple(map(str, classes))

@@ -124,6 +124,7 @@ def test_the_default_routes_know_aliases():
         (["vehicels"], r"mean 'vehicles'.*groups: vehicles, nature\)$"),
         (["peopel"], "did you mean 'people'"),
         ({"pedestrian": "a", "people": "none"}, "routes name 'pedestrian' twice"),
+        ({"nature": "a", "Nature": "b"}, "routes name 'tree' twice"),
         ({"vehicles": {"strength": 2}}, r"strength 2\.0 of car, bus, bicycle is outside"),
     ],
 )

@@ -90,7 +90,7 @@ def test_one_output_gets_a_background_that_makes_softmax_its_sigmoid(tmp_path):
     probability = segmenter(image).softmax(1)[:, 1:]
     want = net((image - segmenter.mean) / segmenter.std).sigmoid()
     torch.testing.assert_close(probability, want)
-    with pytest.raises(ConfigError, match="one class without a name"):
+    with pytest.raises(ConfigError, match=r"no vocabulary has 1: give segmenter\.classes"):
         SMPSegmenter(**told)
 
 
@@ -148,19 +148,15 @@ def test_missing_library_tells_its_extra(file, monkeypatch):
         ("segformer", "mit_b0", 32),
     ],
 )
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @torch.inference_mode()
-def test_every_architecture_takes_any_size_and_can_be_traced(arch, encoder, multiple, tmp_path):
+def test_every_architecture_takes_any_size(arch, encoder, multiple, tmp_path):
     own = encoder in smp.encoders.get_encoder_names()
     net = build(arch, encoder if own else f"tu-{encoder}", 11)
     torch.save(net.state_dict(), tmp_path / "net.pth")
     segmenter = SMPSegmenter(arch, encoder, str(tmp_path / "net.pth")).eval()
     assert segmenter.multiple == multiple
     image = torch.rand(1, 3, 33, 70)
-    logits = segmenter(image)
-    assert logits.shape == (1, 11, 33, 70)
-    traced = torch.jit.trace(segmenter, image, check_trace=False)
-    torch.testing.assert_close(traced(image), logits)
+    assert segmenter(image).shape == (1, 11, 33, 70)
 
 
 def test_an_encoder_of_one_size_is_one_clear_line(tmp_path):
@@ -271,7 +267,7 @@ def test_malformed_metadata_is_one_clear_line(tmp_path, key, text):
     path = tmp_path / "net.safetensors"
     metadata = {"arch": "fpn", "encoder": "resnet18", "classes": '["a", "b"]', key: text}
     save_file(build("fpn", "resnet18", 2).state_dict(), path, metadata=metadata)
-    with pytest.raises(WeightsError, match=rf"says {key} = .* a JSON list of .*segmenter\.{key}"):
+    with pytest.raises(WeightsError, match=rf"says {key} = .* a JSON list of "):
         SMPSegmenter(weights=str(path))
 
 

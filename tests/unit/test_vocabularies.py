@@ -90,6 +90,8 @@ def test_names_of_weights():
     with pytest.raises(ConfigError, match="names 'a' twice"):
         vocabularies.names_of_weights(file, 2, vocabulary=None, classes=["a", "a"])
     with pytest.raises(WeightsKeysError, match=r"which no vocabulary has.*ade20k 150"):
+        vocabularies.of_weights(file, 2, None)
+    with pytest.raises(ConfigError, match=r"no vocabulary has 2: give segmenter\.classes=\[NAME"):
         vocabularies.names_of_weights(file, 2, vocabulary=None, classes=None)
     with pytest.raises(ConfigError, match="did you mean 'ade20k'"):
         vocabularies.names_of_weights(file, 2, vocabulary="ade20", classes=None)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.errors import ConfigError, PluginLoadError, WeightsError, closest
+from cbs_core.vocabularies import names_of_weights
 from cbs_core.weights import Checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -140,18 +141,27 @@ def check_known(library: str, what: str, name: str, known: Iterable[str]) -> Non
         raise ConfigError(f"{library} has no {what} '{name}'{closest(name, known)}{listed}")
 
 
-def said_names(checkpoint: Checkpoint) -> list[str] | None:
-    """Returns the ``classes`` of a file's metadata, a JSON list of names, or None.
+def class_names(
+    checkpoint: Checkpoint, count: int, *, vocabulary: str | None, classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Returns the class names of a checkpoint: what is given, else its metadata's, else by count.
+
+    The metadata may hold ``classes``, a JSON list, or ``vocabulary``.
 
     Raises:
-        WeightsError: it is something else.
+        ConfigError: nothing tells the names, or an unknown vocabulary.
+        WeightsKeysError: they are not ``count``.
+        WeightsError: metadata that cannot be read.
     """
-    names: list[str] | None = _said(checkpoint, "classes", "a JSON list of names", _is_names)
-    return names
+    if classes is None and vocabulary is None:
+        classes = _said(checkpoint, "classes", "a JSON list of names", _is_names)
+        vocabulary = checkpoint.metadata.get("vocabulary")
+    file = checkpoint.file.path
+    return names_of_weights(file, count, vocabulary=vocabulary, classes=classes)
 
 
 def said_rgb(checkpoint: Checkpoint, key: str) -> list[float] | None:
-    """Returns ``mean`` or ``std`` of a file's metadata, a JSON list of three numbers, or None.
+    """Returns ``mean`` or ``std`` of the metadata, a JSON list of three numbers, or None.
 
     Raises:
         WeightsError: it is something else.
@@ -171,7 +181,7 @@ def _said(checkpoint: Checkpoint, key: str, due: str, is_due: Callable[[Any], bo
     if not is_due(value):
         raise WeightsError(
             f"'{checkpoint.file.path}' says {key} = {text[:80]} in its metadata, where {due} is "
-            f"due: give segmenter.{key}, or mend the file"
+            "due: mend the file"
         )
     return value
 

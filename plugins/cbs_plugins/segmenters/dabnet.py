@@ -6,7 +6,6 @@ official checkpoint (github.com/Reagan1311/DABNet), which therefore loads strict
 Letters: ``B`` batch, ``K`` classes, ``H W`` the frame.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from cbs_core import vocabularies
 from cbs_core.weights import available, find, load, load_into
+from cbs_plugins.segmenters.backbones import said_rgb
 
 MEANS: dict[str, tuple[float, float, float]] = {
     "cityscapes": (73.158325, 82.90902, 72.3924),
@@ -204,7 +204,7 @@ class DABNetSegmenter(nn.Module):
         vocabulary = vocabulary or said.get("vocabulary")
         name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
         self.classes = tuple(vocabularies.VOCABULARIES[name])
-        mean = json.loads(said["mean"]) if "mean" in said else MEANS.get(name, IMAGENET_MEAN)
+        mean = said_rgb(checkpoint, "mean") or MEANS.get(name, IMAGENET_MEAN)
         tensor = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
         self.register_buffer("mean", tensor, persistent=False)
 

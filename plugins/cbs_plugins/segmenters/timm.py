@@ -13,16 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.errors import ConfigError, WeightsKeysError, WeightsMissingError
-from cbs_core.vocabularies import names_of_weights
 from cbs_core.weights import Checkpoint, load, load_into
 from cbs_plugins.segmenters.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PaddedSegmenter,
     check_known,
+    class_names,
     create_for_any_size,
     import_extra,
-    said_names,
     said_rgb,
 )
 
@@ -139,13 +138,11 @@ class TimmSegmenter(PaddedSegmenter):
             mean=mean or said_rgb(checkpoint, "mean") or (cfg.mean if cfg else IMAGENET_MEAN),
             std=std or said_rgb(checkpoint, "std") or (cfg.std if cfg else IMAGENET_STD),
         )
-        files = (checkpoint.file, backbone.file) if backbone_weights else (checkpoint.file,)
-        self.weights_files = files
-        if classes is None and vocabulary is None:
-            classes = said_names(checkpoint)
-        vocabulary = vocabulary or said.get("vocabulary")
-        self.classes = names_of_weights(file, len(head), vocabulary=vocabulary, classes=classes)
-        self.bytes_per_pixel = 400
+        self.weights_files = tuple(dict.fromkeys((checkpoint.file, backbone.file)))
+        self.classes = class_names(checkpoint, len(head), vocabulary=vocabulary, classes=classes)
+        # Peak resident memory on the CPU at 21 classes, measured: resnet18 189, resnet50 491,
+        # convnext_tiny 324, swin_tiny 399, vit_tiny 74, vgg11 806; 3.5 to 4.4 more a class.
+        self.bytes_per_pixel = 750 + 5 * len(head)
 
 
 def _head(checkpoint: Checkpoint) -> Tensor:
