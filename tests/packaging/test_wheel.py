@@ -31,18 +31,19 @@ def test_only_our_packages_stand_at_the_top(archive):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"cbs_core", "cbs_plugins"}
 
 
-def test_every_module_and_preset_is_in(archive):
+def test_every_module_preset_and_table_is_in(archive):
     names = set(archive.namelist())
     due = {
         f"{to}/{path.relative_to(source).as_posix()}"
         for source, to, pattern in (
             (ROOT / "conf", "cbs_core/conf", "*.yaml"),
             (ROOT / "cbs_core", "cbs_core", "*.py"),
+            (ROOT / "cbs_core" / "vocabularies", "cbs_core/vocabularies", "*.txt"),
             (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.py"),
         )
         for path in source.rglob(pattern)
     }
-    assert "cbs_core/conf/config.yaml" in due
+    assert {"cbs_core/conf/config.yaml", "cbs_core/vocabularies/ade20k.txt"} <= due
     assert not due - names
 
 
