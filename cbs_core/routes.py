@@ -125,8 +125,8 @@ def _route(
     names: tuple[str, ...], value: object, styler: str, params: Mapping[str, object]
 ) -> Route | None:
     name = ", ".join(names)
-    if isinstance(value, str):
-        value = {"style": value}
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        value = {"style": str(value)}  # a style may be named by a number
     if not isinstance(value, Mapping):
         raise ConfigError(
             f"routes: '{name}: {value}' is neither a style's name nor a mapping such as "

@@ -33,15 +33,15 @@ class TestMRF(testing.CompositorSuite):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "names"),
+    ("overrides", "chosen"),
     [
-        ([], ("gatys", "mrf")),
-        (["compositor=hard"], ("gatys", "hard")),
+        ([], ("gatys", "mrf", "largest")),
+        (["compositor=hard", "select='9,7'"], ("gatys", "hard", "9,7")),
     ],
 )
-def test_the_preset_chooses_both_and_can_be_overridden(overrides, names):
+def test_the_preset_chooses_all_three_and_can_be_overridden(overrides, chosen):
     confsearch.install()
     with initialize_config_dir(str(confsearch.conf_dir()), version_base="1.3"):
         config = compose("config", ["+method=castillo", *overrides])
-    assert (config.styler.name, config.compositor.name) == names
+    assert (config.styler.name, config.compositor.name, config.select) == chosen
     assert config.styler.masked

@@ -70,7 +70,7 @@ def test_the_styler_none_gives_no_route(spec):
         ({}, r"routes=\{\} names no class: give a list"),
         (3, "routes=3 names no class"),
         ({"car": "a", "Car": "b"}, "routes name 'car' twice"),
-        ({"car": 3}, "'car: 3' is neither a style's name nor a mapping"),
+        ({"car": True}, "'car: True' is neither a style's name nor a mapping"),
         ({"car": None}, "'car: None' is neither"),
         ({"car": {"strength": 1.5}}, r"strength 1\.5 of car is outside 0\.\.1"),
         ({"car": {"strength": -0.1}}, "outside"),
@@ -150,3 +150,8 @@ def test_a_style_is_a_styler_with_its_parameters():
 )
 def test_the_label_for_people(params, label):
     assert Route(("car",), "johnson", params).label == label
+
+
+def test_a_style_may_be_named_by_a_number():
+    (route,) = parse({"car": 7}, classes=("car",), styler="magenta", params={})
+    assert route.params == {"style": "7"}
