@@ -1,0 +1,133 @@
+"""Checkpoints: everything that a run needs to go on exactly, written whole or not at all."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from cbs_core.errors import SinkError, WeightsError
+from cbs_core.training.history import History
+from cbs_core.training.task import Task
+
+LAST, BEST = "last.pt", "best.pt"
+"""File names in a run's folder."""
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    """Steps done."""
+
+    history: History = field(default_factory=History)
+
+    best: float | None = None
+    """The best value of the task's criterion so far."""
+
+    best_step: int = 0
+    """After which step it was measured."""
+
+
+def save(
+    path: Path,
+    task: Task,
+    progress: Progress,
+    scaler: "torch.amp.GradScaler",
+    settings: Mapping[str, str],
+) -> None:
+    """Writes a checkpoint under its name once it is whole.
+
+    Args:
+        path: the file, replaced in one step.
+        task: its module, optimizer and scheduler.
+        progress: steps, history, best value.
+        scaler: of fp16's gradients.
+        settings: what the run was started with, compared when it goes on.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "step": progress.step,
+        "history": progress.history.state(),
+        "best": progress.best,
+        "best_step": progress.best_step,
+        "model": task.module.state_dict(),  # under this name it is a weight file, too
+        "optimizer": task.optimizer.state_dict(),
+        "scheduler": task.scheduler.state_dict(),
+        "scaler": scaler.state_dict(),
+        "settings": dict(settings),
+    }
+    replace(path, lambda file: torch.save(content, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the host; no code in it is run.
+
+    Raises:
+        WeightsError: it is damaged, or of another version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no common exception for damaged files
+        raise WeightsError(
+            f"the checkpoint '{path}' cannot be read ({str(error).partition(chr(10))[0]}): "
+            "start anew with resume=false"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(f"'{path}' is no checkpoint of this version: start with resume=false")
+    return content
+
+
+def restore(content: Mapping[str, Any], task: Task, scaler: "torch.amp.GradScaler") -> Progress:
+    """Puts a checkpoint's state into a task and returns how far it is.
+
+    Raises:
+        WeightsError: it is of another net or optimizer.
+    """
+    try:
+        task.module.load_state_dict(content["model"])
+        task.optimizer.load_state_dict(content["optimizer"])
+        task.scheduler.load_state_dict(content["scheduler"])
+        if content["scaler"]:
+            scaler.load_state_dict(content["scaler"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"the checkpoint is of another net or recipe ({' '.join(str(error).split())[:200]}): "
+            "give the same options as then, or start anew with resume=false"
+        ) from error
+    return Progress(
+        content["step"], History(content["history"]), content["best"], content["best_step"]
+    )
+
+
+def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file beside ``path``, on the disk, then gives it that name in one step.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:  # Ctrl-C too
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        # torch wraps a full disk into a RuntimeError.
+        if not isinstance(error, OSError | RuntimeError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise SinkError(f"cannot write '{path}' ({reason}): make room there") from error

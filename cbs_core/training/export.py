@@ -1,0 +1,34 @@
+"""The finished weight file: safetensors with a header that says where the weights come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from cbs_core.training.checkpoint import replace
+
+
+def write(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool = False
+) -> None:
+    """Writes a weight file, whole or not at all.
+
+    Args:
+        path: ending in ``.safetensors``.
+        tensors: on any device.
+        metadata: the header.
+        half: whether floating-point tensors are stored as float16.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    from safetensors.torch import save
+
+    stored = {
+        name: (t.detach().half() if half and t.is_floating_point() else t.detach())
+        .cpu()
+        .contiguous()
+        for name, t in tensors.items()
+    }
+    content = save(stored, metadata=dict(metadata))
+    replace(path, lambda file: file.write(content))
