@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.segmenters.espnetv2 import ESPNetv2
 from cbs_plugins.segmenters.timm import LinearHeadNet
 from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import TransformerNet
@@ -35,6 +36,8 @@ def weights(net: str) -> Path:
     path = Path(_folder.name) / f"{net}.pth"
     if net == "dabnet":
         tensors = DABNet(19).state_dict()
+    elif net == "espnetv2":
+        tensors = ESPNetv2(21).state_dict()
     elif net == "johnson":
         tensors = TransformerNet(8).state_dict()
     elif net == "timm":
@@ -72,6 +75,13 @@ class TestDABNet(testing.SegmenterSuite):
 
     def create(self):
         return create(self.plugin, weights=str(weights("dabnet")))
+
+
+class TestESPNetv2(testing.SegmenterSuite):
+    plugin = "segmenter/espnetv2"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("espnetv2")))
 
 
 class TestSMP(testing.SegmenterSuite):
