@@ -168,6 +168,7 @@ def _stage(
     if not callable(plugin):
         raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
     call: Callable[..., Tensor] = plugin
+    cost = plugin.bytes_per_pixel if isinstance(plugin, HasMemory) else 0
     if isinstance(plugin, nn.Module):
         plugin.eval().requires_grad_(False).to(device)
     if isinstance(plugin, MatteStyler):
@@ -176,5 +177,5 @@ def _stage(
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
         call = accelerate(plugin, words)
-    cost = plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0
+        cost = cost * dtype.itemsize // 4  # stated for float32, which others stay in
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))

@@ -51,10 +51,12 @@ class Route:
 
     @property
     def label(self) -> str:
-        """Names the style for people: ``starry_night``, or the weight file's stem."""
+        """Names the style for people: ``starry_night``; of files, the stems."""
+        if style := self.params.get("style"):
+            paths = [Path(str(one)) for one in (style if isinstance(style, list) else [style])]
+            return " + ".join(path.stem if path.is_file() else str(path) for path in paths)
         weights = self.params.get("weights")
-        name = self.params.get("style") or (Path(str(weights)).stem if weights else None)
-        return str(name or self.styler)
+        return Path(str(weights)).stem if weights else self.styler
 
 
 def parse(

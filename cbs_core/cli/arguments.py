@@ -28,11 +28,14 @@ FLAGS = {
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""
 
-PATH_KEYS = ("input", "output")
-PATH_ENDINGS = (".weights", ".path", ".file", ".spec")
+PATH_KEYS = ("input", "output", "data", "init")
+PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview")
 
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
+
+FILE_OR_WORD = ("style", "resume", "teacher")
+"""Of `cbs-train`; likewise."""
 
 _KINDS = mimetypes.MimeTypes()
 """Not the machine's own table, which differs from one to the next."""
@@ -173,7 +176,8 @@ def _quoted(arg: str, *, sweep: bool) -> str:
         return arg
     if plain_key == "select" and not sweep and re.fullmatch(r"\s*-?\d+\s*,\s*-?\d+\s*", value):
         return f"{key}='{value}'"  # a point; unquoted, Hydra takes it for a sweep
-    style_file = plain_key.endswith(STYLE_ENDING) and _exists(value)
+    may_be_file = plain_key.endswith(STYLE_ENDING) or plain_key in FILE_OR_WORD
+    style_file = may_be_file and _exists(value)
     if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS) and not style_file:
         return arg
     if not _exists(value):

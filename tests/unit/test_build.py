@@ -49,7 +49,9 @@ class Plain:
 
 
 class Window(nn.Module):
-    """A `MatteStyler`."""
+    """A `MatteStyler`, which stays float32."""
+
+    bytes_per_pixel = 100
 
     def __init__(self):
         super().__init__()
@@ -137,6 +139,11 @@ def test_nets_compute_in_the_precision_and_pictures_stay_float32(dtype):
     assert Styler.made[0].scale.dtype == dtype
     assert built.pipeline(torch.rand(1, 3, 8, 8)).image.dtype == torch.float32
     assert built.pipeline.segmenter.bytes_per_pixel == 100 * dtype.itemsize // 4
+
+
+def test_the_memory_of_what_stays_float32_is_not_scaled():
+    built = make(dtype=torch.bfloat16, styler={"name": "window"})
+    assert next(iter(built.pipeline.stylers.values())).bytes_per_pixel == 100
 
 
 def test_a_styler_that_uses_the_matte_is_prepared_like_any_other():

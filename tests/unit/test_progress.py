@@ -1,6 +1,7 @@
 """A bar in a terminal, plain lines elsewhere, nothing when quiet."""
 
 import io
+import logging
 import threading
 
 import pytest
@@ -78,3 +79,14 @@ def test_the_bar_takes_frames_from_another_thread():
         thread.start()
         thread.join()
     assert "20/20" in text.getvalue()
+
+
+def test_what_a_slow_plugin_tells_is_shown_while_frames_go_by(caplog):
+    log = logging.getLogger("cbs")
+    text = io.StringIO()
+    with caplog.at_level(logging.INFO, "cbs"):
+        with progress(Console(file=text), Meter(), 1):
+            log.info("evaluation %d of 300", 50)
+            log.warning("shown elsewhere")
+        log.info("too late")
+    assert text.getvalue() == "evaluation 50 of 300\n"

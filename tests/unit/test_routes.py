@@ -145,6 +145,8 @@ def test_a_style_is_a_styler_with_its_parameters():
     [
         ({"style": "wave"}, "wave"),
         ({"style": None, "weights": "nets/my wave.v2.pth"}, "my wave.v2"),
+        ({"style": "v1.5"}, "v1.5"),
+        ({"style": [__file__, "wave"]}, "test_routes + wave"),
         ({"levels": 3}, "johnson"),
     ],
 )
