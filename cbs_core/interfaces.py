@@ -10,13 +10,16 @@ core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tens
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from cbs_core.types import Instances, RawFrame, StreamInfo
 from cbs_core.weights import WeightsFile
+
+if TYPE_CHECKING:
+    from cbs_core.training.task import Task
 
 
 @runtime_checkable
@@ -212,4 +215,24 @@ class Resettable(Protocol):
 
     def reset(self) -> None:
         """Forgets it: the next frame is the first of another stream."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """A segmenter's or styler's class that `cbs-train` can train.
+
+    ``cbs-train KIND=NAME`` calls `task` with what was given of ``data``, ``style``, ``init`` and
+    ``teacher``, with ``seed`` and ``steps``, with the plugin's own parameters that are not null,
+    and with those of ``recipe`` (the preset ``conf/recipe/KIND/NAME.yaml``). What its signature
+    lacks is refused in one line.
+    """
+
+    @classmethod
+    def task(cls, **params: Any) -> "Task":
+        """Returns what is trained, on the host.
+
+        Raises:
+            CbsError: the data or a parameter is wrong.
+        """
         ...

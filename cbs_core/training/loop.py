@@ -5,6 +5,7 @@ two as well. A run that was killed and goes on from its last checkpoint therefor
 uninterrupted one computes: on a CPU with as many threads, bit for bit.
 """
 
+import logging
 import signal
 import threading
 import time
@@ -27,6 +28,8 @@ from cbs_core.training.history import DivergenceError
 from cbs_core.training.task import Task
 
 T = TypeVar("T")
+
+log = logging.getLogger("cbs")
 
 End = Literal["steps", "minutes", "interrupted"]
 
@@ -127,6 +130,7 @@ class _Run:
         self.progress = Progress()
         if (folder / LAST).is_file():
             content = checkpoint.load(folder / LAST)
+            self._compare(content["settings"])
             self.progress = checkpoint.restore(content, task, self.scaler)
         self.losses = torch.compile(task.step) if settings.compile else task.step
         self.saved = self.progress.step
@@ -158,6 +162,13 @@ class _Run:
             self._validate()
         self._save()
         return Outcome(progress.step, end, self.metrics, progress.best_step)
+
+    def _compare(self, before: Mapping[str, str]) -> None:
+        now = self.settings.recipe
+        changed = [key for key in {**now, **before} if now.get(key) != before.get(key)]
+        if changed:
+            told = ", ".join(f"{key} {before.get(key)} -> {now.get(key)}" for key in changed)
+            log.warning("goes on with other settings than it began with: %s", told)
 
     def _batch(self, step: int) -> tuple[Tensor, ...]:
         batch = self.task.batch(step, data.generator(self.settings.seed, step))
@@ -257,17 +268,21 @@ class _Run:
         return (time.monotonic() - since) / 60
 
 
-def restore_best(task: Task, folder: Path) -> int:
-    """Puts the best checkpoint's weights into the task's module; returns its step, or 0 for none.
+def restore_best(task: Task, folder: Path) -> tuple[int, dict[str, float]] | None:
+    """Puts the best checkpoint's weights into the task's module.
+
+    Returns:
+        Its step and the figures of its validation; None where there is no such checkpoint.
 
     Raises:
         WeightsError: the checkpoint is damaged.
     """
     if not (folder / BEST).is_file():
-        return 0
+        return None
     content = checkpoint.load(folder / BEST)
     task.module.load_state_dict(content["model"])
-    return int(content["step"])
+    measured = content["history"]["validation"]
+    return content["step"], {name: v[-1] for name, v in measured.items() if name != "step"}
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def test_nan_stops_with_the_step_and_the_last_good_checkpoint(tmp_path, value):
 
 def test_divergence_is_told_from_the_running_median(tmp_path):
     task = ToyTask(50, disturb=lambda step, loss: loss * 1e6 if step == 30 else loss)
-    with pytest.raises(DivergenceError, match="step 31 is .* more than 10 times"):
+    with pytest.raises(DivergenceError, match=r"step 31 is .* more than 10 times"):
         run(tmp_path, task, steps=50)
     task = ToyTask(50, disturb=lambda step, loss: loss * 1e6 if step == 30 else loss)
     run(tmp_path / "any", task, steps=50, divergence=None)
@@ -96,7 +96,7 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
                 return {"loss": self.module[3].weight.square().sum()}
             return super().step(image, number)
 
-    with pytest.raises(DivergenceError, match="after step 8, 0.bias holds no numbers.*step 4"):
+    with pytest.raises(DivergenceError, match=r"after step 8, 0\.bias holds no numbers.*step 4"):
         run(tmp_path, Spoilt(), validate_every=0, preview_every=0)
 
 
@@ -126,13 +126,13 @@ def test_checkpoint_of_another_net(tmp_path):
     run(tmp_path)
     other = ToyTask()
     other.module = torch.nn.Linear(2, 2)
-    with pytest.raises(WeightsError, match="another net or recipe.*resume=false"):
+    with pytest.raises(WeightsError, match=r"another net or recipe.*resume=false"):
         run(tmp_path, other)
 
 
 def test_damaged_checkpoint(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"nothing")
-    with pytest.raises(WeightsError, match="cannot be read.*resume=false"):
+    with pytest.raises(WeightsError, match=r"cannot be read.*resume=false"):
         run(tmp_path)
 
 
@@ -140,8 +140,11 @@ def test_best_is_restored_and_exported(tmp_path):
     task, outcome = run(tmp_path / "run")
     for tensor in task.module.state_dict().values():
         tensor.zero_()
-    assert restore_best(task, tmp_path / "run") == outcome.best_step
-    assert restore_best(task, tmp_path) == 0
+    step, metrics = restore_best(task, tmp_path / "run")
+    assert step == outcome.best_step
+    task.module.eval()
+    assert task.validate() == metrics
+    assert restore_best(task, tmp_path) is None
     tensors, header = task.export()
     for half in (False, True):
         export.write(tmp_path / "net.safetensors", tensors, header, half=half)

@@ -9,12 +9,18 @@ Letters: ``B`` batch, ``H W`` the frame.
 
 import re
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.errors import ConfigError
-from cbs_core.weights import find, load, load_into, names
+from cbs_core.registry import checked_parameters
+from cbs_core.weights import Checkpoint, find, load, load_into, names
+
+if TYPE_CHECKING:
+    from cbs_plugins.stylers.johnson_training import JohnsonTask
 
 MIN_SIDE = 8
 """Pixels: below this, the reflection padding at a quarter of the size finds nothing to reflect."""
@@ -125,15 +131,11 @@ class JohnsonStyler(nn.Module):
             raise ConfigError(
                 f"no style is chosen: give styler.style=NAME ({known}) or styler.weights=FILE"
             )
-        checkpoint = load(weights or find("johnson", style or "", flag="styler.weights"))
+        self.net, checkpoint = read_net(
+            weights or find("johnson", style or "", flag="styler.weights")
+        )
         self.weights_files = (checkpoint.file,)
-
-        # Checkpoints from before PyTorch 0.4 hold running statistics, which were never used.
-        tensors = {k: t for k, t in checkpoint.tensors.items() if not _RUNNING.search(k)}
-        first = tensors.get("conv1.conv2d.weight")
-        width = 32 if first is None else len(first)
-        self.net = TransformerNet(width)
-        load_into(self.net, replace(checkpoint, tensors=tensors), net="TransformerNet")
+        width = self.net.conv1.conv2d.out_channels
 
         # Peak resident memory on the CPU, measured: 974 to 1130 at width 32, 493 to 574 at 16, 277
         # to 349 at 8; the part that does not grow with the width is the picture and its copies.
@@ -147,6 +149,31 @@ class JohnsonStyler(nn.Module):
             image = F.pad(image, missing, mode="replicate")
         styled: Tensor = self.net(image * 255)
         return styled[..., :height, :width].clamp(0, 255) / 255
+
+    @classmethod
+    def task(cls, **params: object) -> "JohnsonTask":
+        """Returns the training of a style (`cbs_core.interfaces.Trainable`)."""
+        from cbs_plugins.stylers.johnson_training import JohnsonTask
+
+        owner = "training of the styler 'johnson'"
+        checked: dict[str, Any] = checked_parameters(JohnsonTask, params, owner=owner)
+        return JohnsonTask(**checked)
+
+
+def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
+    """Returns the net of a weight file, of the file's own width, and what was read.
+
+    Raises:
+        WeightsMissingError: no such file.
+        WeightsKeysError: the weights of another net.
+    """
+    checkpoint = load(path)
+    # Checkpoints from before PyTorch 0.4 hold running statistics, which were never used.
+    tensors = {k: t for k, t in checkpoint.tensors.items() if not _RUNNING.search(k)}
+    first = tensors.get("conv1.conv2d.weight")
+    net = TransformerNet(32 if first is None else len(first))
+    load_into(net, replace(checkpoint, tensors=tensors), net="TransformerNet")
+    return net, checkpoint
 
 
 _RUNNING = re.compile(r"in\d+\.(running_mean|running_var|num_batches_tracked)$")

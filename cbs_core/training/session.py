@@ -1,0 +1,226 @@
+"""From a composed configuration (``conf/train.yaml``) to a trained weight file."""
+
+import json
+import logging
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from cbs_core import device as devices
+from cbs_core import registry
+from cbs_core.build import split
+from cbs_core.errors import ConfigError
+from cbs_core.training import export
+from cbs_core.training.checkpoint import BEST, LAST
+from cbs_core.training.loop import Outcome, Settings, restore_best, train
+from cbs_core.training.task import Task
+
+INPUTS = ("data", "style", "init", "teacher")
+"""Keys at the top of the configuration that go to the task where they are not null."""
+
+RUN_SUFFIX = ".train"
+"""Of the run's folder, beside the output and under its name."""
+
+log = logging.getLogger("cbs")
+
+
+def train_session(config: Mapping[str, object]) -> int:
+    """Trains what a configuration describes; returns the exit code.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    device = devices.choose(str(config["device"]))
+    settings = _settings(config, device.device)
+    kind, name = _chosen(config)
+    if config["export"] not in ("best", "last"):
+        raise ConfigError(f"export={config['export']} is neither best nor last")
+    task = build(config, settings)
+    output = _output(config, kind, name, task)
+    folder = _run_folder(config["resume"], output)
+    console = Console(quiet=bool(config["quiet"]), highlight=False, soft_wrap=True)
+    precision = str(settings.dtype).removeprefix("torch.")
+    console.print(
+        f"{kind} {name} on {device.name} in {precision}: checkpoints, curves and previews are in "
+        f"{folder}",
+        markup=False,
+    )
+    outcome = train(task, settings, folder, device=device.device, console=console)
+    if outcome.end == "interrupted":
+        print(
+            f"cbs-train: interrupted; step {outcome.step} of {settings.steps} is saved: the same "
+            "command with resume=true goes on",
+            file=sys.stderr,
+        )
+        return 130
+    best = restore_best(task, folder) if config["export"] == "best" else None
+    step, metrics = best or (outcome.step, outcome.metrics)
+    tensors, told = task.export()
+    header = {**told, **_header(settings, step, metrics, f"{kind}/{name}", device.name)}
+    export.write(output, tensors, header, half=bool(config["half"]))
+    _conclude(console, outcome, settings, step, output)
+    return 0
+
+
+def build(config: Mapping[str, object], settings: Settings) -> Task:
+    """Returns the task of the plugin that a configuration chooses.
+
+    Raises:
+        ConfigError: the plugin cannot be trained, or its task takes no such parameter.
+        CbsError: as the plugin raises.
+    """
+    kind, name = _chosen(config)
+    plugins = registry.REGISTRIES[kind]
+    what = f"{kind} '{name}' of {plugins.origin(name)}"
+    factory = getattr(plugins.load(name), "task", None)
+    if not callable(factory):
+        raise ConfigError(
+            f"the {what} cannot be trained: its class has no `task` (see `Trainable` in "
+            "cbs_core/interfaces.py). styler=johnson can"
+        )
+    params = registry.checked_parameters(
+        factory, _params(config, settings), owner=f"task of {what}"
+    )
+    task: Task = registry.guarded(f"the task of the {what}", factory, **params)
+    return task
+
+
+def _params(config: Mapping[str, object], settings: Settings) -> dict[str, object]:
+    kind, _ = _chosen(config)
+    _, own = split(config[kind], kind)
+    given = {key: config[key] for key in INPUTS if config.get(key) is not None}
+    recipe = config.get("recipe") or {}
+    assert isinstance(recipe, Mapping)
+    return {
+        **given,
+        **{key: value for key, value in own.items() if value is not None},
+        **{key: value for key, value in recipe.items() if key != "steps"},
+        "seed": settings.seed,
+        "steps": settings.steps,
+    }
+
+
+def _chosen(config: Mapping[str, object]) -> tuple[str, str]:
+    chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
+    if len(chosen) != 1:
+        raise ConfigError(
+            "one plugin is trained at a time: say segmenter=NAME or styler=NAME"
+            + (", not both" if chosen else "")
+        )
+    return chosen[0], split(config[chosen[0]], chosen[0])[0]
+
+
+def _settings(config: Mapping[str, object], device: torch.device) -> Settings:
+    recipe = config.get("recipe") or {}
+    assert isinstance(recipe, Mapping)
+    steps = config["steps"] if config["steps"] is not None else recipe.get("steps")
+    if steps is None:
+        raise ConfigError("how long to train is not said, and no recipe says it: give steps=NUMBER")
+    numbers: dict[str, Any] = {"steps": _at_least(1, "steps", steps, whole=True)}
+    for key, least, whole in (
+        *(("seed", 0, True), ("workers", 0, True), ("checkpoint_every", 1, True)),
+        *(("validate_every", 0, True), ("preview_every", 0, True)),
+        *(("checkpoint_minutes", 0, False), ("minutes", 0, False)),
+        *(("clip", 0, False), ("divergence", 1, False)),
+    ):
+        optional = key in ("minutes", "clip", "divergence")
+        value = config[key]
+        numbers[key] = (
+            None if value is None and optional else _at_least(least, key, value, whole=whole)
+        )
+    settings = Settings(
+        **numbers,
+        dtype=precision(str(config["precision"]), device),
+        channels_last=bool(config["channels_last"]),
+        compile=bool(config["compile"]),
+    )
+    told = {key: json.dumps(value) for key, value in _params(config, settings).items()}
+    return replace(settings, recipe=told)
+
+
+def _at_least(least: float, key: str, value: object, *, whole: bool) -> float:
+    kinds = (int,) if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or value < least:
+        number = "a whole number" if whole else "a number"
+        raise ConfigError(f"{key}={value} must be {number} of at least {least:g}")
+    return value
+
+
+def precision(spec: str, device: torch.device) -> torch.dtype:
+    """Returns the dtype of autocast: ``auto`` is bf16 where the device has arithmetic for it.
+
+    Raises:
+        ConfigError: an unknown word.
+    """
+    if spec != "auto":
+        return devices.dtype(spec)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+def _output(config: Mapping[str, object], kind: str, name: str, task: Task) -> Path:
+    if config["output"] is None:
+        return Path("weights") / name / f"{task.name}.safetensors"
+    output = Path(str(config["output"])).expanduser()
+    if output.suffix != ".safetensors":
+        raise ConfigError(
+            f"output={output} does not end in .safetensors: say output={output}.safetensors"
+        )
+    return output
+
+
+def _run_folder(resume: object, output: Path) -> Path:
+    """Returns the run's folder, from whose checkpoint, if any, the loop goes on."""
+    folder = output.with_suffix(RUN_SUFFIX)
+    if isinstance(resume, str):
+        folder = Path(resume).expanduser()
+        if not (folder / LAST).is_file():
+            raise ConfigError(f"resume={resume}: that folder holds no checkpoint '{LAST}'")
+    elif resume is False:
+        for name in (LAST, BEST):
+            (folder / name).unlink(missing_ok=True)
+    elif resume is None and (folder / LAST).is_file():
+        raise ConfigError(
+            f"'{folder}' holds the checkpoint of an earlier run: resume=true goes on from it, "
+            "resume=false starts anew and overwrites it"
+        )
+    return folder
+
+
+def _header(
+    settings: Settings, step: int, metrics: Mapping[str, float], plugin: str, device: str
+) -> dict[str, str]:
+    return {
+        "plugin": plugin,
+        "seed": str(settings.seed),
+        "steps": str(step),
+        "recipe": json.dumps({key: json.loads(value) for key, value in settings.recipe.items()}),
+        "metrics": json.dumps({key: float(f"{value:.6g}") for key, value in metrics.items()}),
+        "precision": str(settings.dtype).removeprefix("torch."),
+        "device": device,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": f"python {platform.python_version()}, torch {torch.__version__}, "
+        f"class-based-styling {version('class-based-styling')}",
+    }
+
+
+def _conclude(
+    console: Console, outcome: Outcome, settings: Settings, step: int, output: Path
+) -> None:
+    if outcome.end == "minutes":
+        console.print(
+            f"{settings.minutes:g} minutes are over at step {outcome.step} of {settings.steps}: "
+            "the same command with resume=true goes on"
+        )
+    console.print(f"{output} (step {step})", markup=False)
