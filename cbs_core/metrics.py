@@ -74,3 +74,47 @@ def _boundary(mask: Mask) -> Mask:
     edge[:-1] |= mask[:-1] != mask[1:]
     edge[:-1, :-1] |= mask[:-1, :-1] != mask[1:, 1:]
     return edge
+
+
+class Confusion:
+    """The confusion matrix of a whole set of pictures, and the figures that come from it.
+
+    Args:
+        classes: K.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.counts: NDArray[np.int64] = np.zeros((classes, classes + 1), dtype=np.int64)
+        """Pixels by truth (row) and prediction (column); the last column is none of the classes."""
+
+    def add(self, prediction: NDArray[np.integer], truth: NDArray[np.integer]) -> None:
+        """Counts the pixels of a picture.
+
+        Args:
+            prediction: ids in 0..K; K is none of the classes.
+            truth: ids of the same shape; pixels of no class (255) are left out.
+        """
+        rows, columns = self.counts.shape
+        valid = truth < rows
+        pairs = truth[valid].astype(np.int64) * columns + prediction[valid]
+        self.counts += np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """IoU a class ``(K,)`` in [0,1]; NaN where the truth never has the class."""
+        correct = np.diag(self.counts).astype(np.float64)
+        truth, predicted = self.counts.sum(1), self.counts[:, :-1].sum(0)
+        union = truth + predicted - correct
+        return np.where(truth > 0, correct / np.maximum(union, 1), np.nan)
+
+    @property
+    def mean_iou(self) -> float:
+        """The mean of `iou` over all classes that the truth has; NaN where it has none."""
+        iou = self.iou
+        return float(np.nanmean(iou)) if not np.isnan(iou).all() else math.nan
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """The share of right pixels, in [0,1]; NaN where there are none."""
+        total = self.counts.sum()
+        return float(np.trace(self.counts) / total) if total else math.nan

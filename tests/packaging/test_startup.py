@@ -32,6 +32,7 @@ LIGHT = [
     "cbs-run --cfg job styler=pastel",
     "cbs-run --info searchpath",
     "cbs-run -sc query=bash",
+    "cbs-eval --help",
     "cbs-plugins list",
     "cbs-plugins --help",
 ]

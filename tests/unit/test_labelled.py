@@ -1,0 +1,106 @@
+"""Finding labelled sets by their layout, and reading them."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cbs_core import vocabularies
+from cbs_core.errors import ConfigError, SourceError
+from cbs_core.labelled import IGNORE, NOT_PERSON, class_map, find
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def pair(picture: Path, labels: Path, ids: list[list[int]]) -> None:
+    save(picture, np.zeros((len(ids), len(ids[0]), 3), np.uint8))
+    save(labels, np.array(ids, np.uint8))
+
+
+def test_camvids_unlabelled_class_is_ignored(tmp_path):
+    for name in "ba":
+        pair(tmp_path / f"test/{name}.jpg", tmp_path / f"test_labels/{name}.png", [[0, 10, 11]])
+    found = find(tmp_path, "test")
+    assert [p.picture.name for p in found.pairs] == ["a.jpg", "b.jpg"]
+    assert found.classes == tuple(vocabularies.get("camvid"))
+    assert found.read(found.pairs[0])[1].tolist() == [[0, 10, IGNORE]]
+
+
+def test_a_table_keeps_what_is_known_not_to_be_a_person(tmp_path):
+    for name, ids in (("a", [[15, 254, 255]]), ("b", [[0, 0, 0]])):
+        pair(tmp_path / f"photos/{name}.png", tmp_path / f"photo_masks/{name}.png", ids)
+    with (tmp_path / "photos.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "has_mask", "split"])
+        rows.writerows([["photos/a.png", "1", "val"], ["photos/b.png", "1", "train"]])
+    found = find(tmp_path / "photos.csv", "val")
+    assert len(found.pairs) == 1
+    assert found.read(found.pairs[0])[1].tolist() == [[15, NOT_PERSON, IGNORE]]
+
+
+def test_cityscapes_and_voc_layouts(tmp_path):
+    city = tmp_path / "city"
+    pair(
+        city / "leftImg8bit/val/ulm/ulm_1_leftImg8bit.png",
+        city / "gtFine/val/ulm/ulm_1_gtFine_labelTrainIds.png",
+        [[18, 255]],
+    )
+    assert len(find(city, "val").pairs) == 1
+    voc = tmp_path / "voc"
+    pair(voc / "JPEGImages/a.jpg", voc / "SegmentationClass/a.png", [[20, 255]])
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    (voc / "ImageSets/Segmentation/val.txt").write_text("a\n")
+    assert find(voc, "val").classes == tuple(vocabularies.get("voc"))
+    with pytest.raises(ConfigError, match="no split 'tset'"):
+        find(voc, "tset")
+
+
+def test_a_folder_names_its_classes(tmp_path):
+    pair(tmp_path / "images/a.png", tmp_path / "labels/a.png", [[0, 1]])
+    with pytest.raises(ConfigError, match=r"classes\.txt"):
+        find(tmp_path, None)
+    assert find(tmp_path, None, "voc").classes == tuple(vocabularies.get("voc"))
+    (tmp_path / "classes.txt").write_text("sky\nkite\n")
+    assert find(tmp_path, None).classes == ("sky", "kite")
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[0, 2]], r"a\.png' holds the label id 2, which is none of the 2 classes"),
+        ([[0, 1], [0, 1]], r"a\.png' are 2x2, their picture is 2x1"),
+    ],
+)
+def test_wrong_labels_name_the_file(tmp_path, ids, message):
+    pair(tmp_path / "images/a.png", tmp_path / "labels/a.png", ids)
+    save(tmp_path / "images/a.png", np.zeros((1, 2, 3), np.uint8))
+    (tmp_path / "classes.txt").write_text("sky\nkite\n")
+    found = find(tmp_path, None)
+    with pytest.raises(SourceError, match=message):
+        found.read(found.pairs[0])
+
+
+def test_names_of_sets_are_looked_for_in_the_data_folders(tmp_path, monkeypatch):
+    pair(tmp_path / "camvid/val/a.png", tmp_path / "camvid/val_labels/a.png", [[0]])
+    with pytest.raises(ConfigError, match="CBS_DATA"):
+        find("camvid", "val")
+    monkeypatch.setenv("CBS_DATA", str(tmp_path))
+    assert len(find("camvid", "val").pairs) == 1
+    with pytest.raises(ConfigError, match="did you mean 'camvid'"):
+        find("canvid", "val")
+
+
+def test_classes_are_translated_by_name_and_alias():
+    voc = tuple(vocabularies.get("voc"))
+    ours = ("road", "person", "motorcycle", "car")
+    assert [voc[i] for i in class_map(ours, voc)] == ["background", "person", "motorbike", "car"]
+    # A model with a background of its own has no excuse for the other classes.
+    assert class_map(("background", "road"), voc).tolist() == [0, len(voc)]
+    assert class_map(voc, voc).tolist() == list(range(21))
+    assert class_map(("car", "cat"), ("sky", "car")).tolist() == [1, 2]
