@@ -95,7 +95,7 @@ def main() -> int:
     shared = Path(os.environ.get("CBS_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="the folder of test material")
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "paper", help="for the results")
-    parser.add_argument("--frames", type=int, default=4, help="labelled frames to compare on")
+    parser.add_argument("--frames", type=int, default=3, help="labelled frames to compare on")
     parser.add_argument("--iterations", type=int, default=100, help="evaluations of Gatys' loss")
     args = parser.parse_args()
     needed = [
@@ -140,7 +140,7 @@ def build_methods(
         "name": "gatys",
         "style": str(painting),
         "iterations": iterations,
-        "size": None,
+        "size": 256,  # from coarse to fine: wider strokes, and sooner
         "warm_start": False,
     }
 
