@@ -38,9 +38,12 @@ def train_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
+    kind, name = _chosen(config)
+    for key in ("quiet", "half", "compile", "channels_last"):
+        if not isinstance(config[key], bool):
+            raise ConfigError(f"{key}={config[key]} is neither true nor false")
     device = devices.choose(str(config["device"]))
     settings = _settings(config, device.device)
-    kind, name = _chosen(config)
     if config["export"] not in ("best", "last"):
         raise ConfigError(f"export={config['export']} is neither best nor last")
     task = build(config, settings)

@@ -69,8 +69,8 @@ class JohnsonTask:
 
     Args:
         data: photographs (`cbs_core.training.data.find_photos`).
-        style: the painting, a picture file.
         steps: in all, over which the learning rate falls.
+        style: the painting, a picture file.
         seed: of the first weights, the order and the crops.
         init: a weight file of the net to start from.
         losses: a key of `LOSSES`.
@@ -90,7 +90,7 @@ class JohnsonTask:
         style_licence: likewise.
 
     Raises:
-        ConfigError: a value out of range, or no photographs.
+        ConfigError: no painting, a value out of range, or no photographs.
         SourceError: the painting is no picture.
         WeightsError: ``init`` is of another net.
         PluginLoadError: the loss net's weights are not installed.
@@ -102,8 +102,8 @@ class JohnsonTask:
     def __init__(
         self,
         data: str,
-        style: str,
         steps: int,
+        style: str | None = None,
         seed: int = 0,
         init: str | None = None,
         losses: str = "gatys",
@@ -122,6 +122,8 @@ class JohnsonTask:
         style_source: str | None = None,
         style_licence: str | None = None,
     ) -> None:
+        if style is None:
+            raise ConfigError("no painting is chosen: say style=PICTURE")
         for key, word, known in (
             ("losses", losses, tuple(LOSSES)),
             ("schedule", schedule, SCHEDULES),
