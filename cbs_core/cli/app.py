@@ -203,7 +203,7 @@ def _unreadable(option: str) -> str:
 def _unknown_key(key: str, parent: object) -> str:
     known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, Mapping) else []
     if not known:
-        return f"unknown key '{key}': `cbs-run --cfg job` shows those that there are"
+        return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
     head, _, last = key.rpartition(".")
     more = ""
     if head and known == ["name"]:
