@@ -38,6 +38,14 @@ class History:
         for name, value in values.items():
             series.setdefault(name, []).append(value)
 
+    def last(self, group: str) -> tuple[int, dict[str, float]] | None:
+        """Returns the newest step of a group and its figures; None where there is none."""
+        series = self.groups.get(group)
+        if not series:
+            return None
+        newest = {name: values[-1] for name, values in series.items()}
+        return int(newest.pop("step")), newest
+
     def state(self) -> dict[str, dict[str, list[float]]]:
         """Returns everything as plain values."""
         return self.groups

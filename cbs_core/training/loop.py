@@ -6,6 +6,7 @@ uninterrupted one computes: on a CPU with as many threads, bit for bit.
 """
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from cbs_core.training import checkpoint, curves, data
 from cbs_core.training.checkpoint import BEST, LAST, Progress
 from cbs_core.training.display import display
-from cbs_core.training.history import DivergenceError
+from cbs_core.training.history import DivergenceError, History
 from cbs_core.training.task import Task
 
 T = TypeVar("T")
@@ -122,6 +123,8 @@ class _Run:
         self.folder = folder
         self.device = device
         self.console = console
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # every step has the same sizes
         layout = torch.channels_last if settings.channels_last else torch.preserve_format
         task.module.to(device).to(memory_format=layout)
         task.prepare(device)
@@ -135,8 +138,7 @@ class _Run:
         self.losses = torch.compile(task.step) if settings.compile else task.step
         self.saved = self.progress.step
         self.saved_at = self.started = time.monotonic()
-        self.metrics: Mapping[str, float] = {}
-        self.measured = -1
+        self.measured, self.metrics = self.progress.history.last("validation") or (-1, {})
 
     def go(self, interrupted: Callable[[], bool]) -> Outcome:
         settings, progress = self.settings, self.progress
@@ -217,11 +219,15 @@ class _Run:
         if self.measured == progress.step:
             return
         self.metrics = dict(self._evaluated(task.validate))
+        value = self.metrics[task.criterion]
+        if not math.isfinite(value):
+            raise self._diverged(
+                f"the validation's {task.criterion} is {value} after step {progress.step}"
+            )
         self.measured = progress.step
         progress.history.add("validation", progress.step, self.metrics)
         figures = " · ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
         self.console.print(f"step {progress.step}: validation {figures}", markup=False)
-        value = self.metrics[task.criterion]
         sign = 1 if task.greater_is_better else -1
         if progress.best is None or sign * value > sign * progress.best:
             progress.best, progress.best_step = value, progress.step
@@ -281,8 +287,7 @@ def restore_best(task: Task, folder: Path) -> tuple[int, dict[str, float]] | Non
         return None
     content = checkpoint.load(folder / BEST)
     task.module.load_state_dict(content["model"])
-    measured = content["history"]["validation"]
-    return content["step"], {name: v[-1] for name, v in measured.items() if name != "step"}
+    return History(content["history"]).last("validation")
 
 
 @contextmanager

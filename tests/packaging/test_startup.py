@@ -33,6 +33,8 @@ LIGHT = [
     "cbs-run --info searchpath",
     "cbs-run -sc query=bash",
     "cbs-eval --help",
+    "cbs-train --help",
+    "cbs-train --cfg job styler=johnson",
     "cbs-plugins list",
     "cbs-plugins --help",
 ]

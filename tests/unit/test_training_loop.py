@@ -122,6 +122,27 @@ def test_minutes_and_checkpoints_by_the_clock(tmp_path):
         run(tmp_path / "clock", task, checkpoint_minutes=0, checkpoint_every=100)
 
 
+def test_a_finished_run_has_nothing_to_do(tmp_path):
+    _, first = run(tmp_path)
+    task, again = run(tmp_path)
+    assert task.steps_taken == 0
+    assert again == first
+    assert json.loads((tmp_path / "curves.json").read_text())["validation"]["step"] == [4, 8, 12]
+
+
+def test_a_validation_that_is_no_number_stops(tmp_path):
+    task = ToyTask()
+    task.validate = lambda: {"error": float("nan")}
+    with pytest.raises(DivergenceError, match="validation's error is nan after step 4"):
+        run(tmp_path, task)
+
+
+def test_other_settings_than_before_are_told(tmp_path, caplog):
+    run(tmp_path, recipe={"batch": "4", "crop": "32"})
+    run(tmp_path, recipe={"batch": "8", "crop": "32"})
+    assert caplog.messages == ["goes on with other settings than it began with: batch 4 -> 8"]
+
+
 def test_checkpoint_of_another_net(tmp_path):
     run(tmp_path)
     other = ToyTask()
