@@ -58,21 +58,27 @@ class LabelledSet:
     """Ids, besides 255, that stand for no class."""
 
     def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Returns a picture, RGB ``(H,W,3)``, and its labels ``(H,W)``.
-
-        Labels are ids of classes, `IGNORE` or, in a set that has it, `NOT_PERSON`.
+        """Returns a picture, RGB ``(H,W,3)``, and its labels ``(H,W)`` as `read_labels` does.
 
         Raises:
             SourceError: a file cannot be read, the labels are of another size than the picture, or
                 hold an id that is no class.
         """
-        picture = read_rgb(pair.picture)
-        labels = _read_ids(pair.labels)
+        picture, labels = read_rgb(pair.picture), self.read_labels(pair)
         if labels.shape != picture.shape[:2]:
             raise SourceError(
                 f"the labels '{pair.labels}' are {labels.shape[1]}x{labels.shape[0]}, their "
                 f"picture is {picture.shape[1]}x{picture.shape[0]}: make both one size"
             )
+        return picture, labels
+
+    def read_labels(self, pair: Pair) -> NDArray[np.uint8]:
+        """Returns the labels ``(H,W)``: ids of classes, `IGNORE` or, where used, `NOT_PERSON`.
+
+        Raises:
+            SourceError: the file cannot be read, or holds an id that is no class.
+        """
+        labels = _read_ids(pair.labels)
         known = {*range(len(self.classes)), IGNORE, *self.ignored}
         if unknown := sorted(set(np.unique(labels).tolist()) - known):
             raise SourceError(
@@ -82,7 +88,7 @@ class LabelledSet:
         for value in self.ignored:
             if value != NOT_PERSON:
                 labels = np.where(labels == value, np.uint8(IGNORE), labels)
-        return picture, labels
+        return labels
 
 
 def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> LabelledSet:

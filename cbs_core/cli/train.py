@@ -8,7 +8,9 @@ def main() -> None:
     """Entry point."""
     from cbs_core.cli.app import hydra_app
 
-    hydra_app("cbs-train", run, sys.argv[1:], config_name="train")
+    # A teacher is a segmenter, which Hydra's grammar would have people say.
+    argv = [f"segmenter@{arg}" if arg.startswith("teacher=") else arg for arg in sys.argv[1:]]
+    hydra_app("cbs-train", run, argv, config_name="train")
 
 
 def run(config: Mapping[str, object]) -> int:

@@ -7,6 +7,7 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the frame.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 
 from cbs_core import vocabularies
 from cbs_core.weights import available, find, load, load_into
-from cbs_plugins.segmenters.backbones import said_rgb
+from cbs_plugins.segmenters.backbones import class_names, said_rgb
+
+if TYPE_CHECKING:
+    from cbs_plugins.segmenters.training import SegmentationTask
 
 MEANS: dict[str, tuple[float, float, float]] = {
     "cityscapes": (73.158325, 82.90902, 72.3924),
@@ -169,8 +173,9 @@ class DABNet(nn.Module):
 class DABNetSegmenter(nn.Module):
     """DABNet with its preprocessing: ``(B,3,H,W)`` RGB in [0,1] -> logits at an eighth.
 
-    A safetensors file may tell its ``vocabulary`` (a name) and ``mean`` (RGB, 0..255, as JSON) in
-    its metadata; of any other file the class count tells the vocabulary, and that the mean.
+    A safetensors file may tell its ``vocabulary`` (a name) or ``classes`` (names, as JSON) and
+    ``mean`` (RGB, 0..255, as JSON) in its metadata; of any other file the class count tells the
+    vocabulary, and that the mean.
 
     Args:
         weights: a file. None takes ``dabnet/VOCABULARY.*`` or ``dabnet/dabnet_VOCABULARY.*`` from
@@ -201,9 +206,13 @@ class DABNetSegmenter(nn.Module):
         load_into(self.net, checkpoint, net="DABNet")
 
         said = checkpoint.metadata
-        vocabulary = vocabulary or said.get("vocabulary")
-        name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
-        self.classes = tuple(vocabularies.VOCABULARIES[name])
+        if vocabulary is None and "classes" in said:
+            name = ""
+            self.classes = class_names(checkpoint, count, vocabulary=None, classes=None)
+        else:
+            vocabulary = vocabulary or said.get("vocabulary")
+            name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
+            self.classes = tuple(vocabularies.VOCABULARIES[name])
         mean = said_rgb(checkpoint, "mean") or MEANS.get(name, IMAGENET_MEAN)
         tensor = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
         self.register_buffer("mean", tensor, persistent=False)
@@ -212,6 +221,14 @@ class DABNetSegmenter(nn.Module):
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,ceil(H/8),ceil(W/8))``."""
         logits: Tensor = self.net(image * 255 - self.mean)
         return logits
+
+    @staticmethod
+    def task(**params: object) -> "SegmentationTask":
+        """Returns the training of a net (`cbs_core.interfaces.Trainable`)."""
+        from cbs_plugins.segmenters.dabnet_training import create
+        from cbs_plugins.segmenters.training import segmentation_task
+
+        return segmentation_task(create, params, owner="training of the segmenter 'dabnet'")
 
 
 def _find(vocabulary: str | None) -> Path:

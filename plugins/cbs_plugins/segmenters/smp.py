@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from cbs_plugins.segmenters.backbones import (
     import_extra,
     said_rgb,
 )
+
+if TYPE_CHECKING:
+    from cbs_plugins.segmenters.training import SegmentationTask
 
 OURS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation")
 """Parameters of a hub checkpoint that are not passed on: weights are its own, logits are wanted."""
@@ -122,6 +125,14 @@ class SMPSegmenter(PaddedSegmenter):
         logits = super().forward(image)
         # softmax([0, z]) is sigmoid(z).
         return F.pad(logits, (0, 0, 0, 0, 1, 0)) if logits.shape[1] == 1 else logits
+
+    @staticmethod
+    def task(**params: object) -> "SegmentationTask":
+        """Returns the training of a net (`cbs_core.interfaces.Trainable`)."""
+        from cbs_plugins.segmenters.smp_training import create
+        from cbs_plugins.segmenters.training import segmentation_task
+
+        return segmentation_task(create, params, owner="training of the segmenter 'smp'")
 
 
 def _read(path: Path) -> _Source:

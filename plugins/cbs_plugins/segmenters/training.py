@@ -1,0 +1,417 @@
+"""Training of segmenters: DABNet's recipe, with a teacher's soft labels where one is named.
+
+Source: Li et al. 2019 (1907.11357, section 4.1) and its code: class weights or hard example
+mining, the poly schedule with warm-up, random scale, flip and crop.
+
+Letters: ``B`` batch, ``K`` classes, ``H W`` the crop, ``h w`` a net's output.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from cbs_core import registry, vocabularies
+from cbs_core.build import split as split_section
+from cbs_core.errors import CbsError, ConfigError, closest
+from cbs_core.evaluation import score_segmenter
+from cbs_core.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
+from cbs_core.training.data import Samples, Shuffled, find_photos, log
+from cbs_core.weights import load, load_into
+from cbs_plugins.segmenters.augmentation import augmented
+from cbs_plugins.segmenters.backbones import PaddedSegmenter
+from cbs_plugins.segmenters.losses import (
+    class_weights,
+    cross_entropy,
+    distillation_loss,
+    not_person_loss,
+)
+
+SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+"""By which the paper resizes pictures before a crop."""
+
+POWER = 0.9
+"""Of the poly schedule."""
+
+WARM_UP_FROM = 1 / 3
+"""Of the learning rate, at the first step."""
+
+OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda params, **options: torch.optim.SGD(params, momentum=0.9, **options),
+}
+
+SHOWN = 4
+"""Pictures on a preview sheet."""
+
+SHOWN_SIDE = 240
+"""Pixels of each."""
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trainee:
+    """A net to be trained, and what the plugin that will load it must be told."""
+
+    name: str
+    net: nn.Module
+    """``(B,3,H,W)`` -> logits; its state dict is the weight file."""
+
+    multiple: int
+    """Pixels: the sides of its pictures are multiples of it."""
+
+    mean: Sequence[float]
+    """RGB, subtracted from pictures in [0,1]."""
+
+    std: Sequence[float]
+    """RGB, divides the difference."""
+
+    metadata: Mapping[str, str]
+    """Of the weight file, besides vocabulary or classes."""
+
+
+class SegmentationTask:
+    """Trains a net on a labelled set, and on unlabelled photographs by a teacher's soft labels.
+
+    Args:
+        create: builds and initialises the net, from torch's global generator; takes the class names
+            and their vocabulary's name, or None.
+        data: as `cbs_core.labelled.find` takes it; its split ``train`` is trained on, ``val``
+            validates. A layout without splits gives every tenth picture to validation.
+        steps: in all, over which the learning rate falls.
+        crop: height and width of a view, pixels.
+        batch: labelled views a step.
+        optimizer: of `OPTIMIZERS`.
+        learning_rate: the highest.
+        weight_decay: of the optimizer.
+        warm_up: steps over which the learning rate rises from a third.
+        scales: one of them resizes the picture before each crop.
+        weighted: whether classes are weighed by ``1 / ln(1.10 + frequency)``.
+        ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
+        by_class: share of the labelled views that are chosen by class, each class alike, and cut
+            around it, so that rare classes are seen.
+        not_person_weight: of the loss of pixels known not to be a person.
+        teacher: the ``name`` and parameters of a segmenter that knows all the classes.
+        teacher_weight: of the distillation loss.
+        temperature: of the distillation loss.
+        unlabelled: photographs, as `cbs_core.training.data.find_photos` takes them; they need a
+            teacher. None, with a teacher, distils the labelled pictures only.
+        unlabelled_batch: views of them a step.
+        vocabulary: of the label ids, where the data does not tell it.
+        init: a weight file to start from; else the net's own initialisation.
+        held_out: how many validation pictures are used, evenly spread; None for all.
+        seed: of the initialisation and the order.
+
+    Raises:
+        ConfigError: the data, the teacher or a number is wrong.
+        WeightsError: those of ``init`` or of the teacher.
+    """
+
+    criterion = "mean_iou"
+    greater_is_better = True
+
+    def __init__(
+        self,
+        create: Callable[[tuple[str, ...], str | None], Trainee],
+        data: str,
+        steps: int,
+        crop: Sequence[int] = (360, 480),
+        batch: int = 16,
+        optimizer: str = "adam",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 2e-4,
+        warm_up: int = 500,
+        scales: Sequence[float] = SCALES,
+        weighted: bool = True,
+        ohem: float | None = None,
+        by_class: float = 0.0,
+        not_person_weight: float = 0.1,
+        teacher: Mapping[str, object] | None = None,
+        teacher_weight: float = 1.0,
+        temperature: float = 1.0,
+        unlabelled: str | None = None,
+        unlabelled_batch: int = 0,
+        vocabulary: str | None = None,
+        init: str | None = None,
+        held_out: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.crop = _checked_crop(crop)
+        if batch < 1 or unlabelled_batch < 0 or not 0 <= by_class <= 1:
+            raise ConfigError("recipe: batch is at least 1, unlabelled_batch 0, by_class in [0,1]")
+        if (unlabelled is None) != (unlabelled_batch == 0):
+            raise ConfigError("recipe.unlabelled and recipe.unlabelled_batch go together")
+        if unlabelled is not None and teacher is None:
+            raise ConfigError("recipe.unlabelled needs a teacher: say teacher=NAME")
+        self.train, self.val = _sets(data, vocabulary, held_out)
+        self.classes = self.train.classes
+        self._scales = tuple(scales)
+        self._batch_size, self._unlabelled_batch = batch, unlabelled_batch
+        self._by_class = by_class
+        self._ohem, self._temperature = ohem, temperature
+        self._teacher_weight, self._not_person_weight = teacher_weight, not_person_weight
+        self._person = self.classes.index("person") if "person" in self.classes else None
+
+        usable, frequencies, self._places = scan(self.train)
+        self._order = Shuffled(len(usable), seed)
+        self._labelled = Samples(usable, self.train.read, lambda index: index)
+        self._weights = torch.tensor(class_weights(frequencies)) if weighted else None
+        self._photos: Samples[Path, Labelled] | None = None
+        if unlabelled is not None:
+            photos = find_photos(unlabelled, split="train")
+            self._photos = Samples(photos, _unlabelled, Shuffled(len(photos), seed + 1))
+        self._teacher = None if teacher is None else _teacher(teacher, self.classes)
+
+        known = vocabularies.of_classes(self.classes)
+        self.vocabulary = next(
+            (v for v in vocabularies.NAMES if vocabularies.get(v) is known), None
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.trainee = create(self.classes, self.vocabulary)
+        self.module = self.trainee.net
+        if init is not None:
+            load_into(self.module, load(init), net=self.trainee.name)
+        if any(side % self.trainee.multiple for side in self.crop):
+            raise ConfigError(
+                f"recipe.crop={list(self.crop)}: {self.trainee.name} takes multiples of "
+                f"{self.trainee.multiple} pixels"
+            )
+        self.name = self.vocabulary or "segmenter"
+        self.segmenter = PaddedSegmenter(
+            self.module,
+            multiple=self.trainee.multiple,
+            mean=self.trainee.mean,
+            std=self.trainee.std,
+        )
+        self.device = torch.device("cpu")
+        if optimizer not in OPTIMIZERS:
+            raise ConfigError(
+                f"no optimizer '{optimizer}'{closest(optimizer, OPTIMIZERS)} (there are: "
+                f"{', '.join(OPTIMIZERS)})"
+            )
+        self.optimizer = OPTIMIZERS[optimizer](
+            self.module.parameters(), lr=learning_rate, weight_decay=weight_decay
+        )
+        self.scheduler: LRScheduler = LambdaLR(
+            self.optimizer, lambda step: poly(step, steps, warm_up)
+        )
+
+    def prepare(self, device: torch.device, /) -> None:
+        """Moves what is not trained."""
+        self.device = device
+        self.segmenter.to(device)
+        if self._weights is not None:
+            self._weights = self._weights.to(device)
+        if self._teacher is not None:
+            self._teacher.to(device)
+
+    def batch(self, step: int, generator: torch.Generator, /) -> tuple[Tensor, ...]:
+        """Returns views, uint8 ``(B,3,H,W)``, and labels ``(B,H,W)``; labelled ones first."""
+        views = []
+        for slot in range(self._batch_size):
+            index, focus = self._order(step * self._batch_size + slot), None
+            chance = float(torch.rand((), generator=generator))
+            if chance < self._by_class and self._places:
+                focus, index = self._of_a_class(generator)
+            picture, labels = self._labelled(index)
+            views.append(
+                augmented(picture, labels, self.crop, self._scales, generator, focus=focus)
+            )
+        for slot in range(self._unlabelled_batch):
+            assert self._photos is not None
+            picture, labels = self._photos(step * self._unlabelled_batch + slot)
+            views.append(augmented(picture, labels, self.crop, self._scales, generator))
+        pictures, ids = zip(*views, strict=True)
+        return torch.stack(pictures), torch.stack(ids)
+
+    def _of_a_class(self, generator: torch.Generator) -> tuple[int, int]:
+        """Returns a class, all alike, and the index of one of the pictures that have it."""
+        classes = sorted(self._places)
+        chosen = classes[int(torch.randint(len(classes), (), generator=generator))]
+        having = self._places[chosen]
+        return chosen, having[int(torch.randint(len(having), (), generator=generator))]
+
+    def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
+        """Returns ``loss`` and its parts; the net's logits are compared at full size."""
+        pictures, labels = batch
+        image, labels = pictures.float() / 255, labels.long()
+        logits = self.segmenter(image).float()
+        full = F.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
+        parts = {"cross_entropy": cross_entropy(full, labels, self._weights, ohem=self._ohem)}
+        loss = parts["cross_entropy"]
+        if self._person is not None and self.train.ignored:
+            parts["not_person"] = not_person_loss(full, labels, self._person)
+            loss = loss + self._not_person_weight * parts["not_person"]
+        if self._teacher is not None:
+            with torch.no_grad():
+                soft = self._teacher(image).float()
+            parts["distillation"] = distillation_loss(logits, soft, self._temperature)
+            loss = loss + self._teacher_weight * parts["distillation"]
+        return {"loss": loss, **parts}
+
+    def validate(self) -> Mapping[str, float]:
+        """Returns mIoU, pixel accuracy and each class's IoU on the validation pictures."""
+        scores = score_segmenter(
+            self.segmenter, self.classes, self.val, device=self.device, boundaries=False
+        )
+        figures = {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
+        return figures | {f"iou {name}": value for name, value in scores.iou.items()}
+
+    def preview(self) -> Tensor | None:
+        """Returns a sheet of pictures, their labels and what the net finds, uint8 ``(H,W,3)``."""
+        colours = np.zeros((256, 3), np.uint8)
+        colours[: len(self.classes)] = vocabularies.colours(self.classes)
+        rows = []
+        for pair in self.val.pairs[:SHOWN]:
+            picture, labels = self.val.read(pair)
+            image = torch.from_numpy(picture).to(self.device).permute(2, 0, 1)[None] / 255
+            logits = self.segmenter(image).float()
+            found = F.interpolate(logits, labels.shape, mode="bilinear").argmax(1)[0].cpu().numpy()
+            cells = torch.from_numpy(np.stack([picture, colours[labels], colours[found]]))
+            small = F.interpolate(cells.permute(0, 3, 1, 2), (SHOWN_SIDE, SHOWN_SIDE))
+            rows.append(torch.cat([*small.permute(0, 2, 3, 1)], 1))
+        return torch.cat(rows)
+
+    def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+        """Returns the weights and what tells the plugin how to use them."""
+        names = {"classes": json.dumps(self.classes)}
+        if self.vocabulary is not None:
+            names = {"vocabulary": self.vocabulary}
+        return self.module.state_dict(), {**names, **self.trainee.metadata}
+
+
+def segmentation_task(
+    create: Callable[..., Trainee], params: Mapping[str, object], *, owner: str
+) -> SegmentationTask:
+    """Returns the training of a net from parameters of both.
+
+    Args:
+        create: builds the net; its keyword-only parameters are taken out of ``params``.
+        params: by name.
+        owner: who takes them, for messages.
+
+    Raises:
+        CbsError: as `SegmentationTask` and ``create`` raise.
+    """
+    of_net = [p.name for p in signature(create).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    chosen = {key: params[key] for key in of_net if params.get(key) is not None}
+    build = partial(SegmentationTask, partial(create, **chosen))
+    rest = {key: value for key, value in params.items() if key not in of_net}
+    checked: dict[str, Any] = registry.checked_parameters(build, rest, owner=owner)
+    return build(**checked)
+
+
+def poly(step: int, steps: int, warm_up: int) -> float:
+    """Returns the factor of the learning rate: ``(1 - step/steps)^0.9``, risen to linearly.
+
+    Example:
+        >>> [round(poly(step, 100, 10), 3) for step in (0, 5, 10, 50, 100)]
+        [0.333, 0.637, 0.91, 0.536, 0.0]
+    """
+    rise = min(1.0, WARM_UP_FROM + (1 - WARM_UP_FROM) * step / max(1, warm_up))
+    return float(rise * max(0.0, 1 - step / steps) ** POWER)
+
+
+def scan(labelled: LabelledSet) -> tuple[list[Pair], list[float], dict[int, list[int]]]:
+    """Reads all labels once; files that are broken are named and left out.
+
+    Returns:
+        The pairs that remain; each class's share of the labelled pixels; and, for each class but
+        a background, the indices of the pairs that have it.
+
+    Raises:
+        ConfigError: none remains.
+    """
+    usable: list[Pair] = []
+    counts = np.zeros(len(labelled.classes), np.int64)
+    places: dict[int, list[int]] = {}
+    for pair in labelled.pairs:
+        try:
+            labels = labelled.read_labels(pair)
+        except CbsError as error:
+            log.warning("passed over: %s", error)
+            continue
+        of_each = np.bincount(labels.ravel(), minlength=256)[: len(counts)]
+        counts += of_each
+        for index in np.nonzero(of_each)[0].tolist():
+            if labelled.classes[index] != "background":
+                places.setdefault(index, []).append(len(usable))
+        usable.append(pair)
+    if not usable:
+        raise ConfigError("none of the training labels can be read: see the lines above")
+    return usable, (counts / max(1, counts.sum())).tolist(), places
+
+
+def _checked_crop(crop: Sequence[int]) -> tuple[int, int]:
+    if len(crop) != 2 or any(type(side) is not int or side < 1 for side in crop):
+        raise ConfigError(f"recipe.crop={list(crop)} must be a height and a width in pixels")
+    return crop[0], crop[1]
+
+
+def _sets(
+    data: str, vocabulary: str | None, held_out: int | None
+) -> tuple[LabelledSet, LabelledSet]:
+    train, val = (find(data, name, vocabulary) for name in ("train", "val"))
+    if train.pairs == val.pairs:  # a layout without splits
+        if len(train.pairs) < 2:
+            raise ConfigError(f"'{data}' holds one picture: one more is needed for validation")
+        rest = tuple(pair for index, pair in enumerate(train.pairs) if index % 10)
+        val = LabelledSet(train.classes, train.pairs[::10], train.ignored)
+        train = LabelledSet(train.classes, rest, train.ignored)
+    if held_out is not None:
+        stride = max(1, math.ceil(len(val.pairs) / max(1, held_out)))
+        val = LabelledSet(val.classes, val.pairs[::stride], val.ignored)
+    return train, val
+
+
+def _unlabelled(path: Path) -> Labelled:
+    picture = read_rgb(path)
+    return picture, np.full(picture.shape[:2], IGNORE, np.uint8)
+
+
+class _Teacher(nn.Module):
+    """A segmenter whose channels are put into the student's order.
+
+    Not a submodule of what is trained: its weights stay as they are, and out of checkpoints.
+    """
+
+    def __init__(self, segmenter: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.segmenter = segmenter.eval().requires_grad_(False)
+        self.channels = list(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,h,w)`` of the student's classes."""
+        logits: Tensor = self.segmenter(image)
+        return logits[:, self.channels]
+
+
+def _teacher(section: Mapping[str, object], classes: tuple[str, ...]) -> _Teacher:
+    name, params = split_section(section, "teacher")
+    segmenter: Any = registry.segmenters.create(name, **params)
+    if not isinstance(segmenter, nn.Module):
+        raise ConfigError(f"the teacher '{name}' is no torch module: choose another")
+    known: tuple[str, ...] = tuple(map(str, segmenter.classes))  # type: ignore[arg-type]
+    theirs = class_map(classes, known).tolist()
+    for ours, index in zip(classes, theirs, strict=True):
+        if index == len(known) or theirs.count(index) > 1:
+            raise ConfigError(
+                f"the teacher '{name}' has no class of its own for '{ours}' (it knows: "
+                f"{', '.join(known)}): choose another teacher"
+            )
+    return _Teacher(segmenter, theirs)

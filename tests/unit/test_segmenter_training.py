@@ -1,0 +1,262 @@
+"""Training of segmenters on drawn pictures: losses, views, the recipe, exact resume, export."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from cbs_plugins.segmenters.augmentation import PADDING, augmented
+from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
+from cbs_plugins.segmenters.losses import (
+    class_weights,
+    cross_entropy,
+    distillation_loss,
+    not_person_loss,
+)
+from cbs_plugins.segmenters.smp import SMPSegmenter
+from cbs_plugins.segmenters.training import poly, scan
+from PIL import Image
+from rich.console import Console
+from torch import Tensor, nn
+
+from cbs_core import registry
+from cbs_core.errors import ConfigError, WeightsKeysError
+from cbs_core.labelled import find
+from cbs_core.training import export
+from cbs_core.training.loop import Settings, train
+
+QUICK = {"crop": [32, 32], "batch": 2, "warm_up": 1, "steps": 4}
+LEARNING = {"crop": [48, 48], "batch": 4, "scales": [1.0], "learning_rate": 5e-3, "steps": 40}
+CPU = torch.device("cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_class_weights_are_the_papers_for_camvid():
+    weights = [4.429, 3.443, 9.627, 2.908, 6.988, 5.212, 9.490, 9.150, 7.165, 9.889, 7.546]
+    frequencies = [float(np.exp(1 / weight) - 1.10) for weight in weights]
+    assert class_weights(frequencies) == pytest.approx(weights)
+
+
+def test_cross_entropy_equals_torchs_and_ignores():
+    logits = torch.randn(2, 4, 6, 7, generator=generator())
+    labels = torch.randint(4, (2, 6, 7), generator=generator())
+    labels[0, :3] = 255
+    labels[1, 0] = 254
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    plain = torch.where(labels == 254, 255, labels)
+    want = F.cross_entropy(logits, plain, weights, ignore_index=255)
+    torch.testing.assert_close(cross_entropy(logits, labels, weights), want)
+    assert cross_entropy(logits, torch.full_like(labels, 255)) == 0
+
+
+def test_hard_examples_are_mined():
+    labels = torch.zeros(1, 10, 10, dtype=torch.long)
+    logits = torch.zeros(1, 2, 10, 10)
+    logits[:, 0] = 5  # sure and right,
+    logits[0, 0, 0, :] = -1  # but for a line
+    logits[0, 1, 0, :] = 1
+    hard = F.cross_entropy(logits[:, :, :1], labels[:, :1])
+    torch.testing.assert_close(cross_entropy(logits, labels, ohem=0.7), hard)
+    easy = torch.zeros(1, 2, 10, 10)
+    easy[:, 0] = 5
+    assert cross_entropy(easy, labels, ohem=0.7) > 0  # the hardest are kept in any case
+
+
+def test_not_person_is_a_partial_label():
+    logits = torch.randn(1, 3, 4, 4, generator=generator())
+    labels = torch.zeros(1, 4, 4, dtype=torch.long)
+    assert not_person_loss(logits, labels, 2) == 0
+    labels[0, 1] = 254
+    want = -(1 - logits.softmax(1)[0, 2, 1]).log().mean()
+    torch.testing.assert_close(not_person_loss(logits, labels, 2), want)
+
+
+def test_distillation_is_zero_for_equals_only():
+    logits = torch.randn(1, 3, 4, 4, generator=generator())
+    assert distillation_loss(logits, logits, 2.0).abs() < 1e-6
+    assert distillation_loss(logits, -logits) > 0.1
+
+
+def test_views_keep_picture_and_labels_together():
+    labels = np.arange(20 * 30).reshape(20, 30) % 200
+    picture = np.stack([labels] * 3, -1).astype(np.uint8)
+    for seed in range(20):
+        view, ids = augmented(picture, labels.astype(np.uint8), (16, 40), [1.0], generator(seed))
+        inside = ids != 255
+        assert (view[:, inside] == ids[inside]).all()
+        assert (torch.tensor(PADDING, dtype=torch.uint8) == view[:, ~inside].T).all()
+        assert inside.sum() == 16 * 30
+
+
+def test_a_view_is_cut_around_the_class_wanted():
+    labels = np.zeros((100, 100), np.uint8)
+    labels[3, 96] = 7
+    picture = np.zeros((100, 100, 3), np.uint8)
+    for seed in range(20):
+        _, ids = augmented(picture, labels, (16, 16), [1.0], generator(seed), focus=7)
+        assert (ids == 7).any()
+
+
+def test_the_rate_rises_then_falls():
+    rates = [poly(step, 1000, 100) for step in range(1001)]
+    assert rates[0] == pytest.approx(1 / 3)
+    assert max(rates) == rates[100] == pytest.approx(0.9**0.9)
+    assert rates[1000] == 0
+
+
+@pytest.fixture
+def drawn(tmp_path) -> Path:
+    """Twelve pictures of squares on a ground, as a folder with images/ and labels/."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "set"
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    (folder / "classes.txt").write_text("background\nsquare\n")
+    for index in range(12):
+        labels = np.zeros((48, 48), np.uint8)
+        top, left = random.integers(0, 30, 2)
+        labels[top : top + 18, left : left + 18] = 1
+        picture = np.where(labels[..., None] == 1, (220, 60, 60), (40, 90, 120)).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"images/{index:02}.png")
+        Image.fromarray(labels).save(folder / f"labels/{index:02}.png")
+    return folder
+
+
+def dabnet(data: Path, /, **params: object):
+    return DABNetSegmenter.task(**{"data": str(data), **QUICK, **params})
+
+
+def run(task, folder: Path, steps: int, **settings: object):
+    chosen = Settings(steps=steps, workers=0, preview_every=0, validate_every=0, **settings)
+    return train(task, chosen, folder, device=CPU, console=Console(quiet=True))
+
+
+def test_training_learns_and_the_plugin_loads_what_is_exported(drawn, tmp_path):
+    task = dabnet(drawn, **LEARNING)
+    outcome = run(task, tmp_path / "run", 40)
+    assert outcome.metrics["mean_iou"] > 0.7
+    tensors, metadata = task.export()
+    export.write(tmp_path / "net.safetensors", tensors, metadata)
+    plugin = DABNetSegmenter(str(tmp_path / "net.safetensors")).eval()
+    assert plugin.classes == ("background", "square")
+    image = torch.rand(1, 3, 40, 56, generator=generator())
+    with torch.no_grad():
+        torch.testing.assert_close(
+            plugin(image), task.segmenter.eval()(image), atol=1e-3, rtol=1e-3
+        )
+        assert task.preview().shape[2] == 3
+
+
+def test_a_run_that_goes_on_ends_in_the_same_weights(drawn, tmp_path):
+    teacher = {"name": "toy_teacher"}
+    if "toy_teacher" not in registry.segmenters.names():
+        registry.segmenters.register("toy_teacher", Redness)
+    mixed = {"unlabelled": str(drawn / "images"), "unlabelled_batch": 1, "by_class": 0.5}
+
+    def task():
+        return dabnet(drawn, teacher=teacher, **mixed)
+
+    whole, first, second = task(), task(), task()
+    run(whole, tmp_path / "whole", 4)
+    run(first, tmp_path / "parts", 2)
+    outcome = run(second, tmp_path / "parts", 4)
+    assert outcome.step == 4
+    for name, tensor in whole.module.state_dict().items():
+        assert torch.equal(tensor, second.module.state_dict()[name]), name
+
+
+class Redness(nn.Module):
+    """A teacher that knows the squares, in another order, and something more."""
+
+    classes = ("square", "cloud", "background")
+
+    def forward(self, image: Tensor) -> Tensor:
+        red = image[:, :1] - image[:, 2:]
+        return torch.cat([8 * red, torch.full_like(red, -9), -8 * red], 1)
+
+
+def test_a_teacher_alone_is_learnt_from(drawn, tmp_path):
+    if "toy_teacher" not in registry.segmenters.names():
+        registry.segmenters.register("toy_teacher", Redness)
+    unlabelled = {"unlabelled": str(drawn / "images"), "unlabelled_batch": 4, "batch": 1}
+    for path in (drawn / "labels").iterdir():
+        if path.stem != "00":  # that one validates
+            Image.new("L", (48, 48), 255).save(path)
+    task = dabnet(drawn, teacher={"name": "toy_teacher"}, **LEARNING | unlabelled)
+    assert run(task, tmp_path / "run", 40).metrics["mean_iou"] > 0.7
+
+
+def test_broken_labels_are_named_and_passed_over(drawn, caplog):
+    Image.new("L", (48, 48), 9).save(drawn / "labels/03.png")
+    Image.new("L", (20, 48), 1).save(drawn / "labels/04.png")
+    (drawn / "images/05.png").write_bytes(b"no picture")
+    with caplog.at_level(logging.WARNING, logger="cbs"):
+        usable, _, _ = scan(find(drawn, "train"))
+        assert len(usable) == 11
+        task = dabnet(drawn, batch=10)
+        for step in range(2):
+            task.batch(step, generator(step))
+    for words in ("03.png' holds the label id 9", "04.png' are 20x48", "05.png' is no picture"):
+        assert words in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"crop": [32]}, r"crop=\[32\]"),
+        ({"optimizer": "adm"}, "did you mean 'adam'"),
+        ({"unlabelled": "photos"}, "go together"),
+        ({"unlabelled": "photos", "unlabelled_batch": 1}, "needs a teacher"),
+        ({"croop": [32, 32]}, "did you mean 'crop'"),
+        ({"batch": 0}, "batch is at least 1"),
+        ({"data": "nowhere"}, "no folder or table"),
+    ],
+)
+def test_what_is_wrong_is_told(drawn, params, message):
+    with pytest.raises(ConfigError, match=message):
+        dabnet(drawn, **params)
+
+
+def test_a_teacher_must_know_every_class(drawn, tmp_path):
+    torch.save(DABNet(19).state_dict(), tmp_path / "net.pth")
+    teacher = {"name": "dabnet", "weights": str(tmp_path / "net.pth"), "vocabulary": None}
+    with pytest.raises(ConfigError, match="no class of its own for 'background'"):
+        dabnet(drawn, teacher=teacher)
+
+
+def test_training_may_start_from_weights(drawn, tmp_path):
+    torch.manual_seed(1)
+    net = DABNet(2)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    task = dabnet(drawn, init=str(tmp_path / "net.pth"))
+    assert torch.equal(task.module.init_conv[0].conv.weight, net.init_conv[0].conv.weight)
+    torch.save(DABNet(5).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(WeightsKeysError, match="another net than DABNet"):
+        dabnet(drawn, init=str(tmp_path / "other.pth"))
+
+
+def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):
+    pytest.importorskip("segmentation_models_pytorch")
+    timm = pytest.importorskip("timm")
+    encoder = timm.create_model("resnet10t", features_only=True)
+    torch.save(
+        {f"a{i}": t for i, t in enumerate(encoder.state_dict().values())}, tmp_path / "e.pth"
+    )
+    options = {"encoder": "tu-resnet10t", "encoder_weights": str(tmp_path / "e.pth")}
+    task = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options})
+    want = encoder.state_dict()["conv1.0.weight"]
+    assert torch.equal(task.module.encoder.state_dict()["model.conv1.0.weight"], want)
+    run(task, tmp_path / "run", 2)
+    tensors, metadata = task.export()
+    assert json.loads(metadata["classes"]) == ["background", "square"]
+    export.write(tmp_path / "net.safetensors", tensors, metadata)
+    plugin = SMPSegmenter(weights=str(tmp_path / "net.safetensors")).eval()
+    assert plugin.classes == ("background", "square")
+    with pytest.raises(ConfigError, match="multiples of 32"):
+        SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options, "crop": [40, 40]})
