@@ -26,12 +26,11 @@ def display(console: Console, *, first: int, steps: int) -> Iterator[Tick]:
     Yields:
         A function to call after each step.
     """
-    start = time.monotonic()
+    clock = _Clock(first)
 
     def words(done: int, losses: Mapping[str, float]) -> str:
-        pace = (time.monotonic() - start) / max(1, done - first)
         figures = " · ".join(f"{name} {value:.4g}" for name, value in losses.items())
-        return f"{figures} · {pace:.2f} s/step"
+        return f"{figures} · {clock.pace(done):.2f} s/step"
 
     if console.is_terminal and not console.quiet:
         bar = Progress(
@@ -47,15 +46,35 @@ def display(console: Console, *, first: int, steps: int) -> Iterator[Tick]:
             yield lambda done, losses: bar.update(task, completed=done, words=words(done, losses))
         return
 
-    last = start
+    last = time.monotonic()
 
     def tick(done: int, losses: Mapping[str, float]) -> None:
         nonlocal last
-        now = time.monotonic()
+        now, pace = time.monotonic(), clock.pace(done)
         if now - last >= PLAIN_EVERY:
             last = now
-            left = (now - start) / max(1, done - first) * (steps - done) / 60
-            line = f"step {done}/{steps} · {words(done, losses)} · {left:.0f} min left"
-            console.print(line, markup=False)
+            told = words(done, losses)
+            left = pace * (steps - done) / 60
+            console.print(f"step {done}/{steps} · {told} · {left:.0f} min left", markup=False)
 
     yield tick
+
+
+class _Clock:
+    """Seconds a step, without the first, in which a net may be compiled.
+
+    Args:
+        first: steps done before this run.
+    """
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+        self._start = self._warm = time.monotonic()
+
+    def pace(self, done: int) -> float:
+        """Returns the mean; to be called after the first step, too."""
+        now, count = time.monotonic(), done - self._first
+        if count <= 1:
+            self._warm = now
+            return now - self._start
+        return (now - self._warm) / (count - 1)

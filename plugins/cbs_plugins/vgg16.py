@@ -3,6 +3,7 @@
 Letters: ``B`` batch, ``H W`` the picture, ``C h w`` a layer.
 """
 
+import sys
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -104,7 +105,7 @@ def weights_file() -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL, str(path), hash_prefix="397923af")
+            torch.hub.download_url_to_file(URL, str(path), "397923af", sys.stderr.isatty())
         except (OSError, RuntimeError) as error:
             raise PluginLoadError(
                 f"VGG-16's weights cannot be fetched from {URL} ({error}): put the file into "
