@@ -10,6 +10,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -199,7 +200,10 @@ class _Run:
         rate = float(task.optimizer.param_groups[0]["lr"])
         self.scaler.step(task.optimizer)
         self.scaler.update()
-        task.scheduler.step()
+        with warnings.catch_warnings():
+            # It warns where the scaler left out the optimizer's first step, which is as it should.
+            warnings.filterwarnings("ignore", r"Detected call of `lr_scheduler.step\(\)`")
+            task.scheduler.step()
         self.progress.step += 1
         self.progress.history.add("training", self.progress.step, {**values, "learning_rate": rate})
         return values

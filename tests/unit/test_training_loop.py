@@ -62,6 +62,17 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, workers, precision):
     assert last[0]["history"]["training"] == last[1]["history"]["training"]
 
 
+@pytest.mark.filterwarnings("error:Detected call of")
+def test_a_gradient_that_overflows_is_left_out(tmp_path):
+    task = ToyTask(disturb=lambda step, loss: loss * 1e3 if step == 0 else loss)
+    task.step = lambda image, _, step=task.step: {
+        "loss": step(image, torch.tensor(1))["loss"] + 1e4 * task.module(image).mean()
+    }
+    before = task.module[0].weight.detach().clone()
+    run(tmp_path, task, dtype=torch.float16, steps=1, validate_every=0)
+    assert torch.equal(task.module[0].weight, before)
+
+
 def test_another_seed_gives_other_weights(tmp_path):
     assert not equal(run(tmp_path / "a")[0], run(tmp_path / "b", seed=1)[0])
 
