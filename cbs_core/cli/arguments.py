@@ -28,8 +28,8 @@ FLAGS = {
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""
 
-PATH_KEYS = ("input", "output", "data", "init")
-PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview")
+PATH_KEYS = ("input", "output", "data", "init", "painting")
+PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled")
 
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
