@@ -18,7 +18,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m pytest benchmarks --benchmark-json=benchmarks/latest.json
+	$(BIN)/python -m pytest benchmarks -rP --benchmark-json=benchmarks/latest.json
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py
