@@ -266,7 +266,7 @@ def write(
         f"Medians of {len(cases)} CamVid test frames, {_size(cases[0])}, {iterations} evaluations "
         f"of Gatys' loss; {device.device} ({device.name}), float32.",
         "Losses inside the labelled cars; background: levels of 255 outside the method's own matte "
-        "(outside the labels for the two global ones).",
+        "(outside the labels for the two global ones), beyond which the MRF may move a boundary.",
     ]
     text = "\n".join(lines)
     (out / "table.txt").write_text(text + "\n", encoding="utf-8")
