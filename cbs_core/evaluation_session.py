@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from cbs_core import build, cost, device, evaluation, labelled, registry
 from cbs_core.errors import ConfigError
+from cbs_core.files import replace
 from cbs_core.interfaces import HasWeights, InstanceSegmenter
-from cbs_core.training.checkpoint import replace
 from cbs_core.training.data import find_photos
 
 VERSIONS = ("class-based-styling", "torch", "numpy")

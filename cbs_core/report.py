@@ -1,27 +1,26 @@
 """What a run says of itself: ``report.json``, ``sheet.png`` and a short table."""
 
 import json
-import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
 from rich.table import Table
 
 from cbs_core.build import Built
 from cbs_core.device import Device
-from cbs_core.errors import SinkError
+from cbs_core.files import replace
 from cbs_core.meter import Meter
 from cbs_core.pipeline import Result
 from cbs_core.sheet import Sheet
 from cbs_core.types import RawFrame, StreamInfo
 
 VERSIONS = ("class-based-styling", "torch", "kornia", "av", "pillow", "numpy", "hydra-core")
+
+ADVICE = ", but the output itself is done: mend that place, or say report=null sheet=null"
 
 
 class Watch:
@@ -120,31 +119,14 @@ def write(
     written = []
     if report:
         # ASCII, because a file name need not be valid Unicode.
-        text = json.dumps(facts, indent=2)
-        written.append(_replace(folder / report, lambda file: file.write(text.encode())))
+        text = json.dumps(facts, indent=2).encode()
+        replace(folder / report, lambda file: file.write(text), advice=ADVICE)
+        written.append(folder / report)
     if sheet and picture.rows:
         drawn = picture.render()
-        written.append(_replace(folder / sheet, lambda file: drawn.save(file, format="png")))
+        replace(folder / sheet, lambda file: drawn.save(file, format="png"), advice=ADVICE)
+        written.append(folder / sheet)
     return written
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-        os.replace(partial, path)
-    except BaseException as error:  # Ctrl-C too
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        raise SinkError(
-            f"cannot write '{path}' ({error.strerror or error}), but the output itself is done: "
-            "mend that place, or say report=null sheet=null"
-        ) from error
-    return path
 
 
 def print_table(facts: Mapping[str, object], output: Path | None, files: list[Path]) -> None:

@@ -1,15 +1,14 @@
 """Checkpoints: everything that a run needs to go on exactly, written whole or not at all."""
 
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
-from cbs_core.errors import SinkError, WeightsError
+from cbs_core.errors import WeightsError
+from cbs_core.files import replace
 from cbs_core.training.history import History
 from cbs_core.training.task import Task
 
@@ -107,27 +106,3 @@ def restore(content: Mapping[str, Any], task: Task, scaler: "torch.amp.GradScale
     return Progress(
         content["step"], History(content["history"]), content["best"], content["best_step"]
     )
-
-
-def replace(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Writes a file beside ``path``, on the disk, then gives it that name in one step.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:  # Ctrl-C too
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        # torch wraps a full disk into a RuntimeError.
-        if not isinstance(error, OSError | RuntimeError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise SinkError(f"cannot write '{path}' ({reason}): make room there") from error

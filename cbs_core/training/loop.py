@@ -23,6 +23,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
+from cbs_core.files import replace
 from cbs_core.training import checkpoint, curves, data
 from cbs_core.training.checkpoint import BEST, LAST, Progress
 from cbs_core.training.display import display
@@ -242,7 +243,7 @@ class _Run:
         if picture is not None:
             image = Image.fromarray(picture.cpu().numpy())
             path = self.folder / "previews" / f"{self.progress.step:06}.png"
-            checkpoint.replace(path, lambda file: image.save(file, format="png"))
+            replace(path, lambda file: image.save(file, format="png"))
 
     def _save(self) -> None:
         self._write(LAST)

@@ -342,7 +342,7 @@ def test_bad_options(
     assert all(word in message for word in words), message
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_no_gpu_is_said(refused: Callable[..., str]) -> None:
     message = refused("device=cuda", WAVE)
     assert "cannot use a GPU" in message

