@@ -105,6 +105,8 @@ class SegmentationTask:
         by_class: share of the labelled views that are chosen by class, each class alike, and cut
             around it, so that rare classes are seen.
         not_person_weight: of the loss of pixels known not to be a person.
+        loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
+            losses at full size are more than half of a step's time.
         teacher: the ``name`` and parameters of a segmenter that knows all the classes.
         teacher_weight: of the distillation loss.
         temperature: of the distillation loss.
@@ -140,6 +142,7 @@ class SegmentationTask:
         ohem: float | None = None,
         by_class: float = 0.0,
         not_person_weight: float = 0.1,
+        loss_stride: int = 1,
         teacher: Mapping[str, object] | None = None,
         teacher_weight: float = 1.0,
         temperature: float = 1.0,
@@ -151,8 +154,11 @@ class SegmentationTask:
         seed: int = 0,
     ) -> None:
         self.crop = _checked_crop(crop)
-        if batch < 1 or unlabelled_batch < 0 or not 0 <= by_class <= 1:
-            raise ConfigError("recipe: batch is at least 1, unlabelled_batch 0, by_class in [0,1]")
+        if batch < 1 or loss_stride < 1 or unlabelled_batch < 0 or not 0 <= by_class <= 1:
+            raise ConfigError(
+                "recipe: batch and loss_stride are at least 1, unlabelled_batch 0, by_class in "
+                "[0,1]"
+            )
         if (unlabelled is None) != (unlabelled_batch == 0):
             raise ConfigError("recipe.unlabelled and recipe.unlabelled_batch go together")
         if unlabelled is not None and teacher is None:
@@ -162,6 +168,7 @@ class SegmentationTask:
         self._scales = tuple(scales)
         self._batch_size, self._unlabelled_batch = batch, unlabelled_batch
         self._by_class = by_class
+        self._loss_stride = loss_stride
         self._ohem, self._temperature = ohem, temperature
         self._teacher_weight, self._not_person_weight = teacher_weight, not_person_weight
         self._person = self.classes.index("person") if "person" in self.classes else None
@@ -247,11 +254,12 @@ class SegmentationTask:
         return chosen, having[int(torch.randint(len(having), (), generator=generator))]
 
     def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
-        """Returns ``loss`` and its parts; the net's logits are compared at full size."""
+        """Returns ``loss`` and its parts; logits are resized to the labels that are compared."""
         pictures, labels = batch
-        image, labels = pictures.float() / 255, labels.long()
+        stride = self._loss_stride
+        image, labels = pictures.float() / 255, labels[:, ::stride, ::stride].long()
         logits = self.segmenter(image).float()
-        full = F.interpolate(logits, image.shape[2:], mode="bilinear", align_corners=False)
+        full = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
         parts = {"cross_entropy": cross_entropy(full, labels, self._weights, ohem=self._ohem)}
         loss = parts["cross_entropy"]
         if self._person is not None and self.train.ignored:

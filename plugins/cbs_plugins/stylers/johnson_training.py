@@ -217,11 +217,12 @@ class JohnsonTask:
         with torch.no_grad():
             target = self.vgg(content)[self.layers.content]
         features = self.vgg(styled)
-        # Sums over a layer overflow float16, and bfloat16 holds three digits of them.
+        # Sums over a layer overflow float16, and bfloat16 holds three digits of them; `gram` sees to
+        # its own.
         with torch.autocast(self.device.type, enabled=False):
             of_content = content_loss(features[self.layers.content].float(), target.float())
             of_style = torch.stack(
-                [style_loss(features[n].float(), self.grams[n]) for n in self.layers.style]
+                [style_loss(features[n], self.grams[n]) for n in self.layers.style]
             ).sum()
             variation = total_variation(styled)
             loss = (
