@@ -35,7 +35,7 @@ def gram(features: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     f = features.flatten(2)
     if mask is None:
-        product: Tensor = _Outer.apply(f)  # type: ignore[no-untyped-call]
+        product: Tensor = _Outer.apply(f)
         return product / f.shape[2]
     m = mask.flatten(2)
     return (f * m) @ f.mT / m.sum(2, keepdim=True)
@@ -54,7 +54,7 @@ class _Outer(torch.autograd.Function):
         if f.dtype.itemsize > 2:
             return f @ f.mT
         parts = PARTS if f.shape[2] % PARTS == 0 else 1
-        split = f.unflatten(2, (parts, -1)).transpose(1, 2)
+        split: Tensor = f.unflatten(2, (parts, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]
         return (split @ split.mT).sum(1, dtype=torch.float32)
 
     @staticmethod

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.augmentation import PADDING, augmented
+from cbs_plugins.segmenters.augmentation import PADDING, View, random_view
 from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -81,13 +81,19 @@ def test_distillation_is_zero_for_equals_only():
     logits = torch.randn(1, 3, 4, 4, generator=generator())
     assert distillation_loss(logits, logits, 2.0).abs() < 1e-6
     assert distillation_loss(logits, -logits) > 0.1
+    half = torch.zeros(2, 4, 4, dtype=torch.bool)
+    half[:, :2] = True
+    other = torch.cat([logits[:, :, :2], -logits[:, :, 2:]], 2)
+    assert distillation_loss(logits, other, where=half).abs() < 1e-6
+    assert distillation_loss(logits, other, where=~half) > 0.1
 
 
 def test_views_keep_picture_and_labels_together():
     labels = np.arange(20 * 30).reshape(20, 30) % 200
     picture = np.stack([labels] * 3, -1).astype(np.uint8)
     for seed in range(20):
-        view, ids = augmented(picture, labels.astype(np.uint8), (16, 40), [1.0], generator(seed))
+        drawn = random_view(labels, (16, 40), [1.0], generator(seed))
+        view, ids = drawn.of_picture(picture), drawn.of_labels(labels.astype(np.uint8))
         inside = ids != 255
         assert (view[:, inside] == ids[inside]).all()
         assert (torch.tensor(PADDING, dtype=torch.uint8) == view[:, ~inside].T).all()
@@ -97,10 +103,27 @@ def test_views_keep_picture_and_labels_together():
 def test_a_view_is_cut_around_the_class_wanted():
     labels = np.zeros((100, 100), np.uint8)
     labels[3, 96] = 7
-    picture = np.zeros((100, 100, 3), np.uint8)
     for seed in range(20):
-        _, ids = augmented(picture, labels, (16, 16), [1.0], generator(seed), focus=7)
-        assert (ids == 7).any()
+        view = random_view(labels, (16, 16), [1.0], generator(seed), focus=7)
+        assert (view.of_labels(labels) == 7).any()
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_views_soft_labels_lie_where_its_labels_do(mirrored):
+    # A ramp across and one down, a cell for 8 pixels, so that interpolation is exact inside.
+    across = (torch.arange(20.0) + 0.5) * 8
+    down = (torch.arange(15.0) + 0.5) * 8
+    soft = torch.stack([across.expand(15, 20), down[:, None].expand(15, 20)])
+    view = View((64, 96), (240, 320), 24, 40, mirrored)  # of 120x160, enlarged twice
+    seen, where = view.of_soft(soft)
+    assert where.all()
+    columns = (torch.arange(12) + 0.5) * 8
+    want = (40 + (96 - columns if mirrored else columns)) / 2
+    torch.testing.assert_close(seen[0], want.expand(8, 12))
+    torch.testing.assert_close(seen[1][:, 0], (24 + (torch.arange(8) + 0.5) * 8) / 2)
+    _, where = View((64, 96), (40, 320), 0, 0, False).of_soft(soft)
+    assert where[:5].all()
+    assert not where[5:].any()
 
 
 def test_the_rate_rises_then_falls():
@@ -214,7 +237,7 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"unlabelled": "photos"}, "go together"),
         ({"unlabelled": "photos", "unlabelled_batch": 1}, "needs a teacher"),
         ({"croop": [32, 32]}, "did you mean 'crop'"),
-        ({"batch": 0}, "batch is at least 1"),
+        ({"batch": 0}, "batch and loss_stride are at least 1"),
         ({"data": "nowhere"}, "no folder or table"),
     ],
 )

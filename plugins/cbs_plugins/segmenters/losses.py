@@ -72,7 +72,9 @@ def not_person_loss(logits: Tensor, labels: Tensor, person: int) -> Tensor:
     return torch.where(here, losses, 0).sum() / here.sum().clamp(min=1)
 
 
-def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+def distillation_loss(
+    student: Tensor, teacher: Tensor, temperature: float = 1.0, *, where: Tensor | None = None
+) -> Tensor:
     """Returns the mean KL divergence of the student's classes from the teacher's, times T².
 
     Source: Hinton et al. 2015 (1503.02531), section 2.
@@ -81,9 +83,13 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 1.0
         student: logits ``(B,K,h,w)``.
         teacher: logits ``(B,K,H,W)``, resized to the student's.
         temperature: T, which divides both.
+        where: bool ``(B,H,W)``, the cells that count; None for all.
     """
     teacher = F.interpolate(teacher, student.shape[2:], mode="bilinear", align_corners=False)
     ours = F.log_softmax(student / temperature, 1)
     theirs = F.log_softmax(teacher / temperature, 1)
-    divergence = (theirs.exp() * (theirs - ours)).sum(1).mean()
-    return divergence * temperature**2
+    divergence = (theirs.exp() * (theirs - ours)).sum(1) * temperature**2
+    if where is None:
+        return divergence.mean()
+    counted = F.interpolate(where[:, None].float(), student.shape[2:], mode="nearest")[:, 0]
+    return (divergence * counted).sum() / counted.sum().clamp(min=1)

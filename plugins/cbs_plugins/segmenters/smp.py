@@ -49,6 +49,9 @@ class _Source:
     options: Mapping[str, Any]
     """Further parameters of the architecture's constructor."""
 
+    trimmed: bool = False
+    """See `trim`."""
+
 
 class SMPSegmenter(PaddedSegmenter):
     """A model of github.com/qubvel-org/segmentation_models.pytorch.
@@ -140,7 +143,14 @@ def _read(path: Path) -> _Source:
     if not path.is_dir():
         checkpoint = load(path)
         said = checkpoint.metadata
-        return _Source(checkpoint, (checkpoint.file,), said.get("arch"), said.get("encoder"), {})
+        return _Source(
+            checkpoint,
+            (checkpoint.file,),
+            said.get("arch"),
+            said.get("encoder"),
+            _json(checkpoint, "options", dict) or {},
+            _json(checkpoint, "trimmed", bool) or False,
+        )
     file = path / "config.json"
     if not file.is_file():
         raise WeightsMissingError(
@@ -168,6 +178,38 @@ def _read(path: Path) -> _Source:
     arch, encoder = config.pop("_model_class"), config["encoder_name"]
     options = {key: value for key, value in config.items() if key not in OURS}
     return _Source(checkpoint, (checkpoint.file, digest), arch, encoder, options)
+
+
+def _json(checkpoint: Checkpoint, key: str, kind: type) -> Any:
+    """Returns a value of the metadata, or None where there is none."""
+    text = checkpoint.metadata.get(key)
+    try:
+        value = None if text is None else json.loads(text)
+    except ValueError:
+        value = text
+    if value is not None and not isinstance(value, kind):
+        raise WeightsError(
+            f"'{checkpoint.file.path}' says {key} = {str(text)[:80]} in its metadata, where a JSON "
+            f"{kind.__name__} is due: mend the file"
+        )
+    return value
+
+
+def trim(net: Any) -> None:
+    """Takes the last stage out of the encoder of smp's ``fpn``; it keeps the stride.
+
+    Of EfficientNet-Lite0 that is a fifth of its weights, which served ImageNet's 1000 classes.
+
+    Raises:
+        ConfigError: another architecture, or an encoder that is not made of timm's blocks.
+    """
+    blocks = getattr(getattr(net.encoder, "model", None), "blocks", None)
+    lateral = getattr(net.decoder, "p5", None)
+    if not isinstance(blocks, nn.Sequential) or not isinstance(lateral, nn.Conv2d):
+        raise ConfigError("only arch=fpn on an EfficientNet or MobileNet of timm can be trimmed")
+    blocks[-1] = nn.Identity()
+    norms = [m for m in blocks.modules() if isinstance(m, nn.BatchNorm2d)]
+    net.decoder.p5 = nn.Conv2d(norms[-1].num_features, lateral.out_channels, 1)
 
 
 def _class_count(checkpoint: Checkpoint) -> int:
@@ -209,6 +251,9 @@ def _create(arch: str, encoder: str, count: int, source: _Source) -> tuple[Any, 
         net: nn.Module = model(encoder, **options | given)
         return net
 
-    return create_for_any_size(
+    net, multiple = create_for_any_size(
         create, lambda net: net.encoder.output_stride, what=f"smp's {arch} on {encoder}"
     )
+    if source.trimmed:
+        trim(net)
+    return net, multiple

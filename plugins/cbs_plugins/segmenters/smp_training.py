@@ -1,7 +1,7 @@
 """What a net of segmentation-models-pytorch to be trained is made of."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from cbs_plugins.segmenters.backbones import (
     create_for_any_size,
     import_extra,
 )
+from cbs_plugins.segmenters.smp import trim
 from cbs_plugins.segmenters.training import Trainee
 
 LITE0 = "efficientnet-lite0"
@@ -30,6 +31,8 @@ def create(
     arch: str = "fpn",
     encoder: str = "tu-tf_efficientnet_lite0",
     encoder_weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    trimmed: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> Trainee:
@@ -41,24 +44,28 @@ def create(
         arch: of the library.
         encoder: of the library, else of timm with the prefix ``tu-``.
         encoder_weights: a file of the encoder's trained weights, by name or, where the names are
-            others, by order and shape, a classifier at its end left out; or `LITE0`.
+            others, by order and shape, what is at its end left out; or `LITE0`.
+        options: further parameters of the architecture.
+        trimmed: see `cbs_plugins.segmenters.smp.trim`.
         mean: RGB of [0,1]; None for that of `LITE0`, where it is named, else ImageNet's.
         std: likewise.
 
     Raises:
         PluginLoadError: segmentation-models-pytorch is not installed.
-        ConfigError: no such net.
+        ConfigError: no such net, or none that can be trimmed.
         WeightsError: ``encoder_weights`` cannot be read, or are of another encoder.
     """
     (smp,) = import_extra("smp", "segmentation_models_pytorch")
     net: Any
     net, multiple = create_for_any_size(
-        lambda **options: smp.create_model(
-            arch, encoder, encoder_weights=None, classes=len(classes), **options
+        lambda **of_size: smp.create_model(
+            arch, encoder, encoder_weights=None, classes=len(classes), **of_size, **options or {}
         ),
         lambda net: net.encoder.output_stride,
         what=f"smp's {arch} on {encoder}",
     )
+    if trimmed:
+        trim(net)
     of_lite0 = encoder_weights == LITE0
     mean = list(mean or ((127 / 255,) * 3 if of_lite0 else IMAGENET_MEAN))
     std = list(std or ((128 / 255,) * 3 if of_lite0 else IMAGENET_STD))
@@ -67,6 +74,8 @@ def create(
         "encoder": encoder,
         "mean": json.dumps(mean),
         "std": json.dumps(std),
+        "options": json.dumps(dict(options or {})),
+        "trimmed": json.dumps(trimmed),
     }
     if encoder_weights is not None:
         file = _lite0() if of_lite0 else encoder_weights

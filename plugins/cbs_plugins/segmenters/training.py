@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -30,7 +31,7 @@ from cbs_core.evaluation import score_segmenter
 from cbs_core.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
 from cbs_core.training.data import Samples, Shuffled, find_photos, log
 from cbs_core.weights import load, load_into
-from cbs_plugins.segmenters.augmentation import augmented
+from cbs_plugins.segmenters.augmentation import SOFT_STRIDE, random_view
 from cbs_plugins.segmenters.backbones import PaddedSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -54,13 +55,17 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "sgd": lambda params, **options: torch.optim.SGD(params, momentum=0.9, **options),
 }
 
+LEAST = 0.01
+"""Share of a photograph that a class must cover for the photograph to be chosen by that class."""
+
 SHOWN = 4
 """Pictures on a preview sheet."""
 
 SHOWN_SIDE = 240
 """Pixels of each."""
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Example = tuple[NDArray[np.uint8], NDArray[np.uint8], Tensor | None]
+"""A picture, its labels, and the teacher's soft ones where there is a teacher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,8 @@ class SegmentationTask:
         scales: one of them resizes the picture before each crop.
         weighted: whether classes are weighed by ``1 / ln(1.10 + frequency)``.
         ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
-        by_class: share of the labelled views that are chosen by class, each class alike, and cut
-            around it, so that rare classes are seen.
+        by_class: share of the views that are chosen by class, each class alike, and cut around it,
+            so that rare classes are seen; of unlabelled photographs by what the teacher finds.
         not_person_weight: of the loss of pixels known not to be a person.
         loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
             losses at full size are more than half of a step's time.
@@ -175,12 +180,14 @@ class SegmentationTask:
 
         usable, frequencies, self._places = scan(self.train)
         self._order = Shuffled(len(usable), seed)
-        self._labelled = Samples(usable, self.train.read, lambda index: index)
+        self._labelled = Samples(usable, self._read, lambda index: index)
         self._weights = torch.tensor(class_weights(frequencies)) if weighted else None
-        self._photos: Samples[Path, Labelled] | None = None
+        self._photos: Samples[Path, Example] | None = None
         if unlabelled is not None:
             photos = find_photos(unlabelled, split="train")
-            self._photos = Samples(photos, _unlabelled, Shuffled(len(photos), seed + 1))
+            self._photos = Samples(photos, self._read_photo, lambda index: index)
+            self._photo_order = Shuffled(len(photos), seed + 1)
+        self._photo_places: dict[int, list[int]] = {}
         self._teacher = None if teacher is None else _teacher(teacher, self.classes)
 
         known = vocabularies.of_classes(self.classes)
@@ -226,36 +233,82 @@ class SegmentationTask:
             self._weights = self._weights.to(device)
         if self._teacher is not None:
             self._teacher.to(device)
+        if self._photos is not None and self._by_class:
+            self._photo_places = self._found_in(self._photos)
 
     def batch(self, step: int, generator: torch.Generator, /) -> tuple[Tensor, ...]:
-        """Returns views, uint8 ``(B,3,H,W)``, and labels ``(B,H,W)``; labelled ones first."""
-        views = []
+        """Returns views, labelled ones first, and what is known of them.
+
+        These are uint8 ``(B,3,H,W)`` and labels ``(B,H,W)``; with a teacher also its logits
+        ``(B,K,H/8,W/8)`` in float16, and a bool ``(B,H/8,W/8)`` that tells where they hold.
+        """
+        rows = []
         for slot in range(self._batch_size):
-            index, focus = self._order(step * self._batch_size + slot), None
-            chance = float(torch.rand((), generator=generator))
-            if chance < self._by_class and self._places:
-                focus, index = self._of_a_class(generator)
-            picture, labels = self._labelled(index)
-            views.append(
-                augmented(picture, labels, self.crop, self._scales, generator, focus=focus)
-            )
+            index = self._order(step * self._batch_size + slot)
+            index, focus = self._chosen(index, self._places, generator)
+            rows.append(self._view(self._labelled(index), generator, focus))
         for slot in range(self._unlabelled_batch):
             assert self._photos is not None
-            picture, labels = self._photos(step * self._unlabelled_batch + slot)
-            views.append(augmented(picture, labels, self.crop, self._scales, generator))
-        pictures, ids = zip(*views, strict=True)
-        return torch.stack(pictures), torch.stack(ids)
+            index = self._photo_order(step * self._unlabelled_batch + slot)
+            index, focus = self._chosen(index, self._photo_places, generator)
+            rows.append(self._view(self._photos(index), generator, focus))
+        return tuple(map(torch.stack, zip(*rows, strict=True)))
 
-    def _of_a_class(self, generator: torch.Generator) -> tuple[int, int]:
-        """Returns a class, all alike, and the index of one of the pictures that have it."""
-        classes = sorted(self._places)
-        chosen = classes[int(torch.randint(len(classes), (), generator=generator))]
-        having = self._places[chosen]
-        return chosen, having[int(torch.randint(len(having), (), generator=generator))]
+    def _chosen(
+        self, index: int, places: Mapping[int, list[int]], generator: torch.Generator
+    ) -> tuple[int, int | None]:
+        """Returns the index, or that of a picture that has a class drawn, and the class."""
+        chance = float(torch.rand((), generator=generator))
+        if chance >= self._by_class or not places:
+            return index, None
+        classes = sorted(places)
+        focus = classes[int(torch.randint(len(classes), (), generator=generator))]
+        having = places[focus]
+        return having[int(torch.randint(len(having), (), generator=generator))], focus
+
+    def _view(
+        self, example: Example, generator: torch.Generator, focus: int | None
+    ) -> tuple[Tensor, ...]:
+        picture, labels, soft = example
+        found = labels
+        if soft is not None and (labels == IGNORE).all():
+            cells = Image.fromarray(soft.argmax(0).to(torch.uint8).numpy())
+            found = np.asarray(cells.resize(labels.shape[::-1], Image.Resampling.NEAREST))
+        view = random_view(found, self.crop, self._scales, generator, focus=focus)
+        seen = (view.of_picture(picture), view.of_labels(labels))
+        return seen if soft is None else (*seen, *view.of_soft(soft))
+
+    def _found_in(self, photos: Samples[Path, Example]) -> dict[int, list[int]]:
+        """Returns, for each class but a background, the photographs that the teacher finds it in.
+
+        It sees all of them for that, a tenth of a second each on a CPU.
+        """
+        places: dict[int, list[int]] = {}
+        for index in range(len(photos.items)):
+            soft = photos(index)[2]
+            assert soft is not None
+            cells = soft.argmax(0).flatten()
+            counts = torch.bincount(cells, minlength=len(self.classes))
+            for found in torch.nonzero(counts > LEAST * cells.numel()).flatten().tolist():
+                if self.classes[found] != "background" and index not in photos.broken:
+                    places.setdefault(found, []).append(index)
+        return places
+
+    def _read(self, pair: Pair) -> Example:
+        picture, labels = self.train.read(pair)
+        return picture, labels, self._soft(pair.picture, picture)
+
+    def _read_photo(self, path: Path) -> Example:
+        picture = read_rgb(path)
+        labels = np.full(picture.shape[:2], IGNORE, np.uint8)
+        return picture, labels, self._soft(path, picture)
+
+    def _soft(self, path: Path, picture: NDArray[np.uint8]) -> Tensor | None:
+        return None if self._teacher is None else self._teacher.soft(path, picture)
 
     def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
         """Returns ``loss`` and its parts; logits are resized to the labels that are compared."""
-        pictures, labels = batch
+        pictures, labels, *soft = batch
         stride = self._loss_stride
         image, labels = pictures.float() / 255, labels[:, ::stride, ::stride].long()
         logits = self.segmenter(image).float()
@@ -265,10 +318,11 @@ class SegmentationTask:
         if self._person is not None and self.train.ignored:
             parts["not_person"] = not_person_loss(full, labels, self._person)
             loss = loss + self._not_person_weight * parts["not_person"]
-        if self._teacher is not None:
-            with torch.no_grad():
-                soft = self._teacher(image).float()
-            parts["distillation"] = distillation_loss(logits, soft, self._temperature)
+        if soft:
+            theirs, where = soft
+            parts["distillation"] = distillation_loss(
+                logits, theirs.float(), self._temperature, where=where
+            )
             loss = loss + self._teacher_weight * parts["distillation"]
         return {"loss": loss, **parts}
 
@@ -387,26 +441,33 @@ def _sets(
     return train, val
 
 
-def _unlabelled(path: Path) -> Labelled:
-    picture = read_rgb(path)
-    return picture, np.full(picture.shape[:2], IGNORE, np.uint8)
+class _Teacher:
+    """A segmenter's soft labels, its channels in the student's order.
 
-
-class _Teacher(nn.Module):
-    """A segmenter whose channels are put into the student's order.
-
-    Not a submodule of what is trained: its weights stay as they are, and out of checkpoints.
+    Each photograph is seen once, whole and as large as it is: of crops and enlargements a teacher
+    knows less. A photograph of 512x384 pixels then takes 130 KB of memory at 21 classes.
     """
 
     def __init__(self, segmenter: nn.Module, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.segmenter = segmenter.eval().requires_grad_(False)
-        self.channels = list(channels)
+        self._segmenter = segmenter.eval().requires_grad_(False)
+        self._channels = list(channels)
+        self._device = torch.device("cpu")
+        self._seen: dict[Path, Tensor] = {}
 
-    def forward(self, image: Tensor) -> Tensor:
-        """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,h,w)`` of the student's classes."""
-        logits: Tensor = self.segmenter(image)
-        return logits[:, self.channels]
+    def to(self, device: torch.device) -> None:
+        self._device = device
+        self._segmenter.to(device)
+
+    @torch.no_grad()
+    def soft(self, path: Path, picture: NDArray[np.uint8]) -> Tensor:
+        """Returns logits ``(K,H/8,W/8)``, float16 on the host, of a picture ``(H,W,3)``."""
+        if path not in self._seen:
+            image = torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None] / 255
+            logits: Tensor = self._segmenter(image)[:, self._channels]
+            cells = [math.ceil(side / SOFT_STRIDE) for side in picture.shape[:2]]
+            small = F.interpolate(logits, cells, mode="bilinear", antialias=True)
+            self._seen[path] = small[0].half().cpu()
+        return self._seen[path]
 
 
 def _teacher(section: Mapping[str, object], classes: tuple[str, ...]) -> _Teacher:

@@ -217,8 +217,7 @@ class JohnsonTask:
         with torch.no_grad():
             target = self.vgg(content)[self.layers.content]
         features = self.vgg(styled)
-        # Sums over a layer overflow float16, and bfloat16 holds three digits of them; `gram` sees to
-        # its own.
+        # Sums over a layer overflow float16, and bfloat16 holds three digits of them.
         with torch.autocast(self.device.type, enabled=False):
             of_content = content_loss(features[self.layers.content].float(), target.float())
             of_style = torch.stack(
