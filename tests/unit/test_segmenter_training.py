@@ -92,7 +92,7 @@ def test_views_keep_picture_and_labels_together():
     labels = np.arange(20 * 30).reshape(20, 30) % 200
     picture = np.stack([labels] * 3, -1).astype(np.uint8)
     for seed in range(20):
-        drawn = random_view(labels, (16, 40), [1.0], generator(seed))
+        drawn = random_view(labels.astype(np.uint8), (16, 40), [1.0], generator(seed))
         view, ids = drawn.of_picture(picture), drawn.of_labels(labels.astype(np.uint8))
         inside = ids != 255
         assert (view[:, inside] == ids[inside]).all()
