@@ -193,3 +193,14 @@ def squared(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
     box = (left, top, left + edge, top + edge)
     return np.array(image.resize((side, side), Image.Resampling.BICUBIC, box))
+
+
+def of_area(picture: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """Returns a whole picture of about so many pixels, RGB ``(H,W,3)``.
+
+    A painting is learnt at the photograph's area, so that is the scale to judge brushwork at.
+    """
+    image = Image.fromarray(picture)
+    factor = (pixels / (image.width * image.height)) ** 0.5
+    size = (max(16, round(image.width * factor)), max(16, round(image.height * factor)))
+    return np.array(image.resize(size, Image.Resampling.BICUBIC))

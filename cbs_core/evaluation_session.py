@@ -138,7 +138,7 @@ def _styler(
     if limit := _count(config, "limit"):
         found = _spread(found, limit)
     photos = [evaluation.squared(labelled.read_rgb(path), side) for path in found]
-    style = evaluation.squared(labelled.read_rgb(Path(painting).expanduser()), side)
+    style = evaluation.of_area(labelled.read_rgb(Path(painting).expanduser()), side**2)
     scores = evaluation.score_styler(call, style, photos, device=place, progress=progress)
     picture = torch.from_numpy(photos[0]).to(place).permute(2, 0, 1)[None].float() / 255
     return asdict(scores), picture
