@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import straight_line
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
+import torch.nn.functional as F
+from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter, depthwise
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -47,6 +48,20 @@ def test_equals_the_straight_line_net_at_any_size(file, size):
     assert logits.shape == (2, 19, -(-size[0] // 8), -(-size[1] // 8))
     want = straight_line.dabnet(segmenter.net.state_dict(), image)
     torch.testing.assert_close(logits, want, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation"), [((3, 1), (4, 1)), ((1, 3), (1, 2)), ((3, 3), (1, 2))]
+)
+def test_shifted_sums_are_the_depthwise_convolution_with_its_gradients(kernel, dilation):
+    x = torch.randn(2, 5, 9, 11, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(5, 1, *kernel, dtype=torch.float64, requires_grad=True)
+    padding = [(size // 2) * step for size, step in zip(kernel, dilation, strict=True)]
+    want = F.conv2d(x, weight, None, 1, padding, dilation, groups=5)
+    out = depthwise(x, weight, dilation)
+    torch.testing.assert_close(out, want)
+    grads = [torch.autograd.grad(y.square().sum(), (x, weight)) for y in (out, want)]
+    torch.testing.assert_close(*grads)
 
 
 @pytest.mark.shared

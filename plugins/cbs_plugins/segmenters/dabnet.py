@@ -70,8 +70,37 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B,channels_in,h,w)`` -> ``(B,channels_out,ceil(h/stride),ceil(w/stride))``."""
-        out: Tensor = self.bn_prelu(self.conv(x))
+        # Inductor fuses shifted sums with their neighbours, while oneDNN's backward pass of a
+        # depth-wise convolution is slow: a compiled training step of a DABModule takes a quarter
+        # less. Exported and eager nets keep the convolution.
+        conv = self.conv
+        if self.training and torch.compiler.is_compiling() and conv.groups > 1:
+            x = depthwise(x, conv.weight, conv.dilation)
+        else:
+            x = conv(x)
+        out: Tensor = self.bn_prelu(x)
         return out
+
+
+def depthwise(x: Tensor, weight: Tensor, dilation: tuple[int, ...]) -> Tensor:
+    """Returns a depth-wise convolution of odd kernel, padded to keep the size, as shifted sums.
+
+    Args:
+        x: ``(B,C,h,w)``.
+        weight: ``(C,1,rows,columns)``.
+        dilation: of rows and columns.
+    """
+    rows, columns = weight.shape[2:]
+    down, across = rows // 2 * dilation[0], columns // 2 * dilation[1]
+    padded = F.pad(x, (across, across, down, down))
+    height, width = x.shape[2:]
+    out = torch.zeros((), dtype=x.dtype, device=x.device)
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * dilation[0], column * dilation[1]
+            part = padded[:, :, top : top + height, left : left + width]
+            out = out + part * weight[:, 0, row, column, None, None].to(x.dtype)
+    return out
 
 
 class DABModule(nn.Module):
