@@ -259,9 +259,20 @@ def test_training_may_start_from_weights(drawn, tmp_path):
     torch.save(net.state_dict(), tmp_path / "net.pth")
     task = dabnet(drawn, init=str(tmp_path / "net.pth"))
     assert torch.equal(task.module.init_conv[0].conv.weight, net.init_conv[0].conv.weight)
-    torch.save(DABNet(5).state_dict(), tmp_path / "other.pth")
+    torch.save({"unknown": torch.zeros(2)}, tmp_path / "other.pth")
     with pytest.raises(WeightsKeysError, match="another net than DABNet"):
         dabnet(drawn, init=str(tmp_path / "other.pth"))
+
+
+def test_training_may_start_from_weights_of_other_classes(drawn, tmp_path, caplog):
+    torch.manual_seed(1)
+    net = DABNet(5)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    task, untrained = dabnet(drawn, init=str(tmp_path / "net.pth")), dabnet(drawn)
+    assert "learnt anew are classifier.0.conv.weight" in caplog.text
+    assert torch.equal(task.module.init_conv[0].conv.weight, net.init_conv[0].conv.weight)
+    last = [t.module.classifier[0].conv.weight for t in (task, untrained)]
+    assert torch.equal(*last)
 
 
 def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):

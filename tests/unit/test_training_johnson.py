@@ -70,7 +70,7 @@ def test_held_out_photographs_are_not_trained_on(folder):
 
 
 def test_the_loss_is_the_one_that_gatys_minimises(folder):
-    trained = task(folder, tv_weight=0.5)
+    trained = task(folder, style_weight=1e3, tv_weight=0.5)
     trained.prepare(torch.device("cpu"))
     content, styled = (torch.rand(1, 3, 32, 32) * 255 for _ in range(2))
     judge = losses.GatysLoss(trained.vgg, content, trained.painting, tv_weight=0.5)

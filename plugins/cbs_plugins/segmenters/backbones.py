@@ -7,18 +7,23 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbs_core import vocabularies
 from cbs_core.errors import ConfigError, PluginLoadError, WeightsError, closest
 from cbs_core.vocabularies import names_of_weights
-from cbs_core.weights import Checkpoint
+from cbs_core.weights import Checkpoint, available, find
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+PREFERENCE = ("voc", "cityscapes", "camvid")
+"""Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
 
 SIZE_OPTIONS: tuple[dict[str, bool], ...] = (
     {},
@@ -139,6 +144,27 @@ def check_known(library: str, what: str, name: str, known: Iterable[str]) -> Non
     if name not in known:
         listed = f" (there are: {', '.join(known)})" if len(known) < 50 else ""
         raise ConfigError(f"{library} has no {what} '{name}'{closest(name, known)}{listed}")
+
+
+def find_weights(room: str, vocabulary: str | None) -> Path:
+    """Returns ``ROOM/VOCABULARY.*`` or ``ROOM/ROOM_VOCABULARY.*`` of the weight folders.
+
+    Args:
+        room: the folder, named as the plugin.
+        vocabulary: None for the first of `PREFERENCE` that is there.
+
+    Raises:
+        ConfigError: an unknown vocabulary.
+        WeightsMissingError: there is no such file.
+    """
+    if vocabulary is not None:
+        vocabularies.get(vocabulary)
+    found = available(room)
+    for name in PREFERENCE if vocabulary is None else (vocabulary,):
+        for stem, path in found.items():  # in the folders' order
+            if stem in (name, f"{room}_{name}"):
+                return path
+    return find(room, vocabulary or PREFERENCE[0], flag="segmenter.weights")
 
 
 def class_names(

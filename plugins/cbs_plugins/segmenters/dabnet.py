@@ -6,7 +6,6 @@ official checkpoint (github.com/Reagan1311/DABNet), which therefore loads strict
 Letters: ``B`` batch, ``K`` classes, ``H W`` the frame.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core import vocabularies
-from cbs_core.weights import available, find, load, load_into
-from cbs_plugins.segmenters.backbones import class_names, said_rgb
+from cbs_core.weights import load, load_into
+from cbs_plugins.segmenters.backbones import class_names, find_weights, said_rgb
 
 if TYPE_CHECKING:
     from cbs_plugins.segmenters.training import SegmentationTask
@@ -28,9 +27,6 @@ MEANS: dict[str, tuple[float, float, float]] = {
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 """RGB mean, 0..255, of every other vocabulary."""
-
-PREFERENCE = ("voc", "cityscapes", "camvid")
-"""Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
 
 
 class BNPReLU(nn.Module):
@@ -208,8 +204,7 @@ class DABNetSegmenter(nn.Module):
 
     Args:
         weights: a file. None takes ``dabnet/VOCABULARY.*`` or ``dabnet/dabnet_VOCABULARY.*`` from
-            the weight folders, where VOCABULARY is the one given or else the first found of
-            `PREFERENCE`.
+            the weight folders (`cbs_plugins.segmenters.backbones.find_weights`).
         vocabulary: ``cityscapes`` (19 classes), ``camvid`` (11) or ``voc`` (21). None takes what
             the weights say.
 
@@ -226,7 +221,7 @@ class DABNetSegmenter(nn.Module):
 
     def __init__(self, weights: str | None = None, vocabulary: str | None = None) -> None:
         super().__init__()
-        checkpoint = load(weights if weights is not None else _find(vocabulary))
+        checkpoint = load(weights if weights is not None else find_weights("dabnet", vocabulary))
         self.weights_files = (checkpoint.file,)
 
         classifier = checkpoint.tensors.get("classifier.0.conv.weight")
@@ -258,14 +253,3 @@ class DABNetSegmenter(nn.Module):
         from cbs_plugins.segmenters.training import segmentation_task
 
         return segmentation_task(create, params, owner="training of the segmenter 'dabnet'")
-
-
-def _find(vocabulary: str | None) -> Path:
-    if vocabulary is not None:
-        vocabularies.get(vocabulary)
-    found = available("dabnet")
-    for name in PREFERENCE if vocabulary is None else (vocabulary,):
-        for stem, path in found.items():  # in the folders' order
-            if stem in (name, f"dabnet_{name}"):
-                return path
-    return find("dabnet", vocabulary or PREFERENCE[0], flag="segmenter.weights")

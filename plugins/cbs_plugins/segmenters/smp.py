@@ -24,6 +24,7 @@ from cbs_plugins.segmenters.backbones import (
     check_known,
     class_names,
     create_for_any_size,
+    find_weights,
     import_extra,
     said_rgb,
 )
@@ -66,7 +67,8 @@ class SMPSegmenter(PaddedSegmenter):
         arch: ``unet``, ``fpn``, ``deeplabv3plus``, ...; see ``smp.create_model``.
         encoder: of the library itself, else of timm, with or without the prefix ``tu-``.
         weights: a file with the model's state dict, or a folder that ``model.save_pretrained``
-            wrote, whose ``config.json`` tells the architecture and all its parameters.
+            wrote, whose ``config.json`` tells the architecture and all its parameters. None takes
+            ``smp/VOCABULARY.*`` from the weight folders (`find_weights`).
         vocabulary: a name in `cbs_core.vocabularies.NAMES`; else the class count tells it.
         classes: the names in channel order, instead of a vocabulary.
         mean: RGB, subtracted from the picture in [0,1]; ImageNet's where nothing tells it.
@@ -91,9 +93,9 @@ class SMPSegmenter(PaddedSegmenter):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        if weights is None:
-            raise WeightsMissingError("smp has no weights of its own: give segmenter.weights=FILE")
-        source = _read(Path(weights).expanduser())
+        source = _read(
+            find_weights("smp", vocabulary) if weights is None else Path(weights).expanduser()
+        )
         checkpoint = source.checkpoint
         count = _class_count(checkpoint)
 

@@ -9,7 +9,7 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the crop, ``h w`` a net's output.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -30,7 +30,7 @@ from cbs_core.errors import CbsError, ConfigError, closest
 from cbs_core.evaluation import score_segmenter
 from cbs_core.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
 from cbs_core.training.data import Samples, Shuffled, find_photos, log
-from cbs_core.weights import load, load_into
+from cbs_core.weights import Checkpoint, load, load_into
 from cbs_plugins.segmenters.augmentation import SOFT_STRIDE, random_view
 from cbs_plugins.segmenters.backbones import PaddedSegmenter
 from cbs_plugins.segmenters.losses import (
@@ -119,7 +119,8 @@ class SegmentationTask:
             teacher. None, with a teacher, distils the labelled pictures only.
         unlabelled_batch: views of them a step.
         vocabulary: of the label ids, where the data does not tell it.
-        init: a weight file to start from; else the net's own initialisation.
+        init: a weight file to start from, perhaps of other classes; else the net's own
+            initialisation.
         held_out: how many validation pictures are used, evenly spread; None for all.
         seed: of the initialisation and the order.
 
@@ -199,7 +200,7 @@ class SegmentationTask:
             self.trainee = create(self.classes, self.vocabulary)
         self.module = self.trainee.net
         if init is not None:
-            load_into(self.module, load(init), net=self.trainee.name)
+            start_from(self.module, load(init), len(self.classes), net=self.trainee.name)
         if any(side % self.trainee.multiple for side in self.crop):
             raise ConfigError(
                 f"recipe.crop={list(self.crop)}: {self.trainee.name} takes multiples of "
@@ -417,6 +418,33 @@ def scan(labelled: LabelledSet) -> tuple[list[Pair], list[float], dict[int, list
     if not usable:
         raise ConfigError("none of the training labels can be read: see the lines above")
     return usable, (counts / max(1, counts.sum())).tolist(), places
+
+
+def start_from(module: nn.Module, checkpoint: Checkpoint, classes: int, *, net: str) -> None:
+    """Copies weights into a net; a layer of one output a class is kept where theirs are others.
+
+    Args:
+        module: the net.
+        checkpoint: its weights, or those of the same net for another number of classes.
+        classes: the net's.
+        net: its name, for messages.
+
+    Raises:
+        WeightsKeysError: the weights of another net.
+    """
+    own = module.state_dict()
+    anew = {
+        name: tensor
+        for name, tensor in own.items()
+        if tensor.ndim and len(tensor) == classes
+        if name in checkpoint.tensors and checkpoint.tensors[name].shape[1:] == tensor.shape[1:]
+        if len(checkpoint.tensors[name]) != classes
+    }
+    if anew:
+        log.warning(
+            "'%s' is of other classes: learnt anew are %s", checkpoint.file.path, ", ".join(anew)
+        )
+    load_into(module, replace(checkpoint, tensors={**checkpoint.tensors, **anew}), net=net)
 
 
 def _checked_crop(crop: Sequence[int]) -> tuple[int, int]:

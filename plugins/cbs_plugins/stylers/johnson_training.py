@@ -57,9 +57,13 @@ LOSSES = {
     "johnson": Layers("relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
 }
 
-WEIGHTS = {16: (1e5, 1e10), 19: (1.0, 1e3)}
-"""Of content and style by net. VGG-16 takes pictures of unit variance, VGG-19 0..255: content loss
-goes with the square of that scale, style loss with its fourth power."""
+WEIGHTS = {16: (1e5, 1e10, 0.0), 19: (1.0, 5.0, 60.0)}
+"""Of content, style and variation by net. VGG-16 takes pictures of unit variance, VGG-19 0..255:
+content loss goes with the square of that scale, style loss with its fourth power.
+
+Those of VGG-16 are the reference's. With VGG-19, Gatys' style weight of 1e3 suits an optimisation
+that starts at the photograph and stops early; a net that is trained to its end leaves nothing of
+the photograph then, while 5 shows who stands there in full style."""
 
 SCHEDULES = ("cosine", "constant")
 
@@ -78,7 +82,7 @@ class JohnsonTask:
         width: of the net; None takes that of ``init``, else `WIDTH`.
         content_weight: None takes that of `WEIGHTS`.
         style_weight: likewise.
-        tv_weight: of `total_variation`.
+        tv_weight: of `total_variation`, likewise.
         style_size: the painting is resized to the square of this many pixels.
         crop: S, a multiple of 4, pixels.
         batch: B.
@@ -111,7 +115,7 @@ class JohnsonTask:
         width: int | None = None,
         content_weight: float | None = None,
         style_weight: float | None = None,
-        tv_weight: float = 0.0,
+        tv_weight: float | None = None,
         style_size: int = 256,
         crop: int = 256,
         batch: int = 2,
@@ -144,8 +148,8 @@ class JohnsonTask:
         usual = WEIGHTS[vgg]
         self.content_weight = usual[0] if content_weight is None else content_weight
         self.style_weight = usual[1] if style_weight is None else style_weight
-        self.tv_weight = tv_weight
-        if min(self.content_weight, self.style_weight, tv_weight, learning_rate) < 0:
+        self.tv_weight = usual[2] if tv_weight is None else tv_weight
+        if min(self.content_weight, self.style_weight, self.tv_weight, learning_rate) < 0:
             raise ConfigError("the recipe's weights and learning_rate must not be negative")
         self.crop = crop
         self.size = batch
