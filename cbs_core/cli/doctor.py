@@ -134,7 +134,7 @@ def _extras() -> Iterator[Finding]:
     extras: dict[str, list[str]] = {}
     for line in requires(DISTRIBUTION) or ():
         requirement = Requirement(line)
-        # A marker such as `extra == "smp"` holds for that extra only.
+        # A marker such as `extra == "gatys"` holds for that extra only.
         for extra in metadata(DISTRIBUTION).get_all("Provides-Extra") or ():
             marker = requirement.marker
             if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):

@@ -1,6 +1,5 @@
 """Mask R-CNN: torchvision's net, its weights under every name, and a small one that was trained."""
 
-import builtins
 import hashlib
 import json
 import re
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 
 from cbs_core.errors import (
     ConfigError,
-    PluginLoadError,
     WeightsHashError,
     WeightsKeysError,
     WeightsMissingError,
@@ -251,16 +249,3 @@ def test_torchvisions_own_v1_file_is_normalised_as_it_was_trained(
 
 def _eps(segmenter):
     return {m.eps for m in segmenter.modules() if isinstance(m, torch.nn.BatchNorm2d)}
-
-
-def test_missing_library_tells_its_extra(file, monkeypatch):
-    real = builtins.__import__
-
-    def absent(name, *args, **kwargs):
-        if name.startswith("torchvision"):
-            raise ImportError(name="torchvision")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[maskrcnn\]'"):
-        MaskRCNNSegmenter(str(file))

@@ -1,6 +1,5 @@
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import save_file
 from cbs_core import vocabularies
 from cbs_core.errors import (
     ConfigError,
-    PluginLoadError,
     WeightsError,
     WeightsKeysError,
     WeightsMissingError,
@@ -125,12 +123,6 @@ def test_weights_are_required_and_must_be_the_nets(file, tmp_path):
     torch.save(torch.nn.Conv2d(3, 3, 3).state_dict(), tmp_path / "other.pth")
     with pytest.raises(WeightsKeysError, match=r"no tensors named segmentation_head\.\*"):
         SMPSegmenter(weights=str(tmp_path / "other.pth"), **ARCH)
-
-
-def test_missing_library_tells_its_extra(file, monkeypatch):
-    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
-    with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[smp\]'"):
-        SMPSegmenter(weights=str(file), **ARCH)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from safetensors.torch import save_file
 from cbs_core import vocabularies
 from cbs_core.errors import (
     ConfigError,
-    PluginLoadError,
     WeightsError,
     WeightsKeysError,
     WeightsMissingError,
@@ -162,10 +160,4 @@ def test_weights_are_required_and_must_be_the_nets(file, tmp_path):
 def test_malformed_metadata_is_one_clear_line(tmp_path):
     file = save(probe(), tmp_path / "net.safetensors", arch=ARCH, mean="half")
     with pytest.raises(WeightsError, match="says mean = half"):
-        TimmSegmenter(weights=file)
-
-
-def test_missing_library_tells_its_extra(file, monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[smp\]'"):
         TimmSegmenter(weights=file)

@@ -5,7 +5,6 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a net's output.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core import vocabularies
-from cbs_core.errors import ConfigError, PluginLoadError, WeightsError, closest
+from cbs_core.errors import ConfigError, WeightsError, closest
 from cbs_core.vocabularies import names_of_weights
 from cbs_core.weights import Checkpoint, available, find
 
@@ -122,20 +121,6 @@ def _try(net: nn.Module, side: int) -> None:
 
 def _first_line(error: Exception | None) -> str:
     return str(error).partition("\n")[0]
-
-
-def import_extra(plugin: str, *modules: str) -> list[Any]:
-    """Imports modules of the extra ``smp``.
-
-    Raises:
-        PluginLoadError: one is not installed.
-    """
-    try:
-        return [import_module(module) for module in modules]
-    except ImportError as error:
-        raise PluginLoadError(
-            f"{plugin} needs {error.name}: pip install 'class-based-styling[smp]'"
-        ) from error
 
 
 def check_known(library: str, what: str, name: str, known: Iterable[str]) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from cbs_core import objects, vocabularies
 from cbs_core.errors import (
     ConfigError,
-    PluginLoadError,
     WeightsHashError,
     WeightsKeysError,
     WeightsMissingError,
@@ -95,7 +94,6 @@ class MaskRCNNSegmenter(DetectionSegmenter):
 
     Raises:
         ConfigError: an unknown architecture, backbone or vocabulary, or a value out of range.
-        PluginLoadError: torchvision is not installed.
         WeightsMissingError: no such file, and none can be downloaded.
         WeightsHashError: torchvision's file is damaged.
         WeightsKeysError: the weights of another net, or of another class count.
@@ -146,12 +144,8 @@ class MaskRCNNSegmenter(DetectionSegmenter):
 
 def _official(arch: str, backbone: str) -> Any:
     """Returns torchvision's own weights of an architecture: their URL, and COCO's categories."""
-    try:
-        from torchvision.models import detection, resnet
-    except ImportError as error:
-        raise PluginLoadError(
-            f"maskrcnn needs {error.name}: pip install 'class-based-styling[maskrcnn]'"
-        ) from error
+    from torchvision.models import detection, resnet
+
     official = {
         "v1": detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
         "v2": detection.MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,

@@ -25,7 +25,6 @@ from cbs_plugins.segmenters.backbones import (
     class_names,
     create_for_any_size,
     find_weights,
-    import_extra,
     said_rgb,
 )
 
@@ -77,7 +76,6 @@ class SMPSegmenter(PaddedSegmenter):
     Raises:
         ConfigError: an unknown architecture, encoder or vocabulary, or one that nothing tells, or
             an encoder that only takes pictures of one size.
-        PluginLoadError: segmentation-models-pytorch is not installed.
         WeightsMissingError: no weights; there are no random ones.
         WeightsKeysError: the weights of another net, or of another class count.
         WeightsError: a ``config.json`` or metadata that cannot be read.
@@ -232,7 +230,10 @@ def _class_count(checkpoint: Checkpoint) -> int:
 
 def _create(arch: str, encoder: str, count: int, source: _Source) -> tuple[Any, int]:
     """Returns the net, and the multiple in pixels that the sides of its pictures must be."""
-    smp, timm = import_extra("smp", "segmentation_models_pytorch", "timm")
+    # Imported late: the two take seconds, which only a run that needs them should pay.
+    import segmentation_models_pytorch as smp
+    import timm
+
     check_known("smp", "architecture", arch.lower(), smp.MODEL_ARCHITECTURES_MAPPING)
     own = smp.encoders.get_encoder_names()
     if encoder not in own:

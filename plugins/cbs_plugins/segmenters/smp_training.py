@@ -14,7 +14,6 @@ from cbs_plugins.segmenters.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     create_for_any_size,
-    import_extra,
 )
 from cbs_plugins.segmenters.smp import trim
 from cbs_plugins.segmenters.training import Trainee
@@ -51,11 +50,11 @@ def create(
         std: likewise.
 
     Raises:
-        PluginLoadError: segmentation-models-pytorch is not installed.
         ConfigError: no such net, or none that can be trimmed.
         WeightsError: ``encoder_weights`` cannot be read, or are of another encoder.
     """
-    (smp,) = import_extra("smp", "segmentation_models_pytorch")
+    import segmentation_models_pytorch as smp
+
     net: Any
     net, multiple = create_for_any_size(
         lambda **of_size: smp.create_model(

@@ -21,7 +21,6 @@ from cbs_plugins.segmenters.backbones import (
     check_known,
     class_names,
     create_for_any_size,
-    import_extra,
     said_rgb,
 )
 
@@ -85,7 +84,6 @@ class TimmSegmenter(PaddedSegmenter):
     Raises:
         ConfigError: an unknown model, level or vocabulary, a model without features or for
             pictures of one size only.
-        PluginLoadError: timm is not installed.
         WeightsMissingError: no weights; there are no random ones.
         WeightsKeysError: the weights of another net, or of another class count.
         WeightsError: metadata that cannot be read.
@@ -109,7 +107,8 @@ class TimmSegmenter(PaddedSegmenter):
         arch = arch or said.get("arch")
         if arch is None:
             raise ConfigError(f"'{file}' does not tell its backbone: give segmenter.arch=NAME")
-        (timm,) = import_extra("timm", "timm")
+        import timm
+
         if not timm.is_model(arch):
             check_known("timm", "model", arch, timm.list_models())
 
