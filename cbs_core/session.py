@@ -57,6 +57,9 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         scheduler_id = f"scheduler/{scheduler_name}"
         styles = ", ".join(f"{'+'.join(r.classes)}: {r.label}" for r in built.routes)
         console.print(f"{chosen.device} ({chosen.name}) · {styles or 'no style'}", markup=False)
+        for file in built.weights:
+            if "non-commercial" in file.licence:
+                console.print(f"{file.path.parent.name}/{file.path.stem}: {file.licence}")
         with progress(console, meter, source.info.frames) as tick:
             outcome = Runner(
                 source,

@@ -31,6 +31,9 @@ class WeightsFile:
     sha256: str
     """Hexadecimal digest of the whole file."""
 
+    licence: str = ""
+    """As the file's header states it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -133,7 +136,8 @@ def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not tensors:
         raise WeightsError(f"'{path}' holds no tensors: it is not a weight file of a net")
-    return Checkpoint(WeightsFile(path, digest), tensors, metadata)
+    file = WeightsFile(path, digest, metadata.get("licence", ""))
+    return Checkpoint(file, tensors, metadata)
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, "Tensor"], Mapping[str, str]]:

@@ -102,7 +102,11 @@ def _weights() -> Iterator[Finding]:
     for folder in search_folders():
         state = "" if folder.is_dir() else " (does not exist)"
         yield Finding(OK, "weights in", f"{folder}{state}")
-    for room, flag in (("dabnet", "segmenter.weights"), ("johnson", "styler.weights")):
+    for room, flag in (
+        ("smp", "segmenter.weights"),
+        ("dabnet", "segmenter.weights"),
+        ("johnson", "styler.weights"),
+    ):
         found = available(room)
         if found:
             yield Finding(OK, room, ", ".join(found))

@@ -19,3 +19,10 @@ class Ran:
     code: int
     out: str
     err: str
+
+
+def with_net(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the arguments with the fixtures' segmenter, unless they choose one or only ask."""
+    chosen = any(arg.startswith("segmenter=") for arg in argv)
+    asks = any(arg in ("-sc", "--help", "--version") for arg in argv)
+    return argv if chosen or asks else (*argv, "segmenter=dabnet")

@@ -14,7 +14,7 @@ from cbs_plugins.stylers.johnson import TransformerNet
 from hydra.core.global_hydra import GlobalHydra
 
 from cbs_core.cli import run
-from tests.integration.command import COMMAND, Ran
+from tests.integration.command import COMMAND, Ran, with_net
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def command(
     def call(*argv: str) -> Ran:
         GlobalHydra.instance().clear()
         os.environ.pop("HYDRA_FULL_ERROR", None)
-        monkeypatch.setattr(sys, "argv", ["cbs-run", *argv])
+        monkeypatch.setattr(sys, "argv", ["cbs-run", *with_net(argv)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             run.main()
@@ -78,7 +78,12 @@ def process(place: Path) -> Callable[..., Ran]:
 
     def call(*argv: str, **options: object) -> Ran:
         done = subprocess.run(
-            [COMMAND, *argv], capture_output=True, text=True, timeout=120, check=False, **options
+            [COMMAND, *with_net(argv)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -40,6 +40,8 @@ def test_every_module_preset_and_table_is_in(archive):
             (ROOT / "cbs_core", "cbs_core", "*.py"),
             (ROOT / "cbs_core" / "vocabularies", "cbs_core/vocabularies", "*.txt"),
             (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.py"),
+            (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.safetensors"),
+            (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.md"),
         )
         for path in source.rglob(pattern)
     }

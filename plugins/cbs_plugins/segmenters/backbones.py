@@ -136,7 +136,8 @@ def find_weights(room: str, vocabulary: str | None) -> Path:
 
     Args:
         room: the folder, named as the plugin.
-        vocabulary: None for the first of `PREFERENCE` that is there.
+        vocabulary: None for the first of `PREFERENCE` in the first folder that has one of them, so
+            that a user's own weights go before the package's.
 
     Raises:
         ConfigError: an unknown vocabulary.
@@ -144,12 +145,16 @@ def find_weights(room: str, vocabulary: str | None) -> Path:
     """
     if vocabulary is not None:
         vocabularies.get(vocabulary)
-    found = available(room)
-    for name in PREFERENCE if vocabulary is None else (vocabulary,):
-        for stem, path in found.items():  # in the folders' order
-            if stem in (name, f"{room}_{name}"):
-                return path
-    return find(room, vocabulary or PREFERENCE[0], flag="segmenter.weights")
+    wanted = PREFERENCE if vocabulary is None else (vocabulary,)
+    found = {
+        path: wanted.index(name)
+        for stem, path in available(room).items()
+        if (name := stem.removeprefix(f"{room}_")) in wanted
+    }
+    if not found:
+        return find(room, wanted[0], flag="segmenter.weights")
+    folder = next(iter(found)).parent  # in the folders' order
+    return min((path for path in found if path.parent == folder), key=found.__getitem__)
 
 
 def class_names(

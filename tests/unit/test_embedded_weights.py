@@ -1,0 +1,88 @@
+"""The weights in the package, and that each does what its card says."""
+
+import json
+from pathlib import Path
+
+import cbs_plugins
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from cbs_plugins.segmenters.dabnet import DABNetSegmenter
+from cbs_plugins.segmenters.smp import SMPSegmenter
+from cbs_plugins.sources.sample import sample_file
+from cbs_plugins.stylers.johnson import JohnsonStyler
+from PIL import Image
+
+from cbs_core.weights import load
+
+FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
+FILES = sorted(FOLDER.glob("*/*.safetensors"))
+STYLES = sorted((FOLDER / "johnson").glob("*.safetensors"))
+
+
+def picture(sample: str) -> torch.Tensor:
+    pixels = np.array(Image.open(sample_file(sample)).convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+
+
+def test_they_are_there_and_small():
+    names = {path.stem for path in STYLES}
+    assert names >= {"starry_night", "wave", "the_scream", "composition_vii"}
+    assert len(names) >= 6
+    assert {path.stem for path in FILES} >= {"voc"}
+    assert all(path.stat().st_size < 6_000_000 for path in FILES)
+    assert sum(path.stat().st_size for path in FILES) < 40_000_000
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_header_and_card_tell_where_they_come_from(path):
+    checkpoint = load(path)
+    said = checkpoint.metadata
+    assert said["licence"]
+    assert said["date"]
+    recipe = json.loads(said["recipe"])
+    assert "seed" in recipe
+    assert not any(str(value).startswith("/") for value in recipe.values())
+    card = path.with_suffix(".md").read_text()
+    assert checkpoint.file.sha256 in card
+    for heading in ("**Licence**", "**Trained on**", "## Figures", "Recipe:"):
+        assert heading in card
+
+
+@pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
+@torch.inference_mode()
+def test_a_style_changes_a_picture_and_keeps_its_layout(path):
+    image = F.interpolate(picture("astronaut"), (256, 256), mode="area")
+    styled = JohnsonStyler(style=path.stem).eval()(image)
+    assert styled.std() > 0.1
+    assert (styled - image).abs().mean() > 0.05
+    light = [F.avg_pool2d(x.mean(1, keepdim=True), 8).flatten() for x in (image, styled)]
+    assert torch.corrcoef(torch.stack(light))[0, 1].abs() > 0.3
+
+
+@pytest.mark.parametrize(
+    ("sample", "names", "window"),
+    [
+        ("astronaut", ("person",), (slice(60, 200), slice(170, 280))),
+        ("cat", ("cat",), (slice(60, 250), slice(100, 300))),
+        ("motorcycle", ("motorbike",), (slice(200, 400), slice(150, 450))),
+    ],
+)
+@torch.inference_mode()
+def test_the_default_segmenter_finds_the_object_of_each_sample(sample, names, window):
+    segmenter = SMPSegmenter().eval()
+    image = picture(sample)
+    labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
+    found = torch.isin(labels, torch.tensor([segmenter.classes.index(name) for name in names]))
+    assert found[window].float().mean() > 0.6
+    assert 0.1 < found.float().mean() < 0.85
+
+
+@torch.inference_mode()
+def test_dabnet_finds_the_astronaut():
+    segmenter = DABNetSegmenter().eval()
+    assert segmenter.classes[15] == "person"
+    image = picture("astronaut")
+    labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
+    assert (labels[60:200, 170:280] == 15).float().mean() > 0.6
