@@ -49,6 +49,10 @@ def main() -> int:
     given = parser.parse_args()
 
     checkpoint = load(given.file)
+    scores = json.loads(given.eval.read_text())
+    if scores["weights"][0]["sha256"] != checkpoint.file.sha256:
+        print(f"{given.eval} is not of {given.file}", file=sys.stderr)
+        return 1
     header = dict(checkpoint.metadata)
     header["recipe"] = json.dumps(without_folders(json.loads(header["recipe"])))
     header["licence"] = given.licence
@@ -57,10 +61,6 @@ def main() -> int:
     if path.stat().st_size > MOST:
         path.unlink()
         print(f"{path.name} would have more than {MOST:,} bytes", file=sys.stderr)
-        return 1
-    scores = json.loads(given.eval.read_text())
-    if scores["weights"][0]["sha256"] not in (sha256(given.file), sha256(path)):
-        print(f"{given.eval} is not of {given.file}", file=sys.stderr)
         return 1
     baseline = None if given.baseline is None else json.loads(given.baseline.read_text())
     text = card(given, header, path, scores, baseline)

@@ -304,7 +304,6 @@ def test_damaged_weights_and_those_of_another_net(
         (["routes={car: {style: wave, keep_color: 3}}"], ["keep_color '3'", "true or false"]),
         (["routes={car: {style: wave, glow: 3}}"], ["'glow'", "style, weights"]),
         (["styler.style=wavy"], ["did you mean 'wave'?", "starry_night"]),
-        (["styler=johnson", "styler.style=null"], ["no style is chosen", "starry_night, wave"]),
         (["inptu=a.png"], ["unknown key 'inptu'; did you mean 'input'?"]),
         (["styler.stile=wave"], ["'styler.stile'; did you mean 'style'?"]),
         (["compositor.radius=3"], ["'compositor.radius'", "+compositor.radius=VALUE"]),

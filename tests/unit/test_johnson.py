@@ -8,7 +8,7 @@ from cbs_plugins.stylers.johnson import JohnsonStyler, TransformerNet
 from cbs_plugins.stylers.none import NoStyler
 from PIL import Image
 
-from cbs_core.errors import ConfigError, WeightsKeysError, WeightsMissingError
+from cbs_core.errors import WeightsKeysError, WeightsMissingError
 from cbs_core.interfaces import HasMemory, HasWeights, Styler
 
 COUNTS = {32: 1_679_235, 16: 424_899, 8: 108_771}
@@ -93,8 +93,10 @@ def test_style_is_a_name_and_a_file_goes_before_it(tmp_path, monkeypatch):
     assert JohnsonStyler("wave", str(other)).weights_files[0].path == other
     with pytest.raises(WeightsMissingError, match="did you mean 'wave'"):
         JohnsonStyler("waves")
-    with pytest.raises(ConfigError, match=r"styler.style=NAME \(wave\) or styler.weights=FILE"):
+    with pytest.raises(WeightsMissingError, match=r"'starry_night' \(there are: wave\)"):
         JohnsonStyler()
+    save(tmp_path / "johnson", "starry_night", width=8)
+    assert JohnsonStyler().weights_files[0].path.stem == "starry_night"
 
 
 def test_another_nets_weights_are_refused(tmp_path):

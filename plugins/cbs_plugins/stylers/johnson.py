@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError
 from cbs_core.registry import checked_parameters
-from cbs_core.weights import Checkpoint, find, load, load_into, names
+from cbs_core.weights import Checkpoint, find, load, load_into
 
 if TYPE_CHECKING:
     from cbs_plugins.stylers.johnson_training import JohnsonTask
+
+DEFAULT_STYLE = "starry_night"
 
 MIN_SIDE = 8
 """Pixels: below this, the reflection padding at a quarter of the size finds nothing to reflect."""
@@ -115,24 +116,18 @@ class JohnsonStyler(nn.Module):
 
     Args:
         style: a name in the weight folders (``johnson/NAME.*``, else the widest
-            ``johnson/NAME_widthN.*``).
+            ``johnson/NAME_widthN.*``); None is `DEFAULT_STYLE`.
         weights: a file, which goes before a style's name.
 
     Raises:
-        ConfigError: neither a style nor a file.
         WeightsMissingError: no such style or file.
         WeightsKeysError: the weights of another net.
     """
 
     def __init__(self, style: str | None = None, weights: str | None = None) -> None:
         super().__init__()
-        if weights is None and style is None:
-            known = ", ".join(names("johnson")) or "none was found in the weight folders"
-            raise ConfigError(
-                f"no style is chosen: give styler.style=NAME ({known}) or styler.weights=FILE"
-            )
         self.net, checkpoint = read_net(
-            weights or find("johnson", style or "", flag="styler.weights")
+            weights or find("johnson", style or DEFAULT_STYLE, flag="styler.weights")
         )
         self.weights_files = (checkpoint.file,)
         width = self.net.conv1.conv2d.out_channels
