@@ -95,7 +95,10 @@ def compose(
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in VERSIONS},
         "plugins": dict(sorted(plugins.items())),
-        "weights": [{"file": str(w.path), "sha256": w.sha256} for w in built.weights],
+        "weights": [
+            {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
+            for w in built.weights
+        ],
         "config": dict(config),
     }
 

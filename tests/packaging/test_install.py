@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from cbs_plugins.sources.sample import sample_file
 from PIL import Image
 
 from tests.packaging.environments import PASTEL, ROOT
@@ -123,3 +124,16 @@ def test_its_own_tests_pass(environment):
     )
     done = environment.run("python", "-m", "pytest", *options, str(PASTEL))
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("chosen", [(), ("segmenter=dabnet", "styler=johnson")])
+def test_the_package_restyles_with_its_own_weights(from_wheels, tmp_path, chosen):
+    done = from_wheels.run("cbs-run", *chosen, "output=out.png", cwd=tmp_path, check=True)
+    assert "person+car: johnson" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    files = [entry["file"] for entry in report["weights"]]
+    assert len(files) == 2
+    assert all(str(from_wheels.site_packages) in file for file in files)
+    source = np.array(Image.open(sample_file("astronaut")).convert("RGB")).astype(float)
+    changed = np.abs(np.array(Image.open(tmp_path / "out.png")) - source).max(2) > 30
+    assert 0.1 < changed.mean() < 0.7
