@@ -176,6 +176,35 @@ class MatteStyler(Styler, Protocol):
 
 
 @runtime_checkable
+class RegionStyler(Styler, Protocol):
+    """A styler that can restyle windows of a picture as it restyles the whole.
+
+    Whatever it takes from the whole picture (the means and variances of instance normalisation)
+    are its statistics: one module measures them, the other is given them. The core accelerates
+    both, and chooses the windows.
+    """
+
+    halo: int
+    """Pixels around a window that are styled with it and cut off: those that a styled pixel
+    depends on. A multiple of ``align``."""
+
+    align: int
+    """Pixels: windows start at multiples of it, and end at one or as far beyond one as the frame
+    does."""
+
+    def dense_module(self) -> nn.Module:
+        """Returns ``(B,3,H,W)`` -> the styled picture and its statistics, float32 ``(B,S)``."""
+        ...
+
+    def window_module(self) -> nn.Module:
+        """Returns ``(B,3,h,w)``, ``(1,S)`` statistics -> the styled windows.
+
+        A window's edge that is the frame's gives what the whole picture gives there.
+        """
+        ...
+
+
+@runtime_checkable
 class InstanceSegmenter(Segmenter, Protocol):
     """A segmenter that tells one object of a class from another; ``classes[0]`` is the background.
 
