@@ -158,7 +158,7 @@ def build_methods(
         def run(image: Tensor) -> tuple[Tensor, None]:
             with torch.inference_mode():
                 full = torch.ones_like(image[:, :1])
-                return pipeline.style(image, full, style), None
+                return pipeline.style(image, full, style, pipeline.present(image, full)), None
 
         return run
 

@@ -52,6 +52,9 @@ class Compositor(Protocol):
 
     Several routes are superposed by the core (`cbs_core.pipeline`), so a compositor must be
     linear in ``alpha`` up to rounding: blurring and guided filtering are.
+
+    One whose attribute ``reach`` says beyond how many pixels from the matte the picture comes out
+    as it is can be used where only the matte's surroundings are restyled (``styler.where=mask``).
     """
 
     def __call__(self, image: Tensor, styled: Tensor, alpha: Tensor, /) -> Tensor:

@@ -22,10 +22,9 @@ from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
 from cbs_core.regions import Regions
 from cbs_core.routes import Route
+from cbs_core.statistics import Scenes
 from cbs_core.types import Frame, Instances, RawFrame
-
-INVISIBLE = 0.5 / 255
-"""A matte below this everywhere cannot change an 8-bit picture."""
+from cbs_core.windows import INVISIBLE, Presence, occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +40,32 @@ class Stage:
     takes_matte: bool = False
     """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
 
-    def run(self, *args: Tensor) -> object:
+    takes_cells: bool = False
+    """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
+
+    def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
 
         Raises:
             PluginContractError: it raised.
         """
         try:
-            return self.call(*args)
+            return self.call(image, *more)
         except (CbsError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a stranger's code may raise anything
             raise PluginContractError(
-                f"the {self.what} failed on a frame of {_shape(args[0])} "
+                f"the {self.what} failed on a frame of {_shape(image)} "
                 f"({type(error).__name__}: {' '.join(str(error).split())})"
             ) from error
 
-    def __call__(self, *args: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, *more: object) -> Tensor:
         """Runs a plugin that returns a tensor.
 
         Raises:
             PluginContractError: it raised, or returned none.
         """
-        out = self.run(*args)
+        out = self.run(image, *more)
         if not isinstance(out, Tensor):
             raise PluginContractError(
                 f"the {self.what} returned {type(out).__name__} where a tensor is due"
@@ -85,7 +87,8 @@ class Result:
     """``(B,R,H,W)`` in [0,1], strength not applied."""
 
     styled: Mapping[str, Tensor] = field(repr=False)
-    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run."""
+    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run. One that was
+    run on windows only is the original outside of them."""
 
     shown: tuple[bool, ...]
     """Whether each route's matte shows anywhere."""
@@ -129,11 +132,12 @@ class Pipeline:
         self.detector = detector
         self.selection = selection
         self.stateful = tuple(stateful)
+        self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
-        for part in (self.selection, *self.stateful):
+        for part in (self.selection, self.scenes, *self.stateful):
             if part is not None:
                 part.reset()
 
@@ -229,22 +233,30 @@ class Pipeline:
             found = [objects.components(one, route_of) for one in labels]
         return self.selection(mattes, found)
 
-    def present(self, mattes: Tensor) -> list[bool]:
-        """Tells, a route, whether its matte shows anywhere. Waits for the device."""
-        shown: list[bool] = (mattes.amax((0, 2, 3)) > INVISIBLE).tolist()
-        return shown
+    def present(self, image: Tensor, mattes: Tensor) -> Presence:
+        """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
+        pooled = occupancy(mattes)
+        if self.scenes is None:
+            return Presence((pooled > INVISIBLE).cpu().numpy(), 0)
+        thumbnail = self.scenes.thumbnail(image)
+        sent = torch.cat([pooled.flatten(), thumbnail.flatten()]).cpu().numpy()
+        cells = sent[: pooled.numel()].reshape(pooled.shape) > INVISIBLE
+        return Presence(cells, self.scenes(sent[pooled.numel() :]))
 
-    def style(self, image: Tensor, mattes: Tensor, style: str) -> Tensor:
+    def style(self, image: Tensor, mattes: Tensor, style: str, presence: Presence) -> Tensor:
         """Returns the whole picture in one style, ``(B,3,H,W)``.
 
-        A `MatteStyler` is given the sum of the mattes of this style's routes.
+        A `MatteStyler` is given the sum of the mattes of this style's routes. A `RegionStyler` may
+        restyle only where they show, and its statistics may have state: frames must come in order.
 
         Raises:
             PluginContractError: the styler broke its interface.
         """
         stage = self.stylers[style]
-        if stage.takes_matte:
-            own = [index for index, route in enumerate(self.routes) if route.style == style]
+        own = [index for index, route in enumerate(self.routes) if route.style == style]
+        if stage.takes_cells:
+            out = stage(image, presence.cells[:, own].any(1), presence.scene)
+        elif stage.takes_matte:
             out = stage(image, mattes[:, own].sum(1, keepdim=True))
         else:
             out = stage(image)
@@ -285,17 +297,17 @@ class Pipeline:
             with stage("matte"):
                 height, width = image.shape[2:]
                 mattes = self.regions(logits, (height, width))
-                shown = self.present(mattes)
             if self.selection is not None:
                 with stage("select"):
                     mattes = self.select(mattes, logits, found)
-                    shown = self.present(mattes)
             with stage("style"):
-                due = dict.fromkeys(r.style for r, s in zip(self.routes, shown, strict=True) if s)
-                styled = {style: self.style(image, mattes, style) for style in due}
+                presence = self.present(image, mattes)
+                shown = zip(self.routes, presence.shown, strict=True)
+                due = dict.fromkeys(route.style for route, seen in shown if seen)
+                styled = {style: self.style(image, mattes, style, presence) for style in due}
             with stage("composite"):
                 out = self.composite(image, mattes, styled)
-        return Result(out, logits, mattes, styled, tuple(shown))
+        return Result(out, logits, mattes, styled, presence.shown)
 
     @staticmethod
     def _like(stage: Stage, out: Tensor, image: Tensor) -> Tensor:

@@ -83,9 +83,27 @@ class Window:
     """The core with its halo, of one of the few sizes: what is restyled."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Presence:
+    """Where the mattes show, on the host: whatever decides on it needs no further wait."""
+
+    cells: Mask
+    """``(B,R,h,w)``, whether the matte shows in the cell."""
+
+    scene: int
+    """Number of the scene, where scenes are told apart (`cbs_core.statistics.Scenes`)."""
+
+    @property
+    def shown(self) -> tuple[bool, ...]:
+        """Whether each route's matte shows anywhere."""
+        return tuple(bool(self.cells[:, index].any()) for index in range(self.cells.shape[1]))
+
+
 def occupancy(mattes: Tensor) -> Tensor:
     """Returns the greatest value in each cell: ``(B,R,H,W)`` -> ``(B,R,h,w)``."""
-    return F.max_pool2d(mattes, CELL, ceil_mode=True)
+    # One at a time, because pooling refuses a tensor without channels, as no routes give.
+    pooled = F.max_pool2d(mattes.flatten(0, 1)[:, None], CELL, ceil_mode=True)
+    return pooled.view(*mattes.shape[:2], *pooled.shape[2:])
 
 
 def batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
@@ -225,7 +243,7 @@ class Line:
         # What is beyond a multiple is the frame's own, so that a window may end where it ends.
         rest = self.total % self.align
         steps = np.maximum(1, -(-(end - begin - rest) // STEP))
-        return np.minimum(self.total, steps * STEP + rest)
+        return np.asarray(np.minimum(self.total, steps * STEP + rest))
 
     def place(self, first: int, last: int, length: int) -> tuple[int, int, int]:
         """Returns the start of a window of this length, its core's start and its core's length."""
