@@ -84,7 +84,9 @@ def test_a_strangers_preset_is_found(stranger):
 
 
 def test_a_plugin_without_a_preset_is_its_name(stranger):
-    assert composed("styler=bare", "+styler.x=1")["styler"] == {"name": "bare", "x": 1} | OF_ANY_STYLER
+    assert (
+        composed("styler=bare", "+styler.x=1")["styler"] == {"name": "bare", "x": 1} | OF_ANY_STYLER
+    )
 
 
 def test_our_presets_shadow_a_strangers(stranger):
