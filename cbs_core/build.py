@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core import objects, registry, routes
+from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.interfaces import (
     HasMemory,
@@ -73,9 +74,9 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     weights: dict[str, WeightsFile] = {}
     stateful: list[Resettable] = []
 
-    def accelerate(module: nn.Module, words: str) -> Callable[[Tensor], Tensor]:
+    def accelerate(module: nn.Module, words: str, kind: Kind) -> Accelerated:
         what = f"the {words} under the {accelerator_words}"
-        return registry.guarded(what, accelerator, module, device=device, dtype=dtype)
+        return registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
 
     def stage(plugins: Registry[Any], name: str, plugin: object) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
@@ -83,7 +84,8 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
             weights.update({file.sha256: file for file in plugin.weights_files})
         if isinstance(plugin, Resettable):
             stateful.append(plugin)
-        return _stage(_words(plugins, name), plugin, accelerate, device, dtype)
+        kind: Kind = "segmenter" if plugins is registry.segmenters else "styler"
+        return _stage(_words(plugins, name), plugin, kind, accelerate, device, dtype)
 
     segmenter_name, params = split(config.get("segmenter"), "segmenter")
     segmenter = registry.segmenters.create(segmenter_name, **params)
@@ -161,7 +163,8 @@ def _autocast(
 def _stage(
     words: str,
     plugin: object,
-    accelerate: Callable[[nn.Module, str], Callable[[Tensor], Tensor]],
+    kind: Kind,
+    accelerate: Callable[[nn.Module, str, Kind], Accelerated],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Stage:
@@ -176,6 +179,6 @@ def _stage(
     elif isinstance(plugin, InstanceSegmenter):
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
-        call = accelerate(plugin, words)
+        call = accelerate(plugin, words, kind)
         cost = cost * dtype.itemsize // 4  # stated for float32, which others stay in
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))
