@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core import objects, registry, routes, styling
+from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.interfaces import (
     HasMemory,
@@ -76,9 +77,9 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     weights: dict[str, WeightsFile] = {}
     stateful: list[Resettable] = []
 
-    def accelerate(module: nn.Module, words: str) -> Callable[..., Any]:
+    def accelerate(module: nn.Module, words: str, kind: Kind) -> Accelerated:
         what = f"the {words} under the {accelerator_words}"
-        return registry.guarded(what, accelerator, module, device=device, dtype=dtype)
+        return registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
 
     def stage(plugins: Registry[Any], name: str, plugin: object, made: Choice = WHOLE) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
@@ -88,7 +89,8 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
             stateful.append(plugin)
         words = _words(plugins, name)
         if made.policy is None:
-            return _stage(words, plugin, accelerate, device, dtype)
+            kind: Kind = "segmenter" if plugins is registry.segmenters else "styler"
+            return _stage(words, plugin, kind, accelerate, device, dtype)
         region = _region(words, plugin, made, reach or 0, accelerate)
         stateful.append(region)
         return Stage(region, words, _cost(plugin, dtype), takes_cells=True)
@@ -180,7 +182,8 @@ def _autocast(
 def _stage(
     words: str,
     plugin: object,
-    accelerate: Callable[[nn.Module, str], Callable[[Tensor], Tensor]],
+    kind: Kind,
+    accelerate: Callable[[nn.Module, str, Kind], Accelerated],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Stage:
@@ -195,7 +198,7 @@ def _stage(
     elif isinstance(plugin, InstanceSegmenter):
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
-        call = accelerate(plugin, words)
+        call = accelerate(plugin, words, kind)
         cost = _cost(plugin, dtype)
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))
 
@@ -205,7 +208,7 @@ def _region(
     plugin: object,
     made: Choice,
     reach: int,
-    accelerate: Callable[[nn.Module, str], Callable[..., Any]],
+    accelerate: Callable[[nn.Module, str, Kind], Accelerated],
 ) -> RegionStyling:
     if not isinstance(plugin, RegionStyler):
         value = "where=mask" if made.masked else "statistics"
@@ -215,8 +218,8 @@ def _region(
         )
     assert made.policy is not None
     return RegionStyling(
-        accelerate(plugin.dense_module(), words),
-        accelerate(plugin.window_module(), words),
+        accelerate(plugin.dense_module(), words, "styler"),
+        accelerate(plugin.window_module(), words, "styler"),
         policy=made.policy,
         masked=made.masked,
         halo=plugin.halo,

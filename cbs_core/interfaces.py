@@ -9,12 +9,13 @@ The plugin owns normalisation, resizing and padding. The core owns device, dtype
 core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tensor)``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.types import Instances, RawFrame, StreamInfo
 from cbs_core.weights import WeightsFile
 
@@ -158,9 +159,20 @@ class Accelerator(Protocol):
     """Makes a module fast on a device."""
 
     def __call__(
-        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype
-    ) -> Callable[[Tensor], Tensor]:
-        """Returns a callable float32 ``(B,3,H,W)`` -> float32, computing in ``dtype``."""
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+    ) -> Accelerated:
+        """Returns the module made fast.
+
+        Args:
+            module: takes a picture ``(B,3,H,W)``, given in ``dtype``, and any other tensors in
+                float32; returns a tensor or a tuple of tensors. It may be changed.
+            device: where its inputs lie.
+            dtype: what it computes in.
+            kind: what it is for.
+
+        Raises:
+            CbsError: this accelerator cannot be had here.
+        """
         ...
 
 

@@ -3,14 +3,13 @@
 Letters: ``B`` batch, ``H W`` the frame, ``h w`` its grid of cells, ``S`` numbers in the statistics.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cbs_core import statistics
+from cbs_core.accelerators.base import Accelerated
 from cbs_core.errors import ConfigError, closest
 from cbs_core.statistics import Policy, Statistics
 from cbs_core.windows import Mask, Planner, batches
@@ -70,8 +69,8 @@ class RegionStyling:
 
     def __init__(
         self,
-        dense: Callable[..., Any],
-        window: Callable[..., Any],
+        dense: Accelerated,
+        window: Accelerated,
         *,
         policy: Policy,
         masked: bool,
@@ -116,7 +115,8 @@ class RegionStyling:
         if size not in self._planners:
             self._planners[size] = Planner(height, width, **self._planning)
         out = image.clone()
-        for group in batches(self._planners[size](cells)):
+        built = self.window.built
+        for group in batches(self._planners[size](cells, built), built):
             styled = self.window(torch.stack([w.outer.of(image[w.frame]) for w in group]), current)
             for window, picture in zip(group, styled, strict=True):
                 part = window.core.within(window.outer).of(picture)

@@ -31,18 +31,19 @@ CELL = 8
 STEP = 32
 """Pixels between two sizes of windows."""
 
-SLACK = 1.25
+SLACK = 1.15
 """Area of a built window over that of the smallest one that would do, up to which it is taken."""
 
 CALL_COST = 4096
 """Pixels that could be styled in the time that one more window takes beside its own."""
 
-MOST_AT_ONCE = 4
+AT_ONCE = (4, 2, 1)
 """Windows in one call: more save nothing, and their number is part of what is built."""
 
 Mask: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int_]
 Size: TypeAlias = tuple[int, int]
+Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +107,18 @@ def occupancy(mattes: Tensor) -> Tensor:
     return pooled.view(*mattes.shape[:2], *pooled.shape[2:])
 
 
-def batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
-    """Yields the windows in groups of one size, of `MOST_AT_ONCE`, 2 or 1."""
-    for _, same in groupby(sorted(windows, key=_size), key=_size):
+def batches(windows: Iterable[Window], built: Collection[Shape] = ()) -> Iterator[list[Window]]:
+    """Yields the windows in groups of one size: as many at once as are built, else as there are.
+
+    Args:
+        windows: in any order.
+        built: shapes ``(N,3,height,width)`` that are ready.
+    """
+    for size, same in groupby(sorted(windows, key=_size), key=_size):
         group = list(same)
-        count = MOST_AT_ONCE
         while group:
-            while count > len(group):
-                count //= 2
+            fit = [count for count in AT_ONCE if count <= len(group)]
+            count = next((n for n in fit if (n, 3, *size) in built), fit[0])
             yield group[:count]
             group = group[count:]
 
@@ -137,15 +142,16 @@ class Planner:
         self.rows = Line(height, halo=halo, align=align, reach=reach)
         self.columns = Line(width, halo=halo, align=align, reach=reach)
 
-    def __call__(self, cells: Mask, built: Collection[Size] = ()) -> list[Window]:
+    def __call__(self, cells: Mask, built: Collection[Shape] = ()) -> list[Window]:
         """Returns windows whose cores hold every pixel within reach of an occupied cell.
 
         Args:
             cells: ``(B,h,w)``, whether the style shows there.
-            built: sizes of windows that are ready.
+            built: shapes ``(N,3,height,width)`` of windows that are ready.
         """
+        sizes = {(height, width) for *_, height, width in built}
         return [
-            self._window(frame, rectangle, built)
+            self._window(frame, rectangle, sizes)
             for frame, grid in enumerate(cells)
             if grid.any()
             for rectangle in self._cover(grid, 0, 0)

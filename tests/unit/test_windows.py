@@ -116,9 +116,9 @@ def test_a_built_size_is_taken_where_it_costs_little_more():
     (snug,) = plan(matte)
     height, width = snug.outer.size
     near, far = (height + STEP, width), (height + 4 * STEP, width + 4 * STEP)
-    assert plan(matte, built={near, far})[0].outer.size == near
-    assert plan(matte, built={far})[0].outer.size == snug.outer.size
-    assert plan(matte, built={(height - STEP, width)})[0].outer.size == snug.outer.size
+    assert plan(matte, built={(1, 3, *near), (1, 3, *far)})[0].outer.size == near
+    assert plan(matte, built={(1, 3, *far)})[0].outer.size == snug.outer.size
+    assert plan(matte, built={(1, 3, height - STEP, width)})[0].outer.size == snug.outer.size
 
 
 def test_batches_are_of_one_size_each_and_lose_no_window():
@@ -132,6 +132,11 @@ def test_batches_are_of_one_size_each_and_lose_no_window():
     for group in groups:
         assert len({w.outer.size for w in group}) == 1
         assert len(group) in (1, 2, 4)
+    assert len(groups[0]) == 4
+    few = list(batches(found, built={(1, 3, 32, 32), (2, 3, 64, 32)}))
+    assert [len(group) for group in few if group[0].outer.height == 32][:1] == [1]
+    assert [len(group) for group in few if group[0].outer.height == 64][:1] == [2]
+    assert sum(map(len, few)) == 23
 
 
 def test_windows_of_a_batch_name_their_frame():
