@@ -20,7 +20,7 @@ from cbs_core.interfaces import (
     Segmenter,
 )
 from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, parse_size
 from cbs_core.registry import Registry
 from cbs_core.routes import Route
 from cbs_core.styling import WHOLE, Choice, RegionStyling
@@ -61,8 +61,9 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
 
     Args:
         config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes``,
-            ``matte`` and ``select``, as in ``conf/config.yaml``; ``where`` and ``statistics`` of
-            the section ``styler`` are for all stylers, and not given to their constructors.
+            ``matte``, ``segment_size`` and ``select``, as in ``conf/config.yaml``; ``where`` and
+            ``statistics`` of the section ``styler`` are for all stylers, and not given to their
+            constructors.
         device: where it runs.
         dtype: what the nets compute in; the picture itself stays float32.
 
@@ -70,6 +71,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         CbsError: a plugin cannot be had, or the configuration is wrong.
     """
     wanted = objects.parse(config.get("select"))
+    segment_size = parse_size(config.get("segment_size"))
     name, params = split(config.get("accelerator"), "accelerator")
     accelerator = registry.accelerators.create(name, **params)
     accelerator_words = _words(registry.accelerators, name)
@@ -145,6 +147,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         detector=detector,
         selection=selection,
         stateful=stateful,
+        segment_size=segment_size,
     )
     return Built(built, classes, chosen, tuple(weights.values()), used)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import kornia.color
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core import objects
@@ -20,7 +21,7 @@ from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
 from cbs_core.statistics import Scenes
 from cbs_core.types import Frame, Instances, RawFrame
@@ -108,6 +109,7 @@ class Pipeline:
             one object is selected.
         selection: which object is restyled; None is all. It has state: frames must come in order.
         stateful: the plugins that have state as well.
+        segment_size: of the picture that the segmenter is given.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Pipeline:
         detector: Stage | None = None,
         selection: objects.Selection | None = None,
         stateful: Sequence[Resettable] = (),
+        segment_size: Scale = None,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -132,6 +135,7 @@ class Pipeline:
         self.detector = detector
         self.selection = selection
         self.stateful = tuple(stateful)
+        self.segment_size = segment_size
         self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
 
@@ -174,7 +178,7 @@ class Pipeline:
         Raises:
             PluginContractError: the segmenter broke its interface.
         """
-        logits = self.segmenter(image)
+        logits = self.segmenter(resized(image, self.segment_size))
         classes = self.regions.weights.shape[1]
         if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
             raise PluginContractError(
@@ -196,18 +200,21 @@ class Pipeline:
         """
         if self.detector is None:
             return None
-        found = self.detector.run(image)
+        seen = resized(image, self.segment_size)
+        found = self.detector.run(seen)
         if (
             not isinstance(found, list)
             or len(found) != len(image)
             or not all(isinstance(one, Instances) for one in found)
-            or not all(one.masks.shape[1:] == image.shape[2:] for one in found)
+            or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
         ):
             raise PluginContractError(
                 f"the {self.detector.what} returned {found!r} where a list of {len(image)} "
-                f"Instances with masks of {_shape(image[0, 0])} is due"
+                f"Instances with masks of {_shape(seen[0, 0])} is due"
             )
-        return found
+        if seen is image:
+            return found
+        return [_enlarged(one, image.shape[2:]) for one in found]
 
     def select(
         self, mattes: Tensor, logits: Tensor, instances: Sequence[Instances] | None
@@ -330,6 +337,13 @@ def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
     chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
     return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
+
+
+def _enlarged(found: Instances, size: Sequence[int]) -> Instances:
+    if not len(found.masks):
+        return Instances(found.masks.new_zeros(0, *size), found.classes, found.scores)
+    masks = F.interpolate(found.masks[None], tuple(size), mode="bilinear")[0]
+    return Instances(masks, found.classes, found.scores)
 
 
 def _kind(tensor: Tensor) -> str:

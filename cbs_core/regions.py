@@ -4,6 +4,7 @@ Letters: ``B`` batch, ``K`` classes, ``R`` routes, ``H W`` the frame, ``h w`` a 
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,51 @@ from cbs_core.errors import ConfigError, closest
 
 MODES = ("argmax", "soft")
 
+Scale: TypeAlias = float | tuple[int, int] | None
+"""Of the picture that is segmented: a share of the frame's sides, (h, w), or as the frame is."""
+
 MARGIN = 1e-3
 """By how much a logit may lie below another's and still be taken for as high: above rounding."""
+
+
+def parse_size(spec: object) -> Scale:
+    """Reads the ``segment_size`` value of the configuration.
+
+    Args:
+        spec: ``[h, w]`` in pixels, a share of the frame's sides in (0, 1], or None.
+
+    Raises:
+        ConfigError: a value of another form.
+
+    Example:
+        >>> parse_size([256, 512]), parse_size(0.5), parse_size(None)
+        ((256, 512), 0.5, None)
+    """
+    if spec is None:
+        return None
+    if isinstance(spec, int | float) and not isinstance(spec, bool) and 0 < spec <= 1:
+        return float(spec)
+    if isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) == 2:
+        height, width = spec
+        if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+            return height, width
+    raise ConfigError(
+        f"segment_size={spec} is neither a height and a width in pixels, segment_size=[256,512], "
+        "nor a share of the frame's sides in 0..1, segment_size=0.5"
+    )
+
+
+def resized(image: Tensor, scale: Scale) -> Tensor:
+    """Returns the picture ``(B,3,h,w)`` to segment of a frame ``(B,3,H,W)``."""
+    height, width = image.shape[2:]
+    if isinstance(scale, float):
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+    else:
+        size = scale or (height, width)
+    if size == (height, width):
+        return image
+    # Without antialiasing a smaller picture is a coarser one, which nets have not been shown.
+    return F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 class Regions(nn.Module):
