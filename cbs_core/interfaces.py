@@ -138,7 +138,8 @@ class Sink(Protocol):
 class Scheduler(Protocol):
     """Drives frames through a pipeline; ``serial`` is the oracle that others must equal.
 
-    Built with ``(pipeline, *, meter, observe, **params)``; see `cbs_core.schedulers.serial`.
+    Built with ``(pipeline, *, meter, observe, **params)``; see `cbs_core.schedulers.serial`. One
+    that has threads of its own is `Closable`; one that chooses has a `Choice`.
     """
 
     def submit(self, raw: RawFrame, /) -> None:
@@ -152,6 +153,23 @@ class Scheduler(Protocol):
     def drain(self) -> Iterator[RawFrame]:
         """Yields, in order, all frames that were submitted and not yet yielded."""
         ...
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A scheduler with threads or buffers of its own."""
+
+    def close(self) -> None:
+        """Ends them, frames under way included; may be called at any time, and again."""
+        ...
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """A plugin that chooses among several ways; the report says which, and why."""
+
+    choice: str
+    """``pipeline: 38.1 ms a frame, serial 61.0 ms``."""
 
 
 @runtime_checkable

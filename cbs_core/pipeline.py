@@ -9,7 +9,7 @@ own output to the bit.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import kornia.color
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core import objects
+from cbs_core.device import fetch
 from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
@@ -52,8 +53,8 @@ class Stage:
         """
         try:
             return self.call(image, *more)
-        except (CbsError, torch.OutOfMemoryError):
-            raise
+        except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
+            raise  # of the machine, not of the plugin
         except Exception as error:  # a stranger's code may raise anything
             raise PluginContractError(
                 f"the {self.what} failed on a frame of {_shape(image)} "
@@ -72,6 +73,33 @@ class Stage:
                 f"the {self.what} returned {type(out).__name__} where a tensor is due"
             )
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the segmenter made of a frame."""
+
+    logits: Tensor
+    """``(B,K,h,w)``."""
+
+    instances: Sequence[Instances] | None
+    """The objects that they come from, where a detector was run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a frame is to be restyled."""
+
+    mattes: Tensor
+    """``(B,R,H,W)`` in [0,1], strength not applied, of the selected object alone."""
+
+    presence: Presence
+    """Where each route's matte shows, known to the host."""
+
+    @property
+    def shown(self) -> tuple[bool, ...]:
+        """Whether each route's matte shows anywhere."""
+        return self.presence.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +194,15 @@ class Pipeline:
         image = pixels.permute(2, 0, 1)[None].float().div_(255)
         return Frame(image, raw.index, raw.pts)
 
-    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
-        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
+    def pack(self, image: Tensor) -> Tensor:
+        """Returns a picture ``(1,3,H,W)`` as uint8 ``(H,W,3)``, on its device."""
         # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
         pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-        return RawFrame(pixels.contiguous().cpu(), raw.index, raw.pts, raw.alpha, raw.name)
+        return pixels.contiguous()
+
+    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
+        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
+        return replace(raw, pixels=self.pack(image).cpu())
 
     def segment(self, image: Tensor) -> Tensor:
         """Returns the logits ``(B,K,h,w)``.
@@ -244,13 +276,13 @@ class Pipeline:
         """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
         pooled = occupancy(mattes)
         if self.scenes is None:
-            return Presence((pooled > INVISIBLE).cpu().numpy(), 0)
+            return Presence(fetch(pooled > INVISIBLE).numpy(), 0)
         thumbnail = self.scenes.thumbnail(image)
-        sent = torch.cat([pooled.flatten(), thumbnail.flatten()]).cpu().numpy()
+        sent = fetch(torch.cat([pooled.flatten(), thumbnail.flatten()])).numpy()
         cells = sent[: pooled.numel()].reshape(pooled.shape) > INVISIBLE
         return Presence(cells, self.scenes(sent[pooled.numel() :]))
 
-    def style(self, image: Tensor, mattes: Tensor, style: str, presence: Presence) -> Tensor:
+    def style(self, image: Tensor, located: Located, style: str) -> Tensor:
         """Returns the whole picture in one style, ``(B,3,H,W)``.
 
         A `MatteStyler` is given the sum of the mattes of this style's routes. A `RegionStyler` may
@@ -262,9 +294,9 @@ class Pipeline:
         stage = self.stylers[style]
         own = [index for index, route in enumerate(self.routes) if route.style == style]
         if stage.takes_cells:
-            out = stage(image, presence.cells[:, own].any(1), presence.scene)
+            out = stage(image, located.presence.cells[:, own].any(1), located.presence.scene)
         elif stage.takes_matte:
-            out = stage(image, mattes[:, own].sum(1, keepdim=True))
+            out = stage(image, located.mattes[:, own].sum(1, keepdim=True))
         else:
             out = stage(image)
         return self._like(stage, out, image)
@@ -290,31 +322,53 @@ class Pipeline:
         change = sum((part - image for part in parts[1:]), start=parts[0] - image)
         return (image + change).clamp_(0, 1)
 
-    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
-        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages."""
+    def score(self, image: Tensor, *, meter: Meter | None = None) -> Scores:
+        """Runs the segmenter on ``(B,3,H,W)``, the first of the three steps of a frame."""
+        with torch.inference_mode(), self._timed("segment", meter):
+            found = self.instances(image)
+            classes = self.regions.weights.shape[1]
+            logits = self.segment(image) if found is None else objects.logits(found, classes)
+        return Scores(logits, found)
 
-        def stage(name: str) -> AbstractContextManager[None]:
-            return nullcontext() if meter is None else meter.stage(name, device=self.device)
-
+    def locate(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Located:
+        """Finds where to restyle, the second step. Waits for the device."""
         with torch.inference_mode():
-            with stage("segment"):
-                found = self.instances(image)
-                classes = self.regions.weights.shape[1]
-                logits = self.segment(image) if found is None else objects.logits(found, classes)
-            with stage("matte"):
+            with self._timed("matte", meter):
                 height, width = image.shape[2:]
-                mattes = self.regions(logits, (height, width))
-            if self.selection is not None:
-                with stage("select"):
-                    mattes = self.select(mattes, logits, found)
-            with stage("style"):
-                presence = self.present(image, mattes)
-                shown = zip(self.routes, presence.shown, strict=True)
-                due = dict.fromkeys(route.style for route, seen in shown if seen)
-                styled = {style: self.style(image, mattes, style, presence) for style in due}
-            with stage("composite"):
-                out = self.composite(image, mattes, styled)
-        return Result(out, logits, mattes, styled, presence.shown)
+                mattes = self.regions(scores.logits, (height, width))
+                if self.selection is None:
+                    return Located(mattes, self.present(image, mattes))
+            with self._timed("select", meter):
+                mattes = self.select(mattes, scores.logits, scores.instances)
+                return Located(mattes, self.present(image, mattes))
+
+    def paint(
+        self, image: Tensor, located: Located, *, meter: Meter | None = None
+    ) -> dict[str, Tensor]:
+        """Runs the styles that show, `Result.styled`; the third step, before `composite`."""
+        with torch.inference_mode(), self._timed("style", meter):
+            pairs = zip(self.routes, located.shown, strict=True)
+            due = dict.fromkeys(route.style for route, shown in pairs if shown)
+            return {style: self.style(image, located, style) for style in due}
+
+    def restyle(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Result:
+        """Runs all that comes after `score`."""
+        located = self.locate(image, scores, meter=meter)
+        styled = self.paint(image, located, meter=meter)
+        with torch.inference_mode(), self._timed("composite", meter):
+            out = self.composite(image, located.mattes, styled)
+        return Result(out, scores.logits, located.mattes, styled, located.shown)
+
+    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
+        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages.
+
+        Schedulers call the steps themselves; whatever has state relies on each step seeing the
+        frames in order.
+        """
+        return self.restyle(image, self.score(image, meter=meter), meter=meter)
+
+    def _timed(self, name: str, meter: Meter | None) -> AbstractContextManager[None]:
+        return nullcontext() if meter is None else meter.stage(name, device=self.device)
 
     @staticmethod
     def _like(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
