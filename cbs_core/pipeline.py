@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core import objects
+from cbs_core.accelerators.base import Accelerated
 from cbs_core.device import fetch
 from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
@@ -25,6 +26,7 @@ from cbs_core.meter import Meter
 from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
 from cbs_core.statistics import Scenes
+from cbs_core.styling import RegionStyling
 from cbs_core.types import Frame, Instances, RawFrame
 from cbs_core.windows import INVISIBLE, Presence, occupancy
 
@@ -44,6 +46,11 @@ class Stage:
 
     takes_cells: bool = False
     """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds an accelerated net for frames like this one; nothing where there is none."""
+        if isinstance(self.call, Accelerated | RegionStyling):
+            self.call.prepare(image)
 
     def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
@@ -186,6 +193,17 @@ class Pipeline:
             peak = own + max(mattes, *(stage.bytes_per_pixel for stage in stages))
             check_memory(height, width, peak, self.device)
             self._fits.add((height, width))
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds the nets for frames like this ``(B,3,H,W)``, before a stream begins.
+
+        Raises:
+            CbsError: one cannot be built.
+        """
+        with torch.inference_mode():
+            self.segmenter.prepare(resized(image, self.segment_size))
+            for stage in self.stylers.values():
+                stage.prepare(image)
 
     def upload(self, raw: RawFrame) -> Frame:
         """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""

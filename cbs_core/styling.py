@@ -5,6 +5,7 @@ Letters: ``B`` batch, ``H W`` the frame, ``h w`` its grid of cells, ``S`` number
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from cbs_core import statistics
 from cbs_core.accelerators.base import Accelerated
 from cbs_core.errors import ConfigError, closest
 from cbs_core.statistics import Policy, Statistics
-from cbs_core.windows import Mask, Planner, batches
+from cbs_core.windows import CELL, Mask, Planner, batches
 
 WHERE = ("frame", "mask")
 
@@ -89,6 +90,28 @@ class RegionStyling:
         """Forgets the statistics: the next frame is the first of another stream."""
         self.statistics.reset()
 
+    def prepare(self, image: Tensor) -> None:
+        """Builds what frames like this ``(B,3,H,W)`` need, so that none has to wait for it.
+
+        These are both modules for the whole frame, and a window for an object of a quarter of its
+        sides; others are built when they are first due.
+        """
+        self.dense.prepare(image[:1])
+        _, measured = self.dense(image[:1])
+        self.window.prepare(image, measured)
+        if self.masked:
+            height, width = image.shape[2:]
+            cells = np.zeros((1, *(-(-side // CELL) for side in (height, width))), bool)
+            cells[:, : cells.shape[1] // 4 + 1, : cells.shape[2] // 4 + 1] = True
+            for window in self._planner(height, width)(cells):
+                self.window.prepare(window.outer.of(image[:1]), measured)
+
+    def _planner(self, height: int, width: int) -> Planner:
+        size = (height, width)
+        if size not in self._planners:
+            self._planners[size] = Planner(height, width, **self._planning)
+        return self._planners[size]
+
     def __call__(self, image: Tensor, cells: Mask, scene: int) -> Tensor:
         """Returns the picture restyled, and as it was outside of the windows.
 
@@ -110,13 +133,10 @@ class RegionStyling:
         return self._windows(image, cells, current)
 
     def _windows(self, image: Tensor, cells: Mask, current: Tensor) -> Tensor:
-        height, width = image.shape[2:]
-        size = (height, width)
-        if size not in self._planners:
-            self._planners[size] = Planner(height, width, **self._planning)
         out = image.clone()
         built = self.window.built
-        for group in batches(self._planners[size](cells, built), built):
+        planner = self._planner(image.shape[2], image.shape[3])
+        for group in batches(planner(cells, built), built):
             styled = self.window(torch.stack([w.outer.of(image[w.frame]) for w in group]), current)
             for window, picture in zip(group, styled, strict=True):
                 part = window.core.within(window.outer).of(picture)

@@ -322,6 +322,25 @@ def test_each_scene_has_its_own_statistics(config):
     torch.testing.assert_close(styled, whole)
 
 
+def test_what_was_prepared_is_not_built_again(config):
+    made = config(where="mask")
+    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+    (stage,) = pipeline.stylers.values()
+    image = frame((16, 16))
+    pipeline.prepare(image)
+    dense, window = set(stage.call.dense.built), set(stage.call.window.built)
+    assert dense == {(1, 3, 256, 384)}
+    assert (1, 3, 256, 384) in window
+    assert len(window) == 2
+    assert stage.call.statistics.due(0), "the statistics of a trial frame are no stream's"
+    for left in (8, 12, 16):
+        image = frame()
+        image[..., 8:68, left : left + 90] = 1
+        pipeline(image)
+    assert stage.call.dense.built == dense
+    assert stage.call.window.built == window
+
+
 REFUSED = {
     "where": ({"where": "mas"}, "neither frame nor mask; did you mean 'mask'"),
     "statistics": ({"statistics": "sometimes"}, "none of frame"),
