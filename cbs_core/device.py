@@ -80,6 +80,22 @@ def _checked(device: torch.device) -> Device:
     return Device(device, f"{threads} thread{'s' if threads > 1 else ''}")
 
 
+def fetch(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a small tensor on the host, waiting for it by an event.
+
+    It is for the few waits that are meant: unlike ``.cpu()`` it passes
+    `torch.cuda.set_sync_debug_mode`, which is there to find the others.
+    """
+    if not tensor.is_cuda:
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    copied.synchronize()
+    return host
+
+
 def dtype(spec: str) -> torch.dtype:
     """Returns the dtype of a precision.
 

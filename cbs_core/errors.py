@@ -6,7 +6,8 @@ Only the command line catches `CbsError`; it prints the message as one line and 
     ├── PluginError: PluginNotFoundError, PluginConflictError, PluginLoadError, PluginContractError
     ├── ConfigError
     ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
-    └── StreamError: SourceError, SinkError
+    ├── StreamError: SourceError, SinkError
+    └── LostError: SourceLostError (a SourceError too), DeviceLostError
 """
 
 from collections.abc import Iterable
@@ -67,6 +68,21 @@ class SourceError(StreamError):
 
 class SinkError(StreamError):
     """The output cannot be written."""
+
+
+class LostError(CbsError):
+    """Something failed in the middle of a run through no fault of the frames before it.
+
+    They are kept: the output is closed with them, as after Ctrl-C.
+    """
+
+
+class SourceLostError(LostError, SourceError):
+    """The input broke off, as a camera that is unplugged does."""
+
+
+class DeviceLostError(LostError):
+    """The device or its driver failed."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -23,6 +23,26 @@ class Latency:
     max: float
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How much faster frames came than their stages take one after the other.
+
+    Stages that share cores or a GPU take longer side by side than each alone, so this counts what
+    was side by side, not what was gained: that is the ratio of two runs.
+    """
+
+    sequence: float
+    """The stages' durations, as they ran, added up: milliseconds a frame, decode to encode."""
+
+    wall: float
+    """Milliseconds from frame to frame."""
+
+    @property
+    def saved(self) -> float:
+        """The part of `sequence` that was saved, 0 to 1."""
+        return max(0.0, 1 - self.wall / self.sequence) if self.sequence else 0.0
+
+
 class Meter:
     """Counts frames and times stages; one thread a stage."""
 
@@ -31,6 +51,7 @@ class Meter:
         self.frames_out = 0
         self.dropped = 0
         self._stages: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=HISTORY))
+        self._total: defaultdict[str, float] = defaultdict(float)
         self._first: float | None = None
         self._last: float | None = None
 
@@ -51,7 +72,14 @@ class Meter:
             import torch
 
             torch.cuda.synchronize(device)
-        self._stages[name].append((time.perf_counter() - start) * 1e3)
+        self.add(name, (time.perf_counter() - start) * 1e3)
+
+    def add(self, name: str, milliseconds: float) -> None:
+        """Counts one run of a stage that was timed elsewhere."""
+        if self._first is None:
+            self._first = time.perf_counter() - milliseconds / 1e3
+        self._stages[name].append(milliseconds)
+        self._total[name] += milliseconds
 
     def frame_out(self) -> None:
         """Counts a frame that reached the sink."""
@@ -69,6 +97,15 @@ class Meter:
     def fps(self) -> float:
         """Frames out a second, decoding and encoding included."""
         return self.frames_out / self.seconds if self.seconds else 0.0
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """The stages in sequence against the wall clock; None before the second frame."""
+        if self.frames_out < 2:
+            return None
+        # A frame that went in and was dropped has no part in what came out.
+        sequence = sum(list(self._total.values())) / self.frames_out
+        return Overlap(sequence, self.seconds * 1e3 / self.frames_out)
 
     def latencies(self) -> dict[str, Latency]:
         """Returns the percentiles of each stage, in the order in which stages first ran."""

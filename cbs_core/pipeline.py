@@ -9,23 +9,26 @@ own output to the bit.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import kornia.color
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core import objects
+from cbs_core.accelerators.base import Accelerated
+from cbs_core.device import fetch
 from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
+from cbs_core.statistics import Scenes
+from cbs_core.styling import RegionStyling
 from cbs_core.types import Frame, Instances, RawFrame
-
-INVISIBLE = 0.5 / 255
-"""A matte below this everywhere cannot change an 8-bit picture."""
+from cbs_core.windows import INVISIBLE, Presence, occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +44,69 @@ class Stage:
     takes_matte: bool = False
     """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
 
-    def run(self, *args: Tensor) -> object:
+    takes_cells: bool = False
+    """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds an accelerated net for frames like this one; nothing where there is none."""
+        if isinstance(self.call, Accelerated | RegionStyling):
+            self.call.prepare(image)
+
+    def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
 
         Raises:
             PluginContractError: it raised.
         """
         try:
-            return self.call(*args)
-        except (CbsError, torch.OutOfMemoryError):
-            raise
+            return self.call(image, *more)
+        except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
+            raise  # of the machine, not of the plugin
         except Exception as error:  # a stranger's code may raise anything
             raise PluginContractError(
-                f"the {self.what} failed on a frame of {_shape(args[0])} "
+                f"the {self.what} failed on a frame of {_shape(image)} "
                 f"({type(error).__name__}: {' '.join(str(error).split())})"
             ) from error
 
-    def __call__(self, *args: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, *more: object) -> Tensor:
         """Runs a plugin that returns a tensor.
 
         Raises:
             PluginContractError: it raised, or returned none.
         """
-        out = self.run(*args)
+        out = self.run(image, *more)
         if not isinstance(out, Tensor):
             raise PluginContractError(
                 f"the {self.what} returned {type(out).__name__} where a tensor is due"
             )
         return out
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the segmenter made of a frame."""
+
+    logits: Tensor
+    """``(B,K,h,w)``."""
+
+    instances: Sequence[Instances] | None
+    """The objects that they come from, where a detector was run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a frame is to be restyled."""
+
+    mattes: Tensor
+    """``(B,R,H,W)`` in [0,1], strength not applied, of the selected object alone."""
+
+    presence: Presence
+    """Where each route's matte shows, known to the host."""
+
+    @property
+    def shown(self) -> tuple[bool, ...]:
+        """Whether each route's matte shows anywhere."""
+        return self.presence.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +123,8 @@ class Result:
     """``(B,R,H,W)`` in [0,1], strength not applied."""
 
     styled: Mapping[str, Tensor] = field(repr=False)
-    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run."""
+    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run. One that was
+    run on windows only is the original outside of them."""
 
     shown: tuple[bool, ...]
     """Whether each route's matte shows anywhere."""
@@ -105,6 +144,7 @@ class Pipeline:
             one object is selected.
         selection: which object is restyled; None is all. It has state: frames must come in order.
         stateful: the plugins that have state as well.
+        segment_size: of the picture that the segmenter is given.
     """
 
     def __init__(
@@ -119,6 +159,7 @@ class Pipeline:
         detector: Stage | None = None,
         selection: objects.Selection | None = None,
         stateful: Sequence[Resettable] = (),
+        segment_size: Scale = None,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -129,11 +170,13 @@ class Pipeline:
         self.detector = detector
         self.selection = selection
         self.stateful = tuple(stateful)
+        self.segment_size = segment_size
+        self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
-        for part in (self.selection, *self.stateful):
+        for part in (self.selection, self.scenes, *self.stateful):
             if part is not None:
                 part.reset()
 
@@ -151,6 +194,17 @@ class Pipeline:
             check_memory(height, width, peak, self.device)
             self._fits.add((height, width))
 
+    def prepare(self, image: Tensor) -> None:
+        """Builds the nets for frames like this ``(B,3,H,W)``, before a stream begins.
+
+        Raises:
+            CbsError: one cannot be built.
+        """
+        with torch.inference_mode():
+            self.segmenter.prepare(resized(image, self.segment_size))
+            for stage in self.stylers.values():
+                stage.prepare(image)
+
     def upload(self, raw: RawFrame) -> Frame:
         """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
         self.check_memory(*raw.pixels.shape[:2])
@@ -158,11 +212,15 @@ class Pipeline:
         image = pixels.permute(2, 0, 1)[None].float().div_(255)
         return Frame(image, raw.index, raw.pts)
 
-    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
-        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
+    def pack(self, image: Tensor) -> Tensor:
+        """Returns a picture ``(1,3,H,W)`` as uint8 ``(H,W,3)``, on its device."""
         # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
         pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-        return RawFrame(pixels.contiguous().cpu(), raw.index, raw.pts, raw.alpha, raw.name)
+        return pixels.contiguous()
+
+    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
+        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
+        return replace(raw, pixels=self.pack(image).cpu())
 
     def segment(self, image: Tensor) -> Tensor:
         """Returns the logits ``(B,K,h,w)``.
@@ -170,7 +228,7 @@ class Pipeline:
         Raises:
             PluginContractError: the segmenter broke its interface.
         """
-        logits = self.segmenter(image)
+        logits = self.segmenter(resized(image, self.segment_size))
         classes = self.regions.weights.shape[1]
         if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
             raise PluginContractError(
@@ -192,18 +250,21 @@ class Pipeline:
         """
         if self.detector is None:
             return None
-        found = self.detector.run(image)
+        seen = resized(image, self.segment_size)
+        found = self.detector.run(seen)
         if (
             not isinstance(found, list)
             or len(found) != len(image)
             or not all(isinstance(one, Instances) for one in found)
-            or not all(one.masks.shape[1:] == image.shape[2:] for one in found)
+            or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
         ):
             raise PluginContractError(
                 f"the {self.detector.what} returned {found!r} where a list of {len(image)} "
-                f"Instances with masks of {_shape(image[0, 0])} is due"
+                f"Instances with masks of {_shape(seen[0, 0])} is due"
             )
-        return found
+        if seen is image:
+            return found
+        return [_enlarged(one, image.shape[2:]) for one in found]
 
     def select(
         self, mattes: Tensor, logits: Tensor, instances: Sequence[Instances] | None
@@ -229,23 +290,31 @@ class Pipeline:
             found = [objects.components(one, route_of) for one in labels]
         return self.selection(mattes, found)
 
-    def present(self, mattes: Tensor) -> list[bool]:
-        """Tells, a route, whether its matte shows anywhere. Waits for the device."""
-        shown: list[bool] = (mattes.amax((0, 2, 3)) > INVISIBLE).tolist()
-        return shown
+    def present(self, image: Tensor, mattes: Tensor) -> Presence:
+        """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
+        pooled = occupancy(mattes)
+        if self.scenes is None:
+            return Presence(fetch(pooled > INVISIBLE).numpy(), 0)
+        thumbnail = self.scenes.thumbnail(image)
+        sent = fetch(torch.cat([pooled.flatten(), thumbnail.flatten()])).numpy()
+        cells = sent[: pooled.numel()].reshape(pooled.shape) > INVISIBLE
+        return Presence(cells, self.scenes(sent[pooled.numel() :]))
 
-    def style(self, image: Tensor, mattes: Tensor, style: str) -> Tensor:
+    def style(self, image: Tensor, located: Located, style: str) -> Tensor:
         """Returns the whole picture in one style, ``(B,3,H,W)``.
 
-        A `MatteStyler` is given the sum of the mattes of this style's routes.
+        A `MatteStyler` is given the sum of the mattes of this style's routes. A `RegionStyler` may
+        restyle only where they show, and its statistics may have state: frames must come in order.
 
         Raises:
             PluginContractError: the styler broke its interface.
         """
         stage = self.stylers[style]
-        if stage.takes_matte:
-            own = [index for index, route in enumerate(self.routes) if route.style == style]
-            out = stage(image, mattes[:, own].sum(1, keepdim=True))
+        own = [index for index, route in enumerate(self.routes) if route.style == style]
+        if stage.takes_cells:
+            out = stage(image, located.presence.cells[:, own].any(1), located.presence.scene)
+        elif stage.takes_matte:
+            out = stage(image, located.mattes[:, own].sum(1, keepdim=True))
         else:
             out = stage(image)
         return self._like(stage, out, image)
@@ -271,31 +340,53 @@ class Pipeline:
         change = sum((part - image for part in parts[1:]), start=parts[0] - image)
         return (image + change).clamp_(0, 1)
 
-    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
-        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages."""
+    def score(self, image: Tensor, *, meter: Meter | None = None) -> Scores:
+        """Runs the segmenter on ``(B,3,H,W)``, the first of the three steps of a frame."""
+        with torch.inference_mode(), self._timed("segment", meter):
+            found = self.instances(image)
+            classes = self.regions.weights.shape[1]
+            logits = self.segment(image) if found is None else objects.logits(found, classes)
+        return Scores(logits, found)
 
-        def stage(name: str) -> AbstractContextManager[None]:
-            return nullcontext() if meter is None else meter.stage(name, device=self.device)
-
+    def locate(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Located:
+        """Finds where to restyle, the second step. Waits for the device."""
         with torch.inference_mode():
-            with stage("segment"):
-                found = self.instances(image)
-                classes = self.regions.weights.shape[1]
-                logits = self.segment(image) if found is None else objects.logits(found, classes)
-            with stage("matte"):
+            with self._timed("matte", meter):
                 height, width = image.shape[2:]
-                mattes = self.regions(logits, (height, width))
-                shown = self.present(mattes)
-            if self.selection is not None:
-                with stage("select"):
-                    mattes = self.select(mattes, logits, found)
-                    shown = self.present(mattes)
-            with stage("style"):
-                due = dict.fromkeys(r.style for r, s in zip(self.routes, shown, strict=True) if s)
-                styled = {style: self.style(image, mattes, style) for style in due}
-            with stage("composite"):
-                out = self.composite(image, mattes, styled)
-        return Result(out, logits, mattes, styled, tuple(shown))
+                mattes = self.regions(scores.logits, (height, width))
+                if self.selection is None:
+                    return Located(mattes, self.present(image, mattes))
+            with self._timed("select", meter):
+                mattes = self.select(mattes, scores.logits, scores.instances)
+                return Located(mattes, self.present(image, mattes))
+
+    def paint(
+        self, image: Tensor, located: Located, *, meter: Meter | None = None
+    ) -> dict[str, Tensor]:
+        """Runs the styles that show, `Result.styled`; the third step, before `composite`."""
+        with torch.inference_mode(), self._timed("style", meter):
+            pairs = zip(self.routes, located.shown, strict=True)
+            due = dict.fromkeys(route.style for route, shown in pairs if shown)
+            return {style: self.style(image, located, style) for style in due}
+
+    def restyle(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Result:
+        """Runs all that comes after `score`."""
+        located = self.locate(image, scores, meter=meter)
+        styled = self.paint(image, located, meter=meter)
+        with torch.inference_mode(), self._timed("composite", meter):
+            out = self.composite(image, located.mattes, styled)
+        return Result(out, scores.logits, located.mattes, styled, located.shown)
+
+    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
+        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages.
+
+        Schedulers call the steps themselves; whatever has state relies on each step seeing the
+        frames in order.
+        """
+        return self.restyle(image, self.score(image, meter=meter), meter=meter)
+
+    def _timed(self, name: str, meter: Meter | None) -> AbstractContextManager[None]:
+        return nullcontext() if meter is None else meter.stage(name, device=self.device)
 
     @staticmethod
     def _like(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
@@ -318,6 +409,13 @@ def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
     chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
     return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
+
+
+def _enlarged(found: Instances, size: Sequence[int]) -> Instances:
+    if not len(found.masks):
+        return Instances(found.masks.new_zeros(0, *size), found.classes, found.scores)
+    masks = F.interpolate(found.masks[None], tuple(size), mode="bilinear")[0]
+    return Instances(masks, found.classes, found.scores)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -13,12 +13,16 @@ from rich.table import Table
 from cbs_core.build import Built
 from cbs_core.device import Device
 from cbs_core.files import replace
+from cbs_core.interfaces import Choice, Scheduler
 from cbs_core.meter import Meter
 from cbs_core.pipeline import Result
 from cbs_core.sheet import Sheet
 from cbs_core.types import RawFrame, StreamInfo
 
 VERSIONS = ("class-based-styling", "torch", "kornia", "av", "pillow", "numpy", "hydra-core")
+
+VISIBLE = 0.01
+"""An overlap below this part is not worth a line."""
 
 ADVICE = ", but the output itself is done: mend that place, or say report=null sheet=null"
 
@@ -49,6 +53,7 @@ def compose(
     plugins: Mapping[str, str],
     device: Device,
     meter: Meter,
+    scheduler: Scheduler,
     info: StreamInfo,
     damaged: int,
     presence: Mapping[str, int],
@@ -57,6 +62,7 @@ def compose(
 ) -> dict[str, object]:
     """Returns the report as plain values; times in milliseconds, rates in frames a second."""
     selection = built.pipeline.selection
+    overlap = meter.overlap
     return {
         "output": str(output) if output else None,
         "interrupted": interrupted,
@@ -73,6 +79,14 @@ def compose(
             name: {key: round(value, 3) for key, value in asdict(latency).items()}
             for name, latency in meter.latencies().items()
         },
+        "overlap": None
+        if overlap is None
+        else {
+            "saved": round(overlap.saved, 3),
+            "sequence_ms": round(overlap.sequence, 3),
+            "wall_ms": round(overlap.wall, 3),
+        },
+        "scheduler": scheduler.choice if isinstance(scheduler, Choice) else None,
         "routes": [
             {
                 "classes": list(route.classes),
@@ -151,6 +165,14 @@ def print_table(facts: Mapping[str, object], output: Path | None, files: list[Pa
     if isinstance(selection, Mapping) and selection["frames_without"]:
         counts.append(f"{selection['frames_without']} without the object selected")
     console.print(" · ".join(counts))
+    overlap = facts["overlap"]
+    if isinstance(overlap, Mapping) and overlap["saved"] >= VISIBLE:
+        console.print(
+            f"overlap: {overlap['saved']:.0%} (stages {overlap['sequence_ms']:.1f} ms a frame in "
+            f"sequence, {overlap['wall_ms']:.1f} ms wall)"
+        )
+    if facts["scheduler"]:
+        console.print(f"scheduler: {facts['scheduler']}", markup=False)
     for line in _absent(facts):
         console.print(line)
     for path in [*([output] if output else []), *files]:

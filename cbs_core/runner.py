@@ -1,7 +1,8 @@
 """A run: a reader thread, the calling thread (alone to launch device work) and a writer thread.
 
 They are joined by bounded, closable channels. Whoever fails closes both channels with its error;
-the others stop, the output is removed, and the first error is raised in the caller.
+the others stop, the output is removed, and the first error is raised in the caller. Where the
+source or the device is lost, or Ctrl-C is pressed, the output is closed with the frames so far.
 """
 
 import threading
@@ -13,8 +14,15 @@ from typing import Generic, TypeVar
 
 import torch
 
-from cbs_core.errors import CbsError, SinkError, SourceError
-from cbs_core.interfaces import Scheduler, Sink, Source
+from cbs_core.errors import (
+    CbsError,
+    DeviceLostError,
+    LostError,
+    SinkError,
+    SourceError,
+    SourceLostError,
+)
+from cbs_core.interfaces import Closable, Scheduler, Sink, Source
 from cbs_core.memory import MemoryLimitError
 from cbs_core.meter import Meter
 from cbs_core.types import RawFrame
@@ -108,7 +116,7 @@ class Runner:
 
     Args:
         source: opened and closed by the run.
-        scheduler: holds the pipeline.
+        scheduler: holds the pipeline; closed by the run, where it is `Closable`.
         sink: opened, and then closed or aborted, by the run.
         meter: counts frames; times ``decode`` and ``encode``.
         policy: ``every_frame`` (files) or ``freshest`` (live: late frames are dropped, counted).
@@ -138,6 +146,7 @@ class Runner:
         self._input: Channel[RawFrame] = Channel(freshest=policy == "freshest")
         self._output: Channel[RawFrame] = Channel()
         self._error: BaseException | None = None
+        self._lost: LostError | None = None
         self._interrupted = False
         self._lock = threading.Lock()
 
@@ -145,6 +154,8 @@ class Runner:
         """Runs to the end of the source; the source must be entered already.
 
         Raises:
+            LostError: the source or the device was lost; the output holds the frames so far, and
+                is removed where there are none.
             CbsError: the first failure of source, pipeline or sink; the output is removed.
         """
         reader = threading.Thread(target=self._read, name="cbs-reader", daemon=True)
@@ -172,6 +183,10 @@ class Runner:
             raise first from first.__cause__
         finally:
             self._meter.dropped = self._input.dropped
+            if isinstance(self._scheduler, Closable):
+                self._scheduler.close()
+        if self._lost is not None:
+            raise self._lost from self._lost.__cause__
         return Outcome(self._interrupted)
 
     def _open(self) -> None:
@@ -191,6 +206,14 @@ class Runner:
                 self._output.put(done)
         except ClosedError:  # the writer failed and says so in self._error
             return
+        except torch.AcceleratorError as error:
+            self._lose(
+                DeviceLostError(
+                    f"the device failed ({str(error).splitlines()[0]}): run `cbs-doctor`, and "
+                    "start again when it finds the device in order"
+                ),
+                error,
+            )
         except torch.OutOfMemoryError as error:
             info = self._source.info
             raise MemoryLimitError(
@@ -211,8 +234,13 @@ class Runner:
         except ClosedError:
             return
         except BaseException as error:
-            if not self._interrupted:  # nobody waits for more frames then
-                self._stop(_told(error, "source", SourceError))
+            told = _told(error, "source", SourceLostError)
+            if self._interrupted or self._lost is not None:  # nobody waits for more frames then
+                return
+            if isinstance(told, LostError):
+                self._lose(told)
+            else:
+                self._stop(told)
 
     def _write(self) -> None:
         # Closing happens here too, so that a Ctrl-C, which only the main thread sees, cannot
@@ -229,12 +257,19 @@ class Runner:
             self._stop(_told(error, "sink", SinkError))
 
     def _finish(self) -> None:
+        early = self._interrupted or self._lost is not None
         if self._meter.frames_out:
-            self._sink.close(complete=not self._interrupted)
-        elif self._interrupted:
+            self._sink.close(complete=not early)
+        elif early:
             self._sink.abort()
         else:
             raise SourceError("the input holds no frame: choose another")
+
+    def _lose(self, error: LostError, cause: BaseException | None = None) -> None:
+        """Ends the stream here: what was read before a source was lost is still restyled."""
+        error.__cause__ = error.__cause__ or cause
+        self._lost = error
+        self._input.close(discard=isinstance(error, DeviceLostError))
 
     def _stop(self, error: BaseException) -> BaseException:
         """Ends all three threads' work; returns the first error of the run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cbs_core import build, device, registry, report
-from cbs_core.errors import ConfigError
+from cbs_core.errors import ConfigError, LostError
 from cbs_core.interfaces import Sink, Source
 from cbs_core.meter import Meter
 from cbs_core.progress import progress
@@ -32,7 +32,8 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         The exit code: 0, or 130 where Ctrl-C ended the run and the output holds a part.
 
     Raises:
-        CbsError: whatever a user can mend; no output is left then.
+        LostError: the source or the device was lost; the output holds the frames so far.
+        CbsError: whatever else a user can mend; no output is left then.
     """
     quiet = config.get("quiet")
     if not isinstance(quiet, bool):
@@ -61,15 +62,18 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
             if "non-commercial" in file.licence:
                 console.print(f"{file.path.parent.name}/{file.path.stem}: {file.licence}")
         with progress(console, meter, source.info.frames) as tick:
-            outcome = Runner(
+            runner = Runner(
                 source,
                 scheduler,
                 sink,
                 meter=meter,
                 policy="freshest" if source.info.live else "every_frame",
                 progress=tick,
-            ).run()
+            )
+            interrupted, lost = _run(runner)
     if not meter.frames_out:
+        if lost is not None:
+            raise lost
         print("interrupted before the first frame: there is no output", file=sys.stderr)
         return INTERRUPTED
 
@@ -80,22 +84,34 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         plugins=registry.origins(source_id, sink_id, scheduler_id) | built.plugins,
         device=chosen,
         meter=meter,
+        scheduler=scheduler,
         info=source.info,
         damaged=int(getattr(source, "damaged", 0)),
         presence=watch.presence,
         output=output,
-        interrupted=outcome.interrupted,
+        interrupted=interrupted or lost is not None,
     )
     files = report.write(
         facts, watch.sheet, folder, report=_name(config, "report"), sheet=_name(config, "sheet")
     )
     if not quiet:
         report.print_table(facts, output, files)
-    if outcome.interrupted:
-        count = f"{meter.frames_out} frame{'s' if meter.frames_out > 1 else ''}"
-        print(f"interrupted: {output or 'the output'} is closed, with {count}", file=sys.stderr)
+    count = f"{meter.frames_out} frame{'s' if meter.frames_out > 1 else ''}"
+    closed = f"{output or 'the output'} is closed, with {count}"
+    if lost is not None:
+        raise LostError(f"{lost}; {closed}") from lost
+    if interrupted:
+        print(f"interrupted: {closed}", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _run(runner: Runner) -> tuple[bool, LostError | None]:
+    """Tells whether Ctrl-C ended the run, and what was lost in the middle of it."""
+    try:
+        return runner.run().interrupted, None
+    except LostError as error:
+        return False, error
 
 
 def _source(config: Mapping[str, object]) -> tuple[Source, str]:

@@ -13,6 +13,7 @@ CUDA they also run the plugin there and fail it where it waits for the device.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from cbs_core.accelerators.eager import EagerAccelerator
 from cbs_core.errors import CbsError
 from cbs_core.interfaces import (
     Accelerator,
+    Closable,
     Compositor,
     InstanceSegmenter,
     Resettable,
@@ -85,7 +87,7 @@ def no_device_wait(device: str) -> Iterator[None]:
 def _ready(plugin: Any, device: str, dtype: torch.dtype = torch.float32) -> Callable[..., Tensor]:
     call: Callable[..., Tensor] = plugin
     if isinstance(plugin, nn.Module):
-        call = EagerAccelerator()(plugin, device=torch.device(device), dtype=dtype)
+        call = EagerAccelerator()(plugin, device=torch.device(device), dtype=dtype, kind="styler")
     return call
 
 
@@ -435,8 +437,15 @@ class SchedulerSuite:
         raise NotImplementedError("override create() to return your plugin")
 
     @staticmethod
-    def pipeline() -> Pipeline:
-        """Returns a small pipeline of two routes: brightness classes, an inverting style."""
+    def device() -> torch.device:
+        """Returns where the suite runs: CUDA where it is, unless a scheduler is for another."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def pipeline(self) -> Pipeline:
+        """Returns a small pipeline of two routes: brightness classes, an inverting style.
+
+        The second route is absent from every third frame of `drive`.
+        """
 
         def segment(image: Tensor) -> Tensor:
             light = image.mean(1, keepdim=True)
@@ -449,19 +458,24 @@ class SchedulerSuite:
             compositor=Stage(torch.lerp, "test compositor"),
             regions=Regions(("dark", "bright", "rest"), [route.classes for route in routes]),
             routes=routes,
-            device=torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            device=self.device(),
         )
 
     def drive(self, scheduler: Scheduler, count: int) -> list[RawFrame]:
         """Runs a clip through a scheduler."""
         done: list[RawFrame] = []
         for index in range(count):
-            scheduler.submit(raw_frame(48, 80, index))
+            raw = raw_frame(48, 80, index)
+            if index % 3 == 2:
+                raw = replace(raw, pixels=raw.pixels // 2)
+            scheduler.submit(raw)
             done.extend(scheduler.ready())
         done.extend(scheduler.drain())
+        if isinstance(scheduler, Closable):
+            scheduler.close()
         return done
 
-    @pytest.mark.parametrize("count", [0, 1, 2, 7])
+    @pytest.mark.parametrize("count", [0, 1, 2, 7, 40])
     def test_equals_serial(self, count: int) -> None:
         """Every frame comes once, in order, with its time, and equals the oracle's."""
         from cbs_core.schedulers.serial import SerialScheduler
@@ -493,7 +507,9 @@ class AcceleratorSuite:
         image = picture(*size)
         with torch.inference_mode():
             want = module(image)
-            call = self.create()(module, device=torch.device("cpu"), dtype=torch.float32)
+            call = self.create()(
+                module, device=torch.device("cpu"), dtype=torch.float32, kind="styler"
+            )
             have = call(image)
         assert have.dtype == torch.float32
         torch.testing.assert_close(have, want, atol=self.tolerance, rtol=0)

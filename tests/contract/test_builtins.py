@@ -233,6 +233,32 @@ class TestSerial(testing.SchedulerSuite):
         return create(self.plugin, pipeline=pipeline, meter=meter)
 
 
+class TestPipeline(testing.SchedulerSuite):
+    plugin = "scheduler/pipeline"
+
+    @staticmethod
+    def device():
+        return torch.device("cpu")
+
+    def create(self, pipeline, meter):
+        return create(self.plugin, pipeline=pipeline, meter=meter)
+
+
+@pytest.mark.cuda
+class TestStreams(testing.SchedulerSuite):
+    plugin = "scheduler/streams"
+
+    def create(self, pipeline, meter):
+        return create(self.plugin, pipeline=pipeline, meter=meter)
+
+
+class TestAuto(testing.SchedulerSuite):
+    plugin = "scheduler/auto"
+
+    def create(self, pipeline, meter):
+        return create(self.plugin, pipeline=pipeline, meter=meter)
+
+
 class TestEager(testing.AcceleratorSuite):
     plugin = "accelerator/eager"
 

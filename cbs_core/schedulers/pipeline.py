@@ -1,0 +1,125 @@
+"""On the CPU: the next frame is segmented while this one is restyled.
+
+Decoding and encoding are beside both already, in the runner's own threads. Each step sees the
+frames in order and one at a time, on as many cores as in `serial`, so that a frame comes out the
+same to the bit.
+
+Both steps can fill every core, and then nothing is gained by doing them side by side, but much can
+be lost: a convolution waits for its slowest thread. So the segmentation, which has a whole frame's
+time, gives way: its thread has a lower priority and takes the cores that the other leaves idle.
+"""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cbs_core.errors import ConfigError
+from cbs_core.meter import Meter
+from cbs_core.pipeline import Pipeline, Scores
+from cbs_core.schedulers.serial import Observe
+from cbs_core.types import RawFrame
+
+DEPTH = 2
+"""Frames under way: one a step. More would wait, which costs memory, and latency where live."""
+
+NICENESS = 10
+"""Of the segmentation's thread, added to the process's own; 0 is normal and 19 the lowest."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """A frame between the two steps."""
+
+    image: Tensor
+    scores: Scores
+
+
+class PipelineScheduler:
+    """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`).
+
+    Ctrl-C waits for the frame under way: a plugin in another thread cannot be interrupted.
+
+    Args:
+        pipeline: what a frame goes through.
+        meter: times each stage.
+        observe: called with each frame and its result, in one thread.
+
+    Raises:
+        ConfigError: the pipeline is not on the CPU.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
+        if pipeline.device.type != "cpu":
+            raise ConfigError(
+                f"scheduler=pipeline is for the CPU, not for {pipeline.device}: say "
+                "scheduler=streams or scheduler=auto"
+            )
+        self._pipeline = pipeline
+        self._meter = meter
+        self._observe = observe
+        self._front = ThreadPoolExecutor(1, "cbs-segment", initializer=_give_way)
+        self._back = ThreadPoolExecutor(1, "cbs-restyle")
+        self._under_way: deque[Future[RawFrame]] = deque()
+        self._done: deque[RawFrame] = deque()
+
+    def submit(self, raw: RawFrame, /) -> None:
+        """Takes a frame; waits where `DEPTH` are under way.
+
+        Raises:
+            CbsError: the oldest of these failed.
+        """
+        if len(self._under_way) >= DEPTH:
+            self._done.append(self._under_way.popleft().result())
+        half = self._front.submit(self._segment, raw)
+        self._under_way.append(self._back.submit(self._restyle, raw, half))
+
+    def ready(self) -> Iterator[RawFrame]:
+        """Yields what is done."""
+        while self._done or (self._under_way and self._under_way[0].done()):
+            yield self._next()
+
+    def drain(self) -> Iterator[RawFrame]:
+        """Yields what is under way, waiting for it."""
+        while self._done or self._under_way:
+            yield self._next()
+
+    def close(self) -> None:
+        """Ends the threads, after the steps that they are at."""
+        for executor in (self._back, self._front):
+            executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._back, self._front):
+            executor.shutdown()
+        self._under_way.clear()
+
+    def _next(self) -> RawFrame:
+        return self._done.popleft() if self._done else self._under_way.popleft().result()
+
+    def _segment(self, raw: RawFrame) -> _Half:
+        with self._meter.stage("upload"):
+            image = self._pipeline.upload(raw).image
+        return _Half(image, self._pipeline.score(image, meter=self._meter))
+
+    def _restyle(self, raw: RawFrame, half: "Future[_Half]") -> RawFrame:
+        frame = half.result()
+        result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
+        with self._meter.stage("download"):
+            done = self._pipeline.download(result.image, raw)
+        if self._observe is not None:
+            self._observe(raw, result)
+        return done
+
+
+def _give_way() -> None:
+    # Elsewhere a priority belongs to the whole process.
+    if sys.platform == "linux":
+        os.setpriority(
+            os.PRIO_PROCESS,
+            threading.get_native_id(),
+            os.getpriority(os.PRIO_PROCESS, 0) + NICENESS,
+        )
