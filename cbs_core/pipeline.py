@@ -23,6 +23,7 @@ from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
 from cbs_core.regions import Regions
 from cbs_core.routes import Route
+from cbs_core.tiles import Tiles
 from cbs_core.types import Frame, Instances, RawFrame
 
 INVISIBLE = 0.5 / 255
@@ -153,6 +154,7 @@ class Pipeline:
         self.selection = selection
         self.stateful = tuple(stateful)
         self._fits: set[tuple[int, int]] = set()
+        self._tiles = Tiles()
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
@@ -167,10 +169,12 @@ class Pipeline:
             MemoryLimitError: with the memory needed and that there is.
         """
         if (height, width) not in self._fits:
-            stages = [self.segmenter, *self.stylers.values()]
+            # A GPU says when it is full, and `Tiles` make do; on the host the process is killed.
+            tiled = self.device.type == "cuda"
+            stages = [] if tiled else [self.segmenter, *self.stylers.values()]
             mattes = 2 * 4 * self.regions.weights.shape[1]
             own = 3 * 4 * (2 + len(self.stylers)) + 4 * len(self.routes)
-            peak = own + max(mattes, *(stage.bytes_per_pixel for stage in stages))
+            peak = own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
             check_memory(height, width, peak, self.device)
             self._fits.add((height, width))
 
@@ -197,6 +201,9 @@ class Pipeline:
         Raises:
             PluginContractError: the segmenter broke its interface.
         """
+        return self._tiles(self._logits, self.segmenter.what, image)
+
+    def _logits(self, image: Tensor) -> Tensor:
         logits = self.segmenter(image)
         classes = self.regions.weights.shape[1]
         if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
@@ -270,12 +277,13 @@ class Pipeline:
             PluginContractError: the styler broke its interface.
         """
         stage = self.stylers[style]
+        inputs = [image]
         if stage.takes_matte:
             own = [index for index, route in enumerate(self.routes) if route.style == style]
-            out = stage(image, mattes[:, own].sum(1, keepdim=True))
-        else:
-            out = stage(image)
-        return self._like(stage, out, image)
+            inputs.append(mattes[:, own].sum(1, keepdim=True))
+        return self._tiles(
+            lambda *parts: self._like(stage, stage(*parts), parts[0]), stage.what, *inputs
+        )
 
     def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
         """Blends the styles into the picture; a route whose style was not run is left out.
