@@ -34,7 +34,7 @@ from torch import Tensor
 from cbs_core import build
 from cbs_core.device import Device, choose
 from cbs_core.metrics import background_error, boundary_f, iou
-from cbs_core.pipeline import Result
+from cbs_core.pipeline import Located, Result
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -158,7 +158,8 @@ def build_methods(
         def run(image: Tensor) -> tuple[Tensor, None]:
             with torch.inference_mode():
                 full = torch.ones_like(image[:, :1])
-                return pipeline.style(image, full, style), None
+                located = Located(full, pipeline.present(image, full))
+                return pipeline.style(image, located, style), None
 
         return run
 

@@ -7,20 +7,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cbs_core import objects, registry, routes
+from cbs_core import objects, registry, routes, styling
+from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.interfaces import (
     HasMemory,
     HasWeights,
     InstanceSegmenter,
     MatteStyler,
+    RegionStyler,
     Resettable,
     Segmenter,
 )
 from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, parse_size
 from cbs_core.registry import Registry
 from cbs_core.routes import Route
+from cbs_core.styling import WHOLE, Choice, RegionStyling
 from cbs_core.weights import WeightsFile
 
 T = TypeVar("T")
@@ -58,7 +61,9 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
 
     Args:
         config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes``,
-            ``matte`` and ``select``, as in ``conf/config.yaml``.
+            ``matte``, ``segment_size`` and ``select``, as in ``conf/config.yaml``; ``where`` and
+            ``statistics`` of the section ``styler`` are for all stylers, and not given to their
+            constructors.
         device: where it runs.
         dtype: what the nets compute in; the picture itself stays float32.
 
@@ -66,6 +71,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         CbsError: a plugin cannot be had, or the configuration is wrong.
     """
     wanted = objects.parse(config.get("select"))
+    segment_size = parse_size(config.get("segment_size"))
     name, params = split(config.get("accelerator"), "accelerator")
     accelerator = registry.accelerators.create(name, **params)
     accelerator_words = _words(registry.accelerators, name)
@@ -73,37 +79,54 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     weights: dict[str, WeightsFile] = {}
     stateful: list[Resettable] = []
 
-    def accelerate(module: nn.Module, words: str) -> Callable[[Tensor], Tensor]:
+    def accelerate(module: nn.Module, words: str, kind: Kind) -> Accelerated:
         what = f"the {words} under the {accelerator_words}"
-        return registry.guarded(what, accelerator, module, device=device, dtype=dtype)
+        return registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
 
-    def stage(plugins: Registry[Any], name: str, plugin: object) -> Stage:
+    def stage(plugins: Registry[Any], name: str, plugin: object, made: Choice = WHOLE) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
         if isinstance(plugin, HasWeights):
             weights.update({file.sha256: file for file in plugin.weights_files})
         if isinstance(plugin, Resettable):
             stateful.append(plugin)
-        return _stage(_words(plugins, name), plugin, accelerate, device, dtype)
+        words = _words(plugins, name)
+        if made.policy is None:
+            kind: Kind = "segmenter" if plugins is registry.segmenters else "styler"
+            return _stage(words, plugin, kind, accelerate, device, dtype)
+        region = _region(words, plugin, made, reach or 0, accelerate)
+        stateful.append(region)
+        return Stage(region, words, _cost(plugin, dtype), takes_cells=True)
 
     segmenter_name, params = split(config.get("segmenter"), "segmenter")
     segmenter = registry.segmenters.create(segmenter_name, **params)
     classes = _classes(segmenter, segmenter_name)
 
-    styler, params = split(config.get("styler"), "styler")
-    chosen = routes.parse(config.get("routes"), classes=classes, styler=styler, params=params)
-    stylers = {
-        route.style: stage(
-            registry.stylers, route.styler, registry.stylers.create(route.styler, **route.params)
-        )
-        for route in {route.style: route for route in chosen}.values()
-    }
-
     compositor_name, params = split(config.get("compositor"), "compositor")
     compositor = registry.compositors.create(compositor_name, **params)
+    compositor_words = _words(registry.compositors, compositor_name)
     if isinstance(compositor, nn.Module):
         # Blending stays float32 on purpose: bfloat16 would shift the untouched background.
         compositor.eval().to(device)
     used |= registry.origins(f"compositor/{compositor_name}")
+
+    styler, params = split(config.get("styler"), "styler")
+    choice = styling.parse(params.pop("where", None), params.pop("statistics", None))
+    reach = getattr(compositor, "reach", None)
+    if choice.masked and reach is None:
+        raise ConfigError(
+            f"the {compositor_words} does not say how far from the matte it shows the style "
+            "(`reach`): say styler.where=frame"
+        )
+    chosen = routes.parse(config.get("routes"), classes=classes, styler=styler, params=params)
+    stylers = {
+        route.style: stage(
+            registry.stylers,
+            route.styler,
+            registry.stylers.create(route.styler, **route.params),
+            choice,
+        )
+        for route in {route.style: route for route in chosen}.values()
+    }
 
     segmenter_stage = stage(registry.segmenters, segmenter_name, segmenter)
     mode = str(config.get("matte"))
@@ -117,13 +140,14 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     built = Pipeline(
         segmenter=segmenter_stage,
         stylers=stylers,
-        compositor=Stage(compositor, _words(registry.compositors, compositor_name)),
+        compositor=Stage(compositor, compositor_words),
         regions=Regions(classes, [route.classes for route in chosen], mode),
         routes=chosen,
         device=device,
         detector=detector,
         selection=selection,
         stateful=stateful,
+        segment_size=segment_size,
     )
     return Built(built, classes, chosen, tuple(weights.values()), used)
 
@@ -161,14 +185,15 @@ def _autocast(
 def _stage(
     words: str,
     plugin: object,
-    accelerate: Callable[[nn.Module, str], Callable[[Tensor], Tensor]],
+    kind: Kind,
+    accelerate: Callable[[nn.Module, str, Kind], Accelerated],
     device: torch.device,
     dtype: torch.dtype,
 ) -> Stage:
     if not callable(plugin):
         raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
     call: Callable[..., Tensor] = plugin
-    cost = plugin.bytes_per_pixel if isinstance(plugin, HasMemory) else 0
+    cost = _cost(plugin, torch.float32)
     if isinstance(plugin, nn.Module):
         plugin.eval().requires_grad_(False).to(device)
     if isinstance(plugin, MatteStyler):
@@ -176,6 +201,36 @@ def _stage(
     elif isinstance(plugin, InstanceSegmenter):
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
-        call = accelerate(plugin, words)
-        cost = cost * dtype.itemsize // 4  # stated for float32, which others stay in
+        call = accelerate(plugin, words, kind)
+        cost = _cost(plugin, dtype)
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))
+
+
+def _region(
+    words: str,
+    plugin: object,
+    made: Choice,
+    reach: int,
+    accelerate: Callable[[nn.Module, str, Kind], Accelerated],
+) -> RegionStyling:
+    if not isinstance(plugin, RegionStyler):
+        value = "where=mask" if made.masked else "statistics"
+        raise ConfigError(
+            f"the {words} restyles whole pictures, each by itself, and knows no styler.{value}: "
+            "say styler.where=frame and styler.statistics=frame, or choose another styler"
+        )
+    assert made.policy is not None
+    return RegionStyling(
+        accelerate(plugin.dense_module(), words, "styler"),
+        accelerate(plugin.window_module(), words, "styler"),
+        policy=made.policy,
+        masked=made.masked,
+        halo=plugin.halo,
+        align=plugin.align,
+        reach=reach,
+    )
+
+
+def _cost(plugin: object, dtype: torch.dtype) -> int:
+    """Returns the bytes a pixel, which plugins state for float32."""
+    return plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from cbs_core import build, cost, device, evaluation, labelled, registry
+from cbs_core.accelerators.base import Kind
 from cbs_core.errors import ConfigError
 from cbs_core.files import replace
 from cbs_core.interfaces import HasWeights, InstanceSegmenter
@@ -36,7 +37,8 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
+    kinds: tuple[Kind, ...] = ("segmenter", "styler")
+    chosen = [kind for kind in kinds if config.get(kind) is not None]
     if len(chosen) != 1:
         raise ConfigError(
             "one plugin is evaluated at a time: say segmenter=NAME or styler=NAME"
@@ -51,7 +53,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     dtype = device.dtype(str(config.get("precision")))
     name, params = build.split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
-    call = _callable(plugin, f"{kind} '{name}'", config, place.device, dtype)
+    call = _callable(plugin, f"{kind} '{name}'", kind, config, place.device, dtype)
 
     def progress(items: Iterable[object]) -> Iterable[object]:
         return track(items, "", console=console, disable=console.quiet, transient=True)
@@ -83,6 +85,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
 def _callable(
     plugin: object,
     what: str,
+    kind: Kind,
     config: Mapping[str, object],
     place: torch.device,
     dtype: torch.dtype,
@@ -95,7 +98,7 @@ def _callable(
     if isinstance(plugin, nn.Module) and not isinstance(plugin, InstanceSegmenter):
         name, params = build.split(config.get("accelerator"), "accelerator")
         accelerator = registry.accelerators.create(name, **params)
-        return accelerator(plugin, device=place, dtype=dtype)
+        return accelerator(plugin, device=place, dtype=dtype, kind=kind)
     call: Callable[[Tensor], Tensor] = plugin
     return call
 

@@ -9,12 +9,13 @@ The plugin owns normalisation, resizing and padding. The core owns device, dtype
 core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tensor)``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.types import Instances, RawFrame, StreamInfo
 from cbs_core.weights import WeightsFile
 
@@ -52,6 +53,9 @@ class Compositor(Protocol):
 
     Several routes are superposed by the core (`cbs_core.pipeline`), so a compositor must be
     linear in ``alpha`` up to rounding: blurring and guided filtering are.
+
+    One whose attribute ``reach`` says beyond how many pixels from the matte the picture comes out
+    as it is can be used where only the matte's surroundings are restyled (``styler.where=mask``).
     """
 
     def __call__(self, image: Tensor, styled: Tensor, alpha: Tensor, /) -> Tensor:
@@ -173,9 +177,20 @@ class Accelerator(Protocol):
     """Makes a module fast on a device."""
 
     def __call__(
-        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype
-    ) -> Callable[[Tensor], Tensor]:
-        """Returns a callable float32 ``(B,3,H,W)`` -> float32, computing in ``dtype``."""
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+    ) -> Accelerated:
+        """Returns the module made fast.
+
+        Args:
+            module: takes a picture ``(B,3,H,W)``, given in ``dtype``, and any other tensors in
+                float32; returns a tensor or a tuple of tensors. It may be changed.
+            device: where its inputs lie.
+            dtype: what it computes in.
+            kind: what it is for.
+
+        Raises:
+            CbsError: this accelerator cannot be had here.
+        """
         ...
 
 
@@ -189,6 +204,35 @@ class MatteStyler(Styler, Protocol):
         Args:
             image: ``(B,3,H,W)`` RGB in [0,1].
             matte: ``(B,1,H,W)`` in [0,1]; pixels where it is 0 will not be seen.
+        """
+        ...
+
+
+@runtime_checkable
+class RegionStyler(Styler, Protocol):
+    """A styler that can restyle windows of a picture as it restyles the whole.
+
+    Whatever it takes from the whole picture (the means and variances of instance normalisation)
+    are its statistics: one module measures them, the other is given them. The core accelerates
+    both, and chooses the windows.
+    """
+
+    halo: int
+    """Pixels around a window that are styled with it and cut off: those that a styled pixel
+    depends on. A multiple of ``align``."""
+
+    align: int
+    """Pixels: windows start at multiples of it, and end at one or as far beyond one as the frame
+    does."""
+
+    def dense_module(self) -> nn.Module:
+        """Returns ``(B,3,H,W)`` -> the styled picture and its statistics, float32 ``(B,S)``."""
+        ...
+
+    def window_module(self) -> nn.Module:
+        """Returns ``(B,3,h,w)``, ``(1,S)`` statistics -> the styled windows.
+
+        A window's edge that is the frame's gives what the whole picture gives there.
         """
         ...
 

@@ -13,21 +13,23 @@ from dataclasses import dataclass, field, replace
 
 import kornia.color
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core import objects
+from cbs_core.accelerators.base import Accelerated
 from cbs_core.device import fetch
 from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
+from cbs_core.statistics import Scenes
+from cbs_core.styling import RegionStyling
 from cbs_core.tiles import Tiles
 from cbs_core.types import Frame, Instances, RawFrame
-
-INVISIBLE = 0.5 / 255
-"""A matte below this everywhere cannot change an 8-bit picture."""
+from cbs_core.windows import INVISIBLE, Presence, occupancy
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +45,37 @@ class Stage:
     takes_matte: bool = False
     """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
 
-    def run(self, *args: Tensor) -> object:
+    takes_cells: bool = False
+    """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds an accelerated net for frames like this one; nothing where there is none."""
+        if isinstance(self.call, Accelerated | RegionStyling):
+            self.call.prepare(image)
+
+    def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
 
         Raises:
             PluginContractError: it raised.
         """
         try:
-            return self.call(*args)
+            return self.call(image, *more)
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # of the machine, not of the plugin
         except Exception as error:  # a stranger's code may raise anything
             raise PluginContractError(
-                f"the {self.what} failed on a frame of {_shape(args[0])} "
+                f"the {self.what} failed on a frame of {_shape(image)} "
                 f"({type(error).__name__}: {' '.join(str(error).split())})"
             ) from error
 
-    def __call__(self, *args: Tensor) -> Tensor:
+    def __call__(self, image: Tensor, *more: object) -> Tensor:
         """Runs a plugin that returns a tensor.
 
         Raises:
             PluginContractError: it raised, or returned none.
         """
-        out = self.run(*args)
+        out = self.run(image, *more)
         if not isinstance(out, Tensor):
             raise PluginContractError(
                 f"the {self.what} returned {type(out).__name__} where a tensor is due"
@@ -91,8 +101,13 @@ class Located:
     mattes: Tensor
     """``(B,R,H,W)`` in [0,1], strength not applied, of the selected object alone."""
 
-    shown: tuple[bool, ...]
-    """Whether each route's matte shows anywhere."""
+    presence: Presence
+    """Where each route's matte shows, known to the host."""
+
+    @property
+    def shown(self) -> tuple[bool, ...]:
+        """Whether each route's matte shows anywhere."""
+        return self.presence.shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,8 @@ class Result:
     """``(B,R,H,W)`` in [0,1], strength not applied."""
 
     styled: Mapping[str, Tensor] = field(repr=False)
-    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run."""
+    """``(B,3,H,W)`` by `Route.style`; a style whose classes are absent was not run. One that was
+    run on windows only is the original outside of them."""
 
     shown: tuple[bool, ...]
     """Whether each route's matte shows anywhere."""
@@ -129,6 +145,7 @@ class Pipeline:
             one object is selected.
         selection: which object is restyled; None is all. It has state: frames must come in order.
         stateful: the plugins that have state as well.
+        segment_size: of the picture that the segmenter is given.
     """
 
     def __init__(
@@ -143,6 +160,7 @@ class Pipeline:
         detector: Stage | None = None,
         selection: objects.Selection | None = None,
         stateful: Sequence[Resettable] = (),
+        segment_size: Scale = None,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -153,12 +171,14 @@ class Pipeline:
         self.detector = detector
         self.selection = selection
         self.stateful = tuple(stateful)
+        self.segment_size = segment_size
+        self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
         self._tiles = Tiles()
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
-        for part in (self.selection, *self.stateful):
+        for part in (self.selection, self.scenes, *self.stateful):
             if part is not None:
                 part.reset()
 
@@ -177,6 +197,17 @@ class Pipeline:
             peak = own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
             check_memory(height, width, peak, self.device)
             self._fits.add((height, width))
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds the nets for frames like this ``(B,3,H,W)``, before a stream begins.
+
+        Raises:
+            CbsError: one cannot be built.
+        """
+        with torch.inference_mode():
+            self.segmenter.prepare(resized(image, self.segment_size))
+            for stage in self.stylers.values():
+                stage.prepare(image)
 
     def upload(self, raw: RawFrame) -> Frame:
         """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
@@ -201,7 +232,7 @@ class Pipeline:
         Raises:
             PluginContractError: the segmenter broke its interface.
         """
-        return self._tiles(self._logits, self.segmenter.what, image)
+        return self._tiles(self._logits, self.segmenter.what, resized(image, self.segment_size))
 
     def _logits(self, image: Tensor) -> Tensor:
         logits = self.segmenter(image)
@@ -226,18 +257,21 @@ class Pipeline:
         """
         if self.detector is None:
             return None
-        found = self.detector.run(image)
+        seen = resized(image, self.segment_size)
+        found = self.detector.run(seen)
         if (
             not isinstance(found, list)
             or len(found) != len(image)
             or not all(isinstance(one, Instances) for one in found)
-            or not all(one.masks.shape[1:] == image.shape[2:] for one in found)
+            or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
         ):
             raise PluginContractError(
                 f"the {self.detector.what} returned {found!r} where a list of {len(image)} "
-                f"Instances with masks of {_shape(image[0, 0])} is due"
+                f"Instances with masks of {_shape(seen[0, 0])} is due"
             )
-        return found
+        if seen is image:
+            return found
+        return [_enlarged(one, image.shape[2:]) for one in found]
 
     def select(
         self, mattes: Tensor, logits: Tensor, instances: Sequence[Instances] | None
@@ -263,24 +297,33 @@ class Pipeline:
             found = [objects.components(one, route_of) for one in labels]
         return self.selection(mattes, found)
 
-    def present(self, mattes: Tensor) -> list[bool]:
-        """Tells, a route, whether its matte shows anywhere. Waits for the device."""
-        shown: list[bool] = fetch(mattes.amax((0, 2, 3)) > INVISIBLE).tolist()
-        return shown
+    def present(self, image: Tensor, mattes: Tensor) -> Presence:
+        """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
+        pooled = occupancy(mattes)
+        if self.scenes is None:
+            return Presence(fetch(pooled > INVISIBLE).numpy(), 0)
+        thumbnail = self.scenes.thumbnail(image)
+        sent = fetch(torch.cat([pooled.flatten(), thumbnail.flatten()])).numpy()
+        cells = sent[: pooled.numel()].reshape(pooled.shape) > INVISIBLE
+        return Presence(cells, self.scenes(sent[pooled.numel() :]))
 
-    def style(self, image: Tensor, mattes: Tensor, style: str) -> Tensor:
+    def style(self, image: Tensor, located: Located, style: str) -> Tensor:
         """Returns the whole picture in one style, ``(B,3,H,W)``.
 
-        A `MatteStyler` is given the sum of the mattes of this style's routes.
+        A `MatteStyler` is given the sum of the mattes of this style's routes. A `RegionStyler` may
+        restyle only where they show, and its statistics may have state: frames must come in order.
 
         Raises:
             PluginContractError: the styler broke its interface.
         """
         stage = self.stylers[style]
+        own = [index for index, route in enumerate(self.routes) if route.style == style]
+        if stage.takes_cells:  # windows are a remedy of its own, and tiles would be measured apart
+            cells = located.presence.cells[:, own].any(1)
+            return self._like(stage, stage(image, cells, located.presence.scene), image)
         inputs = [image]
         if stage.takes_matte:
-            own = [index for index, route in enumerate(self.routes) if route.style == style]
-            inputs.append(mattes[:, own].sum(1, keepdim=True))
+            inputs.append(located.mattes[:, own].sum(1, keepdim=True))
         return self._tiles(
             lambda *parts: self._like(stage, stage(*parts), parts[0]), stage.what, *inputs
         )
@@ -320,12 +363,11 @@ class Pipeline:
             with self._timed("matte", meter):
                 height, width = image.shape[2:]
                 mattes = self.regions(scores.logits, (height, width))
-                shown = self.present(mattes)
-            if self.selection is not None:
-                with self._timed("select", meter):
-                    mattes = self.select(mattes, scores.logits, scores.instances)
-                    shown = self.present(mattes)
-        return Located(mattes, tuple(shown))
+                if self.selection is None:
+                    return Located(mattes, self.present(image, mattes))
+            with self._timed("select", meter):
+                mattes = self.select(mattes, scores.logits, scores.instances)
+                return Located(mattes, self.present(image, mattes))
 
     def paint(
         self, image: Tensor, located: Located, *, meter: Meter | None = None
@@ -334,7 +376,7 @@ class Pipeline:
         with torch.inference_mode(), self._timed("style", meter):
             pairs = zip(self.routes, located.shown, strict=True)
             due = dict.fromkeys(route.style for route, shown in pairs if shown)
-            return {style: self.style(image, located.mattes, style) for style in due}
+            return {style: self.style(image, located, style) for style in due}
 
     def restyle(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Result:
         """Runs all that comes after `score`."""
@@ -376,6 +418,13 @@ def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
     chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
     return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
+
+
+def _enlarged(found: Instances, size: Sequence[int]) -> Instances:
+    if not len(found.masks):
+        return Instances(found.masks.new_zeros(0, *size), found.classes, found.scores)
+    masks = F.interpolate(found.masks[None], tuple(size), mode="bilinear")[0]
+    return Instances(masks, found.classes, found.scores)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -87,7 +87,7 @@ def no_device_wait(device: str) -> Iterator[None]:
 def _ready(plugin: Any, device: str, dtype: torch.dtype = torch.float32) -> Callable[..., Tensor]:
     call: Callable[..., Tensor] = plugin
     if isinstance(plugin, nn.Module):
-        call = EagerAccelerator()(plugin, device=torch.device(device), dtype=dtype)
+        call = EagerAccelerator()(plugin, device=torch.device(device), dtype=dtype, kind="styler")
     return call
 
 
@@ -507,7 +507,9 @@ class AcceleratorSuite:
         image = picture(*size)
         with torch.inference_mode():
             want = module(image)
-            call = self.create()(module, device=torch.device("cpu"), dtype=torch.float32)
+            call = self.create()(
+                module, device=torch.device("cpu"), dtype=torch.float32, kind="styler"
+            )
             have = call(image)
         assert have.dtype == torch.float32
         torch.testing.assert_close(have, want, atol=self.tolerance, rtol=0)

@@ -292,7 +292,7 @@ def test_scheduler_suite(scheduler):
 
 
 def test_accelerator_suite():
-    def halves(module, *, device, dtype):
+    def halves(module, *, device, dtype, kind):
         return lambda image: module(image) * 0.5
 
     with pytest.raises(AssertionError):

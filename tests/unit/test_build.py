@@ -94,7 +94,7 @@ def plugins(monkeypatch):
     monkeypatch.setattr(Styler, "made", [])
 
 
-def broken(module, *, device, dtype):
+def broken(module, *, device, dtype, kind):
     raise RuntimeError("no compiler\nfound")
 
 

@@ -14,9 +14,10 @@ from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.memory import MemoryLimitError
 from cbs_core.meter import Meter
 from cbs_core.pipeline import Pipeline, Stage, keep_color
-from cbs_core.regions import Regions
+from cbs_core.regions import Regions, parse_size
 from cbs_core.routes import Route
 from cbs_core.testing import raw_frame
+from cbs_core.types import Instances
 
 CLASSES = ("road", "car", "person", "sky")
 CPU = torch.device("cpu")
@@ -230,6 +231,49 @@ def test_errors_that_are_no_broken_contract_come_through(error):
     with pytest.raises(type(error)) as raised:
         restyle(build([], segment=fail), raw_frame(8, 8))
     assert raised.value is error
+
+
+@pytest.mark.parametrize("spec", [0.5, [24, 40], 1.0, None])
+def test_the_segmenter_sees_its_own_size_and_the_matte_is_the_frames(spec):
+    seen = []
+
+    def segment(image):
+        seen.append(image)
+        return scores(image)
+
+    pipeline = build(ROUTES["one"], segment=segment)
+    pipeline.segment_size = parse_size(spec)
+    image = pipeline.upload(raw_frame(64, 96)).image
+    result = pipeline(image)
+    assert result.mattes.shape == (1, 1, 64, 96)
+    if spec in (1.0, None):
+        assert seen[0] is image
+        return
+    assert tuple(seen[0].shape[2:]) == ((32, 48) if spec == 0.5 else (24, 40))
+    assert 0 <= seen[0].min() <= seen[0].max() <= 1
+    torch.testing.assert_close(seen[0].mean(), image.mean(), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("spec", [0, 1.5, -0.5, True, "half", [256], [0, 4], [1.5, 2], "12"])
+def test_another_segment_size_is_one_clear_line(spec):
+    with pytest.raises(ConfigError, match="is neither a height and a width") as error:
+        parse_size(spec)
+    assert "\n" not in str(error.value)
+
+
+def test_instances_found_at_another_size_are_enlarged():
+    def detect(image):
+        masks = torch.zeros(1, *image.shape[2:])
+        masks[:, : image.shape[2] // 2] = 1
+        none = Instances(masks[:0], torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+        return [Instances(masks, torch.ones(1, dtype=torch.int64), torch.ones(1)), none]
+
+    pipeline = build(ROUTES["one"])
+    pipeline.detector, pipeline.segment_size = Stage(detect, "detector"), 0.5
+    one, none = pipeline.instances(torch.rand(2, 3, 64, 96))
+    assert one.masks.shape == (1, 64, 96)
+    assert none.masks.shape == (0, 64, 96)
+    assert (one.masks[0].mean(1).round() == (torch.arange(64) < 32)).all()
 
 
 def test_a_frame_too_large_is_refused_before_any_work(monkeypatch):

@@ -31,6 +31,23 @@ def test_argmax_is_the_argmax_of_the_full_size_logits(size):
     assert torch.equal(regions.labels(logits(), size), want)
 
 
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("size", [(64, 96), (65, 131), (19, 34), (4, 300)])
+def test_hard_mattes_are_the_labels_whatever_the_edges(seed, size):
+    """Smooth and rough logits, enlarged and reduced; a tie within rounding may go either way."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(2, len(CLASSES), 3 + seed, 4, generator=generator)
+    rough = 0.3 * (seed % 3) * torch.randn(2, len(CLASSES), 12, 17, generator=generator)
+    given = 3 * F.interpolate(coarse, (12, 17), mode="bicubic") + rough
+    regions = Regions(CLASSES, [["car"], ["sky", "person"]])
+    labels = upsampled(given, size).argmax(1)
+    want = torch.stack([labels == 1, (labels == 3) | (labels == 2)], 1).float()
+    best = upsampled(given.double(), size).topk(2, dim=1).values
+    clear = (best[:, 0] - best[:, 1] > 1e-5)[:, None].expand_as(want)
+    assert clear.float().mean() > 0.999
+    assert torch.equal(regions(given, size)[clear], want[clear])
+
+
 def test_argmax_agrees_with_float64_wherever_the_two_best_are_apart():
     size = (65, 131)
     exact = upsampled(logits().double(), size)

@@ -26,6 +26,7 @@ class FeatherCompositor(nn.Module):
         super().__init__()
         if radius < 0:
             raise ConfigError(f"compositor.radius must not be negative, as {radius} is")
+        self.reach = radius
         # At three deviations the kernel's cut end moves no 8-bit level by more than one.
         kernel = get_gaussian_kernel1d(2 * radius + 1, radius / 3)
         self.register_buffer("kernel", kernel, persistent=False)

@@ -42,6 +42,7 @@ class GuidedCompositor(nn.Module):
                 f"more than 0, not {radius}, {subsample} and {eps}"
             )
         self.radius = radius
+        self.reach = 2 * (radius + subsample)
         self.subsample = subsample
         self.register_buffer("ridge", eps * torch.eye(3)[..., None, None], persistent=False)
 

@@ -70,6 +70,7 @@ class MRFCompositor(nn.Module):
                 f"{feather} and {sigma}"
             )
         self.width = width
+        self.reach = width + feather
         self.smoothness = smoothness
         self.sigma = sigma
         self.feather = FeatherCompositor(feather)

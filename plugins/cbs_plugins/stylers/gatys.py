@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.errors import ConfigError, closest
-from cbs_core.pipeline import INVISIBLE
 from cbs_core.types import RawFrame
+from cbs_core.windows import INVISIBLE
 from cbs_plugins.files import rename, temporary
 from cbs_plugins.losses import LAYERS, GatysLoss
 from cbs_plugins.pictures import checked_suffix, read_picture, write_picture

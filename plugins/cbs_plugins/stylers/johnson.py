@@ -4,14 +4,16 @@ It is the variant of github.com/pytorch/examples (``fast_neural_style``), whose 
 kept so that its checkpoints load strictly: reflection padding, instance normalisation, and nearest
 upsampling in place of transposed convolutions.
 
-Letters: ``B`` batch, ``H W`` the frame.
+Letters: ``B`` batch, ``H W`` the frame, ``h w`` a window of it, ``S`` numbers in the statistics.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +26,23 @@ if TYPE_CHECKING:
 
 MIN_SIDE = 8
 """Pixels: below this, the reflection padding at a quarter of the size finds nothing to reflect."""
+
+STRIDE = 4
+"""Pixels of the picture for each at the net's narrowest: windows start at multiples of it."""
+
+HALO = 56
+"""Pixels that an output pixel depends on to each side, counted from the last layer to the first:
+4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1 + 2 + 40 +
+2 + 1 + 4 = 54; rounding to the strides makes it 55, and whole strides 56."""
+
+Normalise: TypeAlias = Callable[[nn.InstanceNorm2d, Tensor], Tensor]
+"""How a layer's input is normalised: by its own statistics, or by given ones."""
+
+
+def by_own(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    """Normalises by the mean and variance of each picture's own channels."""
+    out: Tensor = layer(x)
+    return out
 
 
 class ConvLayer(nn.Module):
@@ -56,11 +75,10 @@ class ResidualBlock(nn.Module):
         self.conv2 = ConvLayer(channels, channels, 3)
         self.in2 = nn.InstanceNorm2d(channels, affine=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, normalise: Normalise = by_own) -> Tensor:
         """``(B,channels,h,w)`` -> the same shape."""
-        y = F.relu(self.in1(self.conv1(x)))
-        out: Tensor = self.in2(self.conv2(y)) + x
-        return out
+        y = F.relu(normalise(self.in1, self.conv1(x)))
+        return normalise(self.in2, self.conv2(y)) + x
 
 
 class TransformerNet(nn.Module):
@@ -89,21 +107,23 @@ class TransformerNet(nn.Module):
         self.in5 = nn.InstanceNorm2d(width, affine=True)
         self.deconv3 = ConvLayer(width, 3, 9)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """Restyles a picture.
 
         Args:
             image: ``(B,3,H,W)`` RGB, 0..255, H and W at least `MIN_SIDE`.
+            normalise: called with each normalisation and its input, in order.
 
         Returns:
             RGB, 0..255 but not clamped, with H and W rounded up to multiples of 4.
         """
-        x = F.relu(self.in1(self.conv1(image)))
-        x = F.relu(self.in2(self.conv2(x)))
-        x = F.relu(self.in3(self.conv3(x)))
-        x = self.res5(self.res4(self.res3(self.res2(self.res1(x)))))
-        x = F.relu(self.in4(self.deconv1(x)))
-        x = F.relu(self.in5(self.deconv2(x)))
+        x = F.relu(normalise(self.in1, self.conv1(image)))
+        x = F.relu(normalise(self.in2, self.conv2(x)))
+        x = F.relu(normalise(self.in3, self.conv3(x)))
+        for block in (self.res1, self.res2, self.res3, self.res4, self.res5):
+            x = block(x, normalise)
+        x = F.relu(normalise(self.in4, self.deconv1(x)))
+        x = F.relu(normalise(self.in5, self.deconv2(x)))
         out: Tensor = self.deconv3(x)
         return out
 
@@ -117,15 +137,24 @@ class JohnsonStyler(nn.Module):
         style: a name in the weight folders (``johnson/NAME.*``, else the widest
             ``johnson/NAME_widthN.*``).
         weights: a file, which goes before a style's name.
+        halo: pixels around a window that are styled with it and cut off (`RegionStyler`), rounded
+            up to multiples of `STRIDE`; None is `HALO`, with which windows are exact.
 
     Raises:
-        ConfigError: neither a style nor a file.
+        ConfigError: neither a style nor a file, or a negative halo.
         WeightsMissingError: no such style or file.
         WeightsKeysError: the weights of another net.
     """
 
-    def __init__(self, style: str | None = None, weights: str | None = None) -> None:
+    align = STRIDE
+
+    def __init__(
+        self, style: str | None = None, weights: str | None = None, halo: int | None = None
+    ) -> None:
         super().__init__()
+        if halo is not None and halo < 0:
+            raise ConfigError(f"styler.halo must not be negative, as {halo} is")
+        self.halo = HALO if halo is None else -(-halo // STRIDE) * STRIDE
         if weights is None and style is None:
             known = ", ".join(names("johnson")) or "none was found in the weight folders"
             raise ConfigError(
@@ -141,14 +170,22 @@ class JohnsonStyler(nn.Module):
         # to 349 at 8; the part that does not grow with the width is the picture and its copies.
         self.bytes_per_pixel = 64 + 32 * width
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
         height, width = image.shape[-2:]
         missing = (0, max(0, MIN_SIDE - width), 0, max(0, MIN_SIDE - height))
         if any(missing):
             image = F.pad(image, missing, mode="replicate")
-        styled: Tensor = self.net(image * 255)
+        styled: Tensor = self.net(image * 255, normalise)
         return styled[..., :height, :width].clamp(0, 255) / 255
+
+    def dense_module(self) -> nn.Module:
+        """Returns the styler that also tells its statistics (`RegionStyler`)."""
+        return Dense(self)
+
+    def window_module(self) -> nn.Module:
+        """Returns the styler that takes its statistics (`RegionStyler`)."""
+        return Window(self)
 
     @classmethod
     def task(cls, **params: object) -> "JohnsonTask":
@@ -158,6 +195,59 @@ class JohnsonStyler(nn.Module):
         owner = "training of the styler 'johnson'"
         checked: dict[str, Any] = checked_parameters(JohnsonTask, params, owner=owner)
         return JohnsonTask(**checked)
+
+
+class Dense(nn.Module):
+    """``(B,3,H,W)`` -> the picture styled, and its statistics float32 ``(B,S)``.
+
+    They are the mean and the variance of each normalisation's input, one after the other.
+    """
+
+    def __init__(self, styler: JohnsonStyler) -> None:
+        super().__init__()
+        self.styler = styler
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Restyles by the picture's own statistics."""
+        found: list[Tensor] = []
+
+        def by_measured(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+            wide = x.float()  # half precision would lose the variance
+            mean = wide.mean((2, 3))
+            variance = wide.var((2, 3), correction=0)
+            found.extend((mean, variance))
+            return _normalised(layer, x, mean, variance)
+
+        styled = self.styler(image, by_measured)
+        return styled, torch.cat(found, dim=1)
+
+
+class Window(nn.Module):
+    """``(B,3,h,w)`` and the statistics ``(1,S)`` of the whole picture -> the window styled."""
+
+    def __init__(self, styler: JohnsonStyler) -> None:
+        super().__init__()
+        self.styler = styler
+        self.channels = [
+            layer.num_features for layer in styler.modules() if isinstance(layer, nn.InstanceNorm2d)
+        ]
+
+    def forward(self, image: Tensor, statistics: Tensor) -> Tensor:
+        """Restyles by the given statistics."""
+        given = iter(torch.split(statistics, [n for n in self.channels for _ in range(2)], dim=1))
+
+        def by_given(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+            return _normalised(layer, x, next(given), next(given))
+
+        out: Tensor = self.styler(image, by_given)
+        return out
+
+
+def _normalised(layer: nn.InstanceNorm2d, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Returns instance normalisation of ``(B,C,h,w)`` by ``(1,C)`` or ``(B,C)`` statistics."""
+    scale = layer.weight * torch.rsqrt(variance + layer.eps)
+    shift = layer.bias - mean * scale
+    return torch.addcmul(shift.to(x.dtype)[..., None, None], x, scale.to(x.dtype)[..., None, None])
 
 
 def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
