@@ -169,7 +169,7 @@ class Choice(Protocol):
     """A plugin that chooses among several ways; the report says which, and why."""
 
     choice: str
-    """``pipeline: 38.1 ms a frame, serial 61.0 ms``."""
+    """``pipeline (38.1 ms a frame, serial 61.0 ms)``."""
 
 
 @runtime_checkable

@@ -27,6 +27,7 @@ from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
 from cbs_core.statistics import Scenes
 from cbs_core.styling import RegionStyling
+from cbs_core.tiles import Tiles
 from cbs_core.types import Frame, Instances, RawFrame
 from cbs_core.windows import INVISIBLE, Presence, occupancy
 
@@ -173,6 +174,7 @@ class Pipeline:
         self.segment_size = segment_size
         self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
+        self._tiles = Tiles()
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
@@ -187,10 +189,12 @@ class Pipeline:
             MemoryLimitError: with the memory needed and that there is.
         """
         if (height, width) not in self._fits:
-            stages = [self.segmenter, *self.stylers.values()]
+            # A GPU says when it is full, and `Tiles` make do; on the host the process is killed.
+            tiled = self.device.type == "cuda"
+            stages = [] if tiled else [self.segmenter, *self.stylers.values()]
             mattes = 2 * 4 * self.regions.weights.shape[1]
             own = 3 * 4 * (2 + len(self.stylers)) + 4 * len(self.routes)
-            peak = own + max(mattes, *(stage.bytes_per_pixel for stage in stages))
+            peak = own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
             check_memory(height, width, peak, self.device)
             self._fits.add((height, width))
 
@@ -228,7 +232,10 @@ class Pipeline:
         Raises:
             PluginContractError: the segmenter broke its interface.
         """
-        logits = self.segmenter(resized(image, self.segment_size))
+        return self._tiles(self._logits, self.segmenter.what, resized(image, self.segment_size))
+
+    def _logits(self, image: Tensor) -> Tensor:
+        logits = self.segmenter(image)
         classes = self.regions.weights.shape[1]
         if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
             raise PluginContractError(
@@ -311,13 +318,15 @@ class Pipeline:
         """
         stage = self.stylers[style]
         own = [index for index, route in enumerate(self.routes) if route.style == style]
-        if stage.takes_cells:
-            out = stage(image, located.presence.cells[:, own].any(1), located.presence.scene)
-        elif stage.takes_matte:
-            out = stage(image, located.mattes[:, own].sum(1, keepdim=True))
-        else:
-            out = stage(image)
-        return self._like(stage, out, image)
+        if stage.takes_cells:  # windows are a remedy of its own, and tiles would be measured apart
+            cells = located.presence.cells[:, own].any(1)
+            return self._like(stage, stage(image, cells, located.presence.scene), image)
+        inputs = [image]
+        if stage.takes_matte:
+            inputs.append(located.mattes[:, own].sum(1, keepdim=True))
+        return self._tiles(
+            lambda *parts: self._like(stage, stage(*parts), parts[0]), stage.what, *inputs
+        )
 
     def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
         """Blends the styles into the picture; a route whose style was not run is left out.

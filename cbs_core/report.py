@@ -13,7 +13,6 @@ from rich.table import Table
 from cbs_core.build import Built
 from cbs_core.device import Device
 from cbs_core.files import replace
-from cbs_core.interfaces import Choice, Scheduler
 from cbs_core.meter import Meter
 from cbs_core.pipeline import Result
 from cbs_core.sheet import Sheet
@@ -53,14 +52,17 @@ def compose(
     plugins: Mapping[str, str],
     device: Device,
     meter: Meter,
-    scheduler: Scheduler,
+    choice: str | None,
     info: StreamInfo,
     damaged: int,
     presence: Mapping[str, int],
     output: Path | None,
     interrupted: bool,
 ) -> dict[str, object]:
-    """Returns the report as plain values; times in milliseconds, rates in frames a second."""
+    """Returns the report as plain values; times in milliseconds, rates in frames a second.
+
+    ``choice`` is what a scheduler that chooses says of that.
+    """
     selection = built.pipeline.selection
     overlap = meter.overlap
     return {
@@ -86,7 +88,7 @@ def compose(
             "sequence_ms": round(overlap.sequence, 3),
             "wall_ms": round(overlap.wall, 3),
         },
-        "scheduler": scheduler.choice if isinstance(scheduler, Choice) else None,
+        "scheduler": choice,
         "routes": [
             {
                 "classes": list(route.classes),
@@ -171,7 +173,7 @@ def print_table(facts: Mapping[str, object], output: Path | None, files: list[Pa
             f"overlap: {overlap['saved']:.0%} (stages {overlap['sequence_ms']:.1f} ms a frame in "
             f"sequence, {overlap['wall_ms']:.1f} ms wall)"
         )
-    if facts["scheduler"]:
+    if facts["scheduler"] and frames["out"] > 1:
         console.print(f"scheduler: {facts['scheduler']}", markup=False)
     for line in _absent(facts):
         console.print(line)

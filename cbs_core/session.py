@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cbs_core import build, device, registry, report
 from cbs_core.errors import ConfigError, LostError
-from cbs_core.interfaces import Sink, Source
+from cbs_core.interfaces import Choice, Sink, Source
 from cbs_core.meter import Meter
 from cbs_core.progress import progress
 from cbs_core.runner import Runner
@@ -84,7 +84,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         plugins=registry.origins(source_id, sink_id, scheduler_id) | built.plugins,
         device=chosen,
         meter=meter,
-        scheduler=scheduler,
+        choice=scheduler.choice if isinstance(scheduler, Choice) else None,
         info=source.info,
         damaged=int(getattr(source, "damaged", 0)),
         presence=watch.presence,

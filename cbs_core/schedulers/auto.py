@@ -61,7 +61,7 @@ class AutoScheduler:
         self._stamps: list[float] = []
         self._seconds: dict[str, list[float]] = {name: [] for name in self._schedulers}
         self._done: deque[RawFrame] = deque()
-        self.choice = f"serial: there were too few frames to try {self._other}"
+        self.choice = f"serial (too few frames to try {self._other})"
 
     def submit(self, raw: RawFrame, /) -> None:
         """Gives a frame to the scheduler whose turn it is."""
@@ -100,7 +100,7 @@ class AutoScheduler:
         self._stamps.clear()
         serial = self._seconds["serial"]
         if serial and median(serial) > SLOW:
-            self._keep("serial", f"serial: a frame takes {median(serial):.1f} s")
+            self._keep("serial", f"serial (a frame takes {median(serial):.1f} s)")
             return
         turn = next(self._turns, None)
         if turn is None:
@@ -108,14 +108,14 @@ class AutoScheduler:
             return
         self._current, self._left = turn, TURN
         if turn == self._other:
-            self.choice = f"serial and {turn} in turn: there were too few frames to choose"
+            self.choice = f"serial and {turn} in turn (too few frames to choose)"
 
     def _decide(self) -> None:
         mine, other = (1e3 * median(self._seconds[name]) for name in ("serial", self._other))
         if other < (1 - MARGIN) * mine:
-            self._keep(self._other, f"{self._other}: {other:.1f} ms a frame, serial {mine:.1f} ms")
+            self._keep(self._other, f"{self._other} ({other:.1f} ms a frame, serial {mine:.1f} ms)")
         else:
-            self._keep("serial", f"serial: {mine:.1f} ms a frame, {self._other} {other:.1f} ms")
+            self._keep("serial", f"serial ({mine:.1f} ms a frame, {self._other} {other:.1f} ms)")
 
     def _keep(self, name: str, choice: str) -> None:
         self._current, self._left, self.choice = name, math.inf, choice

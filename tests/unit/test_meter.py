@@ -44,6 +44,36 @@ def test_rate_counts_from_the_first_stage_to_the_last_frame(clock):
     assert (meter.frames_out, meter.seconds, meter.fps) == (4, pytest.approx(2), pytest.approx(2))
 
 
+def test_overlap_is_the_stages_in_sequence_against_the_clock(clock):
+    meter = Meter()
+    spend(meter, clock, "decode", 10)
+    meter.frame_out()
+    assert meter.overlap is None
+    for _ in range(3):
+        meter.add("segment", 30)  # beside the rest
+        spend(meter, clock, "decode", 10)
+        meter.frame_out()
+    overlap = meter.overlap
+    assert (overlap.sequence, overlap.wall) == (pytest.approx(130 / 4), pytest.approx(10))
+    assert overlap.saved == pytest.approx(1 - 40 / 130)
+
+
+def test_waiting_for_a_slow_source_is_no_negative_overlap(clock):
+    meter = Meter()
+    for _ in range(2):
+        spend(meter, clock, "style", 10)
+        clock[0] += 5
+        meter.frame_out()
+    assert meter.overlap.saved == 0
+
+
+def test_a_stage_timed_elsewhere_starts_the_clock(clock):
+    meter = Meter()
+    meter.add("segment", 500)
+    meter.frame_out()
+    assert meter.seconds == pytest.approx(0.5)
+
+
 def test_nothing_done_is_nothing(clock):
     meter = Meter()
     assert (meter.seconds, meter.fps, meter.latencies(), meter.last()) == (0, 0, {}, {})

@@ -220,7 +220,10 @@ def test_a_broken_contract_names_the_plugin_and_its_distribution(spoil, plugin, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("error", [ConfigError("told"), torch.OutOfMemoryError("full")])
+@pytest.mark.parametrize(
+    "error",
+    [ConfigError("told"), torch.OutOfMemoryError("full"), torch.AcceleratorError("CUDA error")],
+)
 def test_errors_that_are_no_broken_contract_come_through(error):
     def fail(image):
         raise error

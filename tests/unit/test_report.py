@@ -35,6 +35,7 @@ def facts():
         plugins={"styler/johnson": "x 1.0", "sink/null": "y 2.0"},
         device=Device(torch.device("cuda", 1), "a GPU"),
         meter=meter,
+        choice="pipeline (38.1 ms a frame, serial 61.0 ms)",
         info=StreamInfo(64, 48, Fraction(25)),
         damaged=1,
         presence={"car+person": 3, "sky": 2, "train": 0},
@@ -56,6 +57,8 @@ def test_values(facts):
     assert facts["stages_ms"]["decode"].keys() == {"p50", "p95", "max"}
     assert {"python", "torch", "class-based-styling"} <= facts["versions"].keys()
     assert facts["fps"] > 0
+    assert facts["overlap"].keys() == {"saved", "sequence_ms", "wall_ms"}
+    assert facts["scheduler"] == "pipeline (38.1 ms a frame, serial 61.0 ms)"
     assert [route["frames_present"] for route in facts["routes"]] == [3, 2, 0]
     assert facts["routes"][1] == {
         "classes": ["sky"],
@@ -123,4 +126,14 @@ def test_the_table_is_for_people(facts, capsys):
     assert "2 dropped · 1 damaged" in text
     assert "no train was found in any frame" in text
     assert "sky" not in text
+    assert "scheduler: pipeline (38.1 ms a frame, serial 61.0 ms)" in text
+    assert "overlap" not in text
     assert text.splitlines()[-2:] == [str(Path("out/[b].mp4")), str(Path("out/report.json"))]
+
+
+@pytest.mark.parametrize(("saved", "shown"), [(0.377, True), (0.004, False)])
+def test_the_overlap_is_shown_where_there_is_some(facts, capsys, saved, shown):
+    facts["overlap"] = {"saved": saved, "sequence_ms": 61.04, "wall_ms": 38.0}
+    report.print_table(facts, None, [])
+    line = "overlap: 38% (stages 61.0 ms a frame in sequence, 38.0 ms wall)"
+    assert (line in capsys.readouterr().out) is shown

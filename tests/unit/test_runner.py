@@ -2,12 +2,21 @@
 
 import threading
 import time
+from contextlib import nullcontext
 from fractions import Fraction
 
 import pytest
 import torch
 
-from cbs_core.errors import CbsError, PluginContractError, SinkError, SourceError
+from cbs_core.errors import (
+    CbsError,
+    DeviceLostError,
+    LostError,
+    PluginContractError,
+    SinkError,
+    SourceError,
+    SourceLostError,
+)
 from cbs_core.memory import MemoryLimitError
 from cbs_core.meter import Meter
 from cbs_core.runner import SLOTS, Channel, ClosedError, Outcome, Runner
@@ -265,6 +274,68 @@ def test_what_a_strangers_sink_raises_becomes_one_line(at):
 def test_what_a_strangers_source_raises_becomes_one_line():
     with pytest.raises(SourceError, match=r"^the source failed \(KeyError: 'x'\)$"):
         run(Source(3, KeyError("x")))
+
+
+@pytest.mark.parametrize("depth", [0, 2, 20])
+@pytest.mark.parametrize("error", [OSError("unplugged"), SourceLostError("unplugged")])
+def test_where_the_source_is_lost_its_frames_are_kept(error, depth):
+    sink = Sink()
+    with pytest.raises(SourceLostError, match="unplugged"):
+        run(Source(7, error), Scheduler(depth), sink)
+    assert sink.frames == list(range(7))
+    assert sink.calls == ["open", "close False"]
+
+
+def test_where_the_device_is_lost_the_frames_so_far_are_kept():
+    sink = Sink()
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel ...")
+    with pytest.raises(DeviceLostError, match=r"^the device failed \(CUDA error: unsp.*failure\):"):
+        run(Source(10**9), Scheduler(error=error, at=5), sink)
+    assert sink.frames == [0, 1, 2, 3, 4]
+    assert sink.calls == ["open", "close False"]
+
+
+@pytest.mark.parametrize(
+    ("source", "scheduler"),
+    [
+        (Source(0, OSError("unplugged")), None),
+        (Source(), Scheduler(error=torch.AcceleratorError("CUDA error: gone"), at=0)),
+    ],
+)
+def test_lost_before_the_first_frame_leaves_nothing(source, scheduler):
+    sink = Sink()
+    with pytest.raises(LostError):
+        run(source, scheduler, sink)
+    assert sink.calls == ["open", "abort"]
+
+
+def test_a_sink_that_fails_over_what_is_kept_is_told_and_leaves_nothing():
+    sink = Sink(SinkError("full"), "close")
+    with pytest.raises(SinkError, match="full"):
+        run(Source(7, OSError("unplugged")), sink=sink)
+    assert sink.calls == ["open", "close False", "abort"]
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "error"),
+    [
+        (Source(5), Sink(), None),
+        (Source(5, OSError("lost")), Sink(), SourceLostError),
+        (Source(5, SourceError("no")), Sink(), SourceError),
+        (Source(5), Sink(SinkError("full"), "open"), SinkError),
+        (Source(5), Sink(SinkError("full"), "write"), SinkError),
+    ],
+)
+def test_the_scheduler_is_closed_however_the_run_ends(source, sink, error):
+    closed = []
+
+    class Closing(Scheduler):
+        def close(self):
+            closed.append(1)
+
+    with pytest.raises(error) if error else nullcontext():
+        run(source, Closing(), sink)
+    assert closed == [1]
 
 
 def test_no_memory_left_is_one_line():

@@ -1,0 +1,99 @@
+"""A source or a device lost in mid-run: one line, exit code 2, and a playable file so far."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Self
+
+import av
+import pytest
+import torch
+
+from cbs_core.pipeline import Pipeline
+from cbs_core.registry import sources
+from cbs_core.types import Frame, RawFrame, StreamInfo
+from tests.integration.command import ROUTES, WAVE, Ran
+from tests.media import picture
+
+Command = Callable[..., Ran]
+
+SCHEDULERS = ["serial", "pipeline", "auto"]
+
+
+class Camera:
+    """Gives seven frames, and then breaks off."""
+
+    info = StreamInfo(64, 48, Fraction(25), name="camera")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def __iter__(self) -> Iterator[RawFrame]:
+        for index in range(7):
+            yield RawFrame(torch.from_numpy(picture(index)), index, Fraction(index, 25))
+        raise OSError("No such device: unplugged")
+
+
+def frames_in(path: Path) -> int:
+    with av.open(str(path)) as media:
+        return sum(1 for _ in media.decode(video=0))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_camera_that_is_unplugged(
+    command: Command, place: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    monkeypatch.setattr(sources, "_registered", {"camera": Camera})
+    threads = set(threading.enumerate())
+    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}")
+    assert ran.code == 2
+    assert ran.err == (
+        "cbs-run: error: the source failed (OSError: No such device: unplugged); "
+        "out.mp4 is closed, with 7 frames\n"
+    )
+    assert frames_in(place / "out.mp4") == 7
+    report = json.loads((place / "report.json").read_text())
+    assert (report["frames"]["out"], report["interrupted"]) == (7, True)
+    assert set(threading.enumerate()) <= threads
+    assert not list(place.glob(".cbs-*"))
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_device_that_fails(
+    command: Command, place: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    real = Pipeline.upload
+
+    def upload(pipeline: Pipeline, raw: RawFrame) -> Frame:
+        if raw.index == 10:
+            raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel")
+        return real(pipeline, raw)
+
+    monkeypatch.setattr(Pipeline, "upload", upload)
+    ran = command(
+        *("input=sample:cat", "source=pan", "source.width=64", "source.height=48"),
+        *("output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}"),
+    )
+    assert ran.code == 2
+    assert ran.err.startswith("cbs-run: error: the device failed (CUDA error: unspecified launch")
+    assert ran.err.endswith("; out.mp4 is closed, with 10 frames\n")
+    assert ran.err.count("\n") == 1
+    assert frames_in(place / "out.mp4") == 10
+
+
+def test_a_camera_that_gives_nothing_leaves_nothing(
+    command: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dead(Camera):
+        def __iter__(self) -> Iterator[RawFrame]:
+            raise OSError("No such device")
+
+    monkeypatch.setattr(sources, "_registered", {"camera": Dead})
+    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, "hydra.run.dir=run")
+    assert ran.code == 2
+    assert ran.err == "cbs-run: error: the source failed (OSError: No such device)\n"
+    assert not (place / "out.mp4").exists()

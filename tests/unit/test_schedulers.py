@@ -1,0 +1,346 @@
+"""Frames overlap, come once and in order, and every thread ends; `serial` is the oracle."""
+
+import _thread
+import os
+import sys
+import threading
+import time
+import weakref
+from fractions import Fraction
+
+import pytest
+import torch
+
+from cbs_core.errors import ConfigError, PluginContractError
+from cbs_core.meter import Meter
+from cbs_core.pipeline import Pipeline, Stage
+from cbs_core.regions import Regions
+from cbs_core.routes import Route
+from cbs_core.runner import Runner
+from cbs_core.schedulers import auto
+from cbs_core.schedulers.auto import AutoScheduler
+from cbs_core.schedulers.pipeline import DEPTH, PipelineScheduler
+from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.schedulers.streams import StreamsScheduler
+from cbs_core.types import RawFrame, StreamInfo
+
+SCHEDULERS = [SerialScheduler, PipelineScheduler, AutoScheduler]
+THREADED = [PipelineScheduler, AutoScheduler]
+
+STAGE = 0.02
+"""Seconds that a sleeping stage takes."""
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def frame(index, side=8):
+    pixels = torch.full((side, side, 3), (37 * index) % 256, dtype=torch.uint8)
+    return RawFrame(pixels, index, Fraction(index, 25))
+
+
+def scores(image):
+    light = image.mean(1, keepdim=True)
+    return torch.cat([0.5 - light, light - 0.5], 1)
+
+
+def build(segment=scores, style=lambda image: 1 - image):
+    routes = [Route(("light",), "negative")]
+    return Pipeline(
+        segmenter=Stage(segment, "segmenter 's' of x 1"),
+        stylers={routes[0].style: Stage(style, "styler 't' of x 1")},
+        compositor=Stage(torch.lerp, "compositor 'c' of x 1"),
+        regions=Regions(("dark", "light"), [("light",)], "soft"),
+        routes=routes,
+        device=torch.device("cpu"),
+    )
+
+
+def sleeping(call, seconds=STAGE):
+    def run(image):
+        time.sleep(seconds)
+        return call(image)
+
+    return run
+
+
+class Source:
+    info = StreamInfo(8, 8)
+
+    def __init__(self, count, seconds=0.0):
+        self.count, self.seconds = count, seconds
+
+    def __iter__(self):
+        for index in range(self.count):
+            time.sleep(self.seconds)
+            yield frame(index)
+
+
+class Sink:
+    def __init__(self, seconds=0.0):
+        self.seconds, self.frames, self.calls = seconds, [], []
+
+    def open(self, info):
+        self.calls.append("open")
+
+    def write(self, done):
+        time.sleep(self.seconds)
+        self.frames.append(done)
+
+    def close(self, *, complete=True):
+        self.calls.append(f"close {complete}")
+
+    def abort(self):
+        self.calls.append("abort")
+
+
+def run(kind, pipeline, *, count=30, seconds=0.0, sink=None, meter=None):
+    """Runs a clip; returns what the sink got."""
+    meter, sink = meter or Meter(), sink or Sink(seconds)
+    Runner(Source(count, seconds), kind(pipeline, meter=meter), sink, meter=meter).run()
+    return sink.frames
+
+
+def test_four_stages_that_sleep_take_hardly_longer_than_one():
+    pipeline = build(sleeping(scores), sleeping(lambda image: 1 - image))
+    meters = {kind: Meter() for kind in (SerialScheduler, PipelineScheduler)}
+    for kind, meter in meters.items():
+        assert len(run(kind, pipeline, count=25, seconds=STAGE, meter=meter)) == 25
+    serial, overlapped = (meter.overlap for meter in meters.values())
+    # Decode and encode are beside the nets in both.
+    assert serial.wall > 1.9 * STAGE * 1e3
+    assert overlapped.wall < 1.6 * STAGE * 1e3
+    assert overlapped.sequence > 3.9 * STAGE * 1e3
+    assert overlapped.saved > 0.55 > serial.saved
+
+
+@pytest.mark.parametrize("kind", THREADED)
+def test_a_plugin_with_state_sees_the_frames_in_order(kind):
+    def build_counting():
+        seen = {"segment": 0, "style": 0}
+
+        def segment(image):
+            seen["segment"] += 1
+            time.sleep(0.001 * (seen["segment"] % 3))
+            return scores(image) + 0.01 * seen["segment"]
+
+        def style(image):
+            seen["style"] += 1
+            time.sleep(0.001 * (seen["style"] % 2))
+            return (1 - image) / seen["style"]
+
+        return build(segment, style)
+
+    want, have = run(SerialScheduler, build_counting()), run(kind, build_counting())
+    assert [done.index for done in have] == list(range(30))
+    assert [done.pts for done in have] == [done.pts for done in want]
+    for ours, oracle in zip(have, want, strict=True):
+        assert torch.equal(ours.pixels, oracle.pixels)
+
+
+@pytest.mark.parametrize("part", ["segment", "style"])
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_an_error_comes_at_its_frames_turn(kind, part):
+    calls = {"segment": 0, "style": 0}
+
+    def failing(name, call):
+        def step(image):
+            calls[name] += 1
+            if name == part and calls[name] == 15:
+                raise ValueError("fifteenth")
+            return call(image)
+
+        return step
+
+    pipeline = build(failing("segment", scores), failing("style", lambda image: 1 - image))
+    scheduler, done = kind(pipeline, meter=Meter()), []
+
+    def drive():
+        for index in range(60):
+            # Light enough for the style to be run on every frame.
+            scheduler.submit(RawFrame(torch.full((8, 8, 3), 200, dtype=torch.uint8), index))
+            done.extend(frame.index for frame in scheduler.ready())
+
+    with pytest.raises(PluginContractError, match=r"ValueError: fifteenth"):
+        drive()
+    if kind is not SerialScheduler:
+        scheduler.close()
+    assert done == list(range(14))
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_ctrl_c_keeps_what_is_done(kind):
+    calls = []
+
+    def segment(image):
+        calls.append(1)
+        time.sleep(0.002)
+        if len(calls) == 20:
+            _thread.interrupt_main()
+        return scores(image)
+
+    sink, meter = Sink(), Meter()
+    runner = Runner(Source(10**9), kind(build(segment), meter=meter), sink, meter=meter)
+    assert runner.run().interrupted
+    indices = [done.index for done in sink.frames]
+    assert indices == list(range(len(indices)))
+    assert 15 <= len(indices) <= 21
+    assert sink.calls == ["open", "close False"]
+
+
+def test_frames_under_way_are_bounded_and_let_go():
+    alive = weakref.WeakSet()
+    most = 0
+
+    def segment(image):
+        nonlocal most
+        alive.add(image)
+        most = max(most, len(alive))
+        return scores(image)
+
+    scheduler = PipelineScheduler(build(segment, sleeping(torch.neg, 0.002)), meter=Meter())
+    count = 0
+    for index in range(60):
+        scheduler.submit(frame(index))
+        count += sum(1 for _ in scheduler.ready())
+        assert index + 1 - count <= DEPTH
+    assert sum(1 for _ in scheduler.drain()) == 60 - count
+    scheduler.close()
+    assert most <= DEPTH + 1  # the newest one's predecessor may be about to be let go
+
+
+def test_closing_ends_the_threads_and_may_be_repeated():
+    scheduler = PipelineScheduler(build(sleeping(scores)), meter=Meter())
+    for index in range(2):
+        scheduler.submit(frame(index))
+    scheduler.close()
+    scheduler.close()
+    assert list(scheduler.drain()) == []
+
+
+def test_what_is_seen_is_what_serial_shows():
+    def observed(kind):
+        seen = []
+        scheduler = kind(build(), meter=Meter(), observe=lambda raw, r: seen.append((raw.index, r)))
+        for index in range(20):
+            scheduler.submit(frame(index))
+            list(scheduler.ready())
+        list(scheduler.drain())
+        if kind is not SerialScheduler:
+            scheduler.close()
+        return seen
+
+    for ours, oracle in zip(observed(PipelineScheduler), observed(SerialScheduler), strict=True):
+        assert ours[0] == oracle[0]
+        assert torch.equal(ours[1].image, oracle[1].image)
+        assert ours[1].shown == oracle[1].shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread's own priority is Linux's")
+def test_the_segmentation_gives_way():
+    nice = {}
+
+    def noting(name, call):
+        def step(image):
+            nice[name] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            return call(image)
+
+        return step
+
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    run(PipelineScheduler, build(noting("segment", scores), noting("style", torch.neg)), count=5)
+    assert nice["style"] == mine
+    assert nice["segment"] == min(mine + 10, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
+class TestAuto:
+    trial = 1 + 2 * auto.ROUNDS * auto.TURN
+
+    def drive(self, pipeline, count):
+        scheduler, done = AutoScheduler(pipeline, meter=Meter()), []
+        for index in range(count):
+            scheduler.submit(frame(index))
+            done.extend(scheduler.ready())
+        done.extend(scheduler.drain())
+        scheduler.close()
+        assert [one.index for one in done] == list(range(count))
+        return scheduler
+
+    def test_it_takes_what_overlaps_where_that_pays(self):
+        pipeline = build(sleeping(scores, 0.01), sleeping(torch.neg, 0.01))
+        scheduler = self.drive(pipeline, self.trial + 10)
+        assert scheduler.choice.startswith("pipeline (")
+        assert scheduler._current == "pipeline"
+        assert "ms a frame, serial " in scheduler.choice
+
+    @pytest.mark.parametrize(
+        ("seconds", "choice"),
+        [
+            (0.08, "pipeline (80.0 ms a frame, serial 100.0 ms)"),
+            (0.098, "serial (100.0 ms a frame, pipeline 98.0 ms)"),
+            (0.15, "serial (100.0 ms a frame, pipeline 150.0 ms)"),
+        ],
+    )
+    def test_the_faster_is_kept_by_a_clear_margin(self, monkeypatch, seconds, choice):
+        now, ran = [0.0], []
+
+        def taking(seconds, name):
+            class Scheduler(SerialScheduler):
+                def submit(self, raw):
+                    ran.append(name)
+                    # The first of all, and a disturbance now and then.
+                    now[0] += 9.0 if len(ran) in (1, 4, 17) else seconds
+                    super().submit(raw)
+
+            return Scheduler
+
+        monkeypatch.setattr(auto.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(auto, "SerialScheduler", taking(0.1, "serial"))
+        monkeypatch.setattr(auto, "PipelineScheduler", taking(seconds, "pipeline"))
+        scheduler = self.drive(build(), self.trial + 10)
+        assert scheduler.choice == choice
+        turns = ["serial"] * auto.TURN + ["pipeline"] * auto.TURN
+        assert ran == ["serial", *turns * auto.ROUNDS, *[choice.split()[0]] * 10]
+
+    def test_one_picture_is_serials(self):
+        names = []
+
+        def segment(image):
+            names.append(threading.current_thread().name)
+            return scores(image)
+
+        assert "too few frames to try pipeline" in self.drive(build(segment), 1).choice
+        assert names == ["MainThread"]
+
+    def test_a_clip_that_ends_in_the_trial_is_whole(self):
+        scheduler = self.drive(build(), self.trial - 3)
+        assert "in turn" in scheduler.choice
+
+    def test_slow_frames_are_left_where_they_can_be_interrupted(self, monkeypatch):
+        monkeypatch.setattr(auto, "SLOW", 0.001)
+        scheduler = self.drive(build(sleeping(scores, 0.003)), 20)
+        assert scheduler.choice.startswith("serial (a frame takes")
+
+    def test_the_trials_frames_equal_serials(self):
+        count = self.trial + 5
+        want, have = (
+            run(SerialScheduler, build(), count=count),
+            run(AutoScheduler, build(), count=count),
+        )
+        for ours, oracle in zip(have, want, strict=True):
+            assert torch.equal(ours.pixels, oracle.pixels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "device"), [(PipelineScheduler, "cuda"), (StreamsScheduler, "cpu")]
+)
+def test_the_wrong_device_is_refused(kind, device):
+    pipeline = build()
+    pipeline.device = torch.device(device)
+    with pytest.raises(ConfigError, match=r"say scheduler=\w+ or scheduler=auto$"):
+        kind(pipeline, meter=Meter())
