@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cbs_core import objects, registry, routes
 from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.accelerators.eager import Eager
 from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.interfaces import (
     HasMemory,
@@ -41,6 +42,9 @@ class Built:
     plugins: dict[str, str]
     """``kind/name`` -> distribution."""
 
+    accelerated: tuple[tuple[str, Accelerated], ...] = ()
+    """The plugin in words and the module, of each that an accelerator runs."""
+
 
 def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
     """Returns the plugin's name and parameters of a section.
@@ -61,7 +65,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes``,
             ``matte`` and ``select``, as in ``conf/config.yaml``.
         device: where it runs.
-        dtype: what the nets compute in; the picture itself stays float32.
+        dtype: the coarsest that the nets compute in; the picture itself stays float32.
 
     Raises:
         CbsError: a plugin cannot be had, or the configuration is wrong.
@@ -73,10 +77,13 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     used = registry.origins(f"accelerator/{name}")
     weights: dict[str, WeightsFile] = {}
     stateful: list[Resettable] = []
+    accelerated: list[tuple[str, Accelerated]] = []
 
     def accelerate(module: nn.Module, words: str, kind: Kind) -> Accelerated:
         what = f"the {words} under the {accelerator_words}"
-        return registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
+        fast = registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
+        accelerated.append((words, fast))
+        return fast
 
     def stage(plugins: Registry[Any], name: str, plugin: object) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
@@ -127,7 +134,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         selection=selection,
         stateful=stateful,
     )
-    return Built(built, classes, chosen, tuple(weights.values()), used)
+    return Built(built, classes, chosen, tuple(weights.values()), used, tuple(accelerated))
 
 
 def _words(plugins: Registry[Any], name: str) -> str:
@@ -180,5 +187,6 @@ def _stage(
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
         call = accelerate(plugin, words, kind)
-        cost = cost * dtype.itemsize // 4  # stated for float32, which others stay in
+        if isinstance(call, Eager):  # the others run it once in float32, for which it is stated
+            cost = cost * dtype.itemsize // 4
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))

@@ -40,7 +40,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     # stdout, so that stderr holds problems only.
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     chosen = device.choose(str(config.get("device")))
-    dtype = device.dtype(str(config.get("precision")))
+    dtype = device.dtype(str(config.get("precision")), chosen.device)
     sheet_rows = _count(config, "sheet_frames") if config.get("sheet") else 0
 
     source, source_id = _source(config)
@@ -76,6 +76,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         built=built,
         plugins=registry.origins(source_id, sink_id, scheduler_id) | built.plugins,
         device=chosen,
+        dtype=dtype,
         meter=meter,
         info=source.info,
         damaged=int(getattr(source, "damaged", 0)),

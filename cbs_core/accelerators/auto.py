@@ -62,7 +62,7 @@ def candidates(
     elif find_spec("openvino"):
         net = Net(module, store)
         ways += [OpenVINOWay(net, precision) for precision in precisions]
-    if all(map(find_spec, onnxruntime.NEEDS)):
+    if device.type == "cpu" and all(map(find_spec, onnxruntime.NEEDS)):
         ways.append(ONNXRuntimeWay(module, device, dtype, store))
     ways.append(CompileWay(module, dtype))
     return [*ways, *(EagerWay(module, precision) for precision in precisions)]

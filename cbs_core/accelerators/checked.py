@@ -19,6 +19,7 @@ from cbs_core.accelerators import check
 from cbs_core.accelerators.base import Kind, Shapes, shapes
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError
 
 log = logging.getLogger("cbs")
@@ -61,7 +62,7 @@ class EagerWay:
     @property
     def label(self) -> str:
         """``eager bf16``."""
-        return f"eager {short(self.dtype)}"
+        return f"eager {precision(self.dtype)}"
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, or a copy of it in half precision."""
@@ -77,11 +78,6 @@ def reference(module: nn.Module, device: torch.device) -> nn.Module:
 def in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Returns the module itself in float32, else a copy: the module is the reference."""
     return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
-
-
-def short(dtype: torch.dtype) -> str:
-    """Returns ``fp32``, ``fp16`` or ``bf16``."""
-    return str(dtype).removeprefix("torch.").replace("bfloat", "bf").replace("float", "fp")
 
 
 class Checked:
@@ -120,7 +116,6 @@ class Checked:
         self._ranked: tuple[Way, ...] = ()
         self._ready: OrderedDict[Shapes, Call] = OrderedDict()
         self.chosen = ""
-        """What runs it: ``openvino bf16``; empty before the first frame."""
 
     @property
     def built(self) -> Set[tuple[int, ...]]:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.accelerators.checked import Call, Checked, in_precision, reference, short
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
 
 
 class CompileAccelerator:
@@ -42,7 +43,7 @@ class CompileWay:
     @property
     def label(self) -> str:
         """``compile fp16``."""
-        return f"compile {short(self.dtype)}"
+        return f"compile {precision(self.dtype)}"
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, compiled for the inputs' shapes by the first call."""

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.accelerators.checked import Call, Checked, in_precision, reference, short
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError
 
 WARM_UP = 3
@@ -50,7 +51,7 @@ class CUDAGraphWay:
     @property
     def label(self) -> str:
         """``cudagraph fp16``."""
-        return f"cudagraph {short(self.dtype)}"
+        return f"cudagraph {precision(self.dtype)}"
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, recorded for the inputs' shapes."""

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
 from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.accelerators.checked import Call, Checked, in_precision, reference, short
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.store import Store, versions
+from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError, PluginLoadError
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
@@ -52,43 +53,54 @@ class ONNXRuntimeWay:
         self, module: nn.Module, device: torch.device, dtype: torch.dtype, store: Store
     ) -> None:
         self._module = module
-        self._provider = (
-            "CUDAExecutionProvider" if device.type == "cuda" else "CPUExecutionProvider"
-        )
+        self._device = device
         half = device.type == "cuda" and dtype == torch.float16
         self._dtype = torch.float16 if half else torch.float32
         self._store = store
         self._session: Any = None
-        self.label = f"onnxruntime {short(self._dtype)}"
+        self.label = f"onnxruntime {precision(self._dtype)}"
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module's session, which serves all shapes."""
         import onnxruntime
 
-        if self._provider not in onnxruntime.get_available_providers():
-            raise AcceleratorError(f"this onnxruntime has no {self._provider}")
         if self._session is None:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = torch.get_num_threads()
-            options.log_severity_level = 3
-            self._session = onnxruntime.InferenceSession(
-                self._exported(inputs), options, providers=[self._provider]
-            )
-        session, dtype = self._session, self._dtype
-        names = [port.name for port in session.get_inputs()]
+            self._session = self._start(onnxruntime, inputs)
+        session, device, dtype = self._session, self._device, self._dtype
 
         def run(*inputs: Tensor) -> Any:
             picture, *rest = inputs
-            given = (picture.to(dtype), *rest)
-            values = {
-                name: onnxruntime.OrtValue.from_dlpack(one.contiguous().__dlpack__(), False)
-                for name, one in zip(names, given, strict=True)
-            }
-            found = session.run_with_ort_values(None, values)
-            outputs = tuple(from_dlpack(one.to_dlpack()).float() for one in found)
+            binding = session.io_binding()
+            for port, one in zip(session.get_inputs(), (picture.to(dtype), *rest), strict=True):
+                value = onnxruntime.OrtValue.from_dlpack(one.contiguous())
+                binding.bind_ortvalue_input(port.name, value)
+            for port in session.get_outputs():
+                binding.bind_output(port.name, device.type, device.index or 0)
+            if device.type == "cuda":
+                # ONNX Runtime has a stream of its own, which knows nothing of ours.
+                torch.cuda.current_stream(device).synchronize()
+            session.run_with_iobinding(binding)
+            outputs = tuple(from_dlpack(value).float() for value in binding.get_outputs())
             return outputs if len(outputs) > 1 else outputs[0]
 
         return run
+
+    def _start(self, runtime: Any, inputs: tuple[Tensor, ...]) -> Any:
+        provider = f"{self._device.type.upper()}ExecutionProvider"
+        offered = runtime.get_available_providers()
+        if provider not in offered:
+            raise AcceleratorError(f"this onnxruntime offers only {', '.join(offered)}")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        place = {"device_id": self._device.index or 0} if self._device.type == "cuda" else {}
+        session = runtime.InferenceSession(
+            self._exported(inputs), options, providers=[(provider, place)]
+        )
+        # One that cannot start is replaced by the CPU without an error.
+        if provider not in session.get_providers():
+            raise AcceleratorError(f"onnxruntime's {provider} does not start here")
+        return session
 
     def _exported(self, inputs: tuple[Tensor, ...]) -> bytes:
         parts = (self.label, versions("onnx", "onnxruntime", "onnxscript"), len(inputs))
@@ -117,4 +129,5 @@ class ONNXRuntimeWay:
         finally:
             logging.disable(logging.NOTSET)
         assert program is not None
-        return program.model_proto.SerializeToString()
+        content: bytes = program.model_proto.SerializeToString()
+        return content

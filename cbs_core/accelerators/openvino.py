@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind, shapes
-from cbs_core.accelerators.checked import Call, Checked, reference, short
+from cbs_core.accelerators.checked import Call, Checked, reference
 from cbs_core.accelerators.store import Store, versions
+from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError, PluginLoadError
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
@@ -107,7 +108,7 @@ class OpenVINOWay:
     """OpenVINO in one precision (`cbs_core.accelerators.checked.Way`)."""
 
     def __init__(self, net: Net, dtype: torch.dtype) -> None:
-        self.label = f"openvino {short(dtype)}"
+        self.label = f"openvino {precision(dtype)}"
         self._net = net
         self._dtype = dtype
 
@@ -122,8 +123,8 @@ class OpenVINOWay:
 
         core = ov.Core()
         can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if short(self._dtype).upper() not in can:
-            raise AcceleratorError(f"this processor has no {short(self._dtype)}")
+        if precision(self._dtype).upper() not in can:
+            raise AcceleratorError(f"this processor has no {precision(self._dtype)}")
         try:
             return self._compile(core, self._net.read(core, inputs, fixed=False), inputs)
         except RuntimeError:

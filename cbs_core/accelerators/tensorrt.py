@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.accelerators.checked import Call, Checked, in_precision, reference, short
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError, PluginLoadError
 
 
@@ -57,7 +58,7 @@ class TensorRTWay:
     @property
     def label(self) -> str:
         """``tensorrt fp16``."""
-        return f"tensorrt {short(self.dtype)}"
+        return f"tensorrt {precision(self.dtype)}"
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, compiled for the inputs' shapes."""
