@@ -19,14 +19,15 @@ from cbs_core.accelerators.tensorrt import TensorRTWay
 class AutoAccelerator:
     """Tries what is installed and runs what is fastest of that (`Accelerator`).
 
-    On the CPU that is OpenVINO, ONNX Runtime, torch's compiler and plain torch; on CUDA, CUDA
-    graphs, TensorRT, torch's compiler and plain torch. Each is tried in the precision asked for and
-    in float32, which may be faster or the only one to agree: a result must be within a PSNR of
-    35 dB (a styler's) or an IoU of 0.995 (a segmenter's) of eager float32's.
+    On the CPU that is OpenVINO (in its absence ONNX Runtime), torch's compiler and plain torch; on
+    CUDA it is CUDA graphs, TensorRT, torch's compiler and plain torch. A result must be within a
+    PSNR of 35 dB (a styler's) or an IoU of 0.995 (a segmenter's) of eager float32's; where half
+    precision was asked for and does not agree, float32 is taken.
 
     Args:
         budget: seconds that a module's first frame may spend on trying. What usually takes longer
-            by itself is left out: torch's compiler takes about 60, TensorRT about 120.
+            by itself is left out: torch's compiler takes about 60, TensorRT about 120. With 0 only
+            what an earlier run found out is used, or else plain torch.
     """
 
     def __init__(self, budget: float = 20.0) -> None:
@@ -62,7 +63,9 @@ def candidates(
     elif find_spec("openvino"):
         net = Net(module, store)
         ways += [OpenVINOWay(net, precision) for precision in precisions]
-    if device.type == "cpu" and all(map(find_spec, onnxruntime.NEEDS)):
+    elif all(map(find_spec, onnxruntime.NEEDS)):
         ways.append(ONNXRuntimeWay(module, device, dtype, store))
     ways.append(CompileWay(module, dtype))
-    return [*ways, *(EagerWay(module, precision) for precision in precisions)]
+    if device.type == "cuda":  # plain torch on the CPU is hardly faster in half precision
+        ways += [EagerWay(module, precision) for precision in precisions[:-1]]
+    return [*ways, EagerWay(module, torch.float32)]
