@@ -311,9 +311,9 @@ class Accelerated:
 def test_accelerator_suite():
     suite = suite_of(testing.AcceleratorSuite, lambda: partial(Accelerated, factor=0.5))
     with pytest.raises(AssertionError):
-        suite.test_equals_the_module((64, 96))
+        suite.test_equals_the_module((64, 96), "styler")
     suite = suite_of(testing.AcceleratorSuite, lambda: Accelerated)
-    suite.test_equals_the_module((64, 96))
+    suite.test_equals_the_module((64, 96), "styler")
     with pytest.raises(AssertionError):
         suite.test_what_was_prepared_is_built()
 
