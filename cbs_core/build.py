@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cbs_core import objects, registry, routes, styling
 from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.accelerators.eager import Eager
 from cbs_core.errors import ConfigError, PluginContractError
 from cbs_core.interfaces import (
     HasMemory,
@@ -43,6 +44,9 @@ class Built:
     plugins: dict[str, str]
     """``kind/name`` -> distribution."""
 
+    accelerated: tuple[tuple[str, Accelerated], ...] = ()
+    """The plugin in words and the module, of each that an accelerator runs."""
+
 
 def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
     """Returns the plugin's name and parameters of a section.
@@ -65,7 +69,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
             ``statistics`` of the section ``styler`` are for all stylers, and not given to their
             constructors.
         device: where it runs.
-        dtype: what the nets compute in; the picture itself stays float32.
+        dtype: the coarsest that the nets compute in; the picture itself stays float32.
 
     Raises:
         CbsError: a plugin cannot be had, or the configuration is wrong.
@@ -78,10 +82,13 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     used = registry.origins(f"accelerator/{name}")
     weights: dict[str, WeightsFile] = {}
     stateful: list[Resettable] = []
+    accelerated: list[tuple[str, Accelerated]] = []
 
     def accelerate(module: nn.Module, words: str, kind: Kind) -> Accelerated:
         what = f"the {words} under the {accelerator_words}"
-        return registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
+        fast = registry.guarded(what, accelerator, module, device=device, dtype=dtype, kind=kind)
+        accelerated.append((words, fast))
+        return fast
 
     def stage(plugins: Registry[Any], name: str, plugin: object, made: Choice = WHOLE) -> Stage:
         used.update(registry.origins(f"{plugins.kind}/{name}"))
@@ -149,7 +156,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         stateful=stateful,
         segment_size=segment_size,
     )
-    return Built(built, classes, chosen, tuple(weights.values()), used)
+    return Built(built, classes, chosen, tuple(weights.values()), used, tuple(accelerated))
 
 
 def _words(plugins: Registry[Any], name: str) -> str:
@@ -202,7 +209,8 @@ def _stage(
         call = _autocast(plugin, device, dtype)
     elif isinstance(plugin, nn.Module):
         call = accelerate(plugin, words, kind)
-        cost = _cost(plugin, dtype)
+        if isinstance(call, Eager):  # the others run it once in float32, for which it is stated
+            cost = _cost(plugin, dtype)
     return Stage(call, words, cost, isinstance(plugin, MatteStyler))
 
 

@@ -3,6 +3,7 @@
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,13 @@ from cbs_core.errors import CbsError, ConfigError, closest
 log = logging.getLogger("cbs")
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+BF16 = ("amx_bf16", "avx512_bf16")
+"""Features of a CPU, either of which makes bf16 faster than fp32."""
+
+FEATURES = ("avx2", "avx512_f", "avx512_vnni", *BF16, "amx_int8")
+"""Features of a CPU that matter to nets, by torch's names."""
 
 
 class DeviceError(CbsError):
@@ -96,14 +104,32 @@ def fetch(tensor: torch.Tensor) -> torch.Tensor:
     return host
 
 
-def dtype(spec: str) -> torch.dtype:
+def dtype(spec: str, device: torch.device) -> torch.dtype:
     """Returns the dtype of a precision.
 
+    ``auto`` is fp16 on CUDA, bf16 on a CPU that multiplies in it, and fp32 elsewhere.
+
     Raises:
-        ConfigError: neither fp32, fp16 nor bf16.
+        ConfigError: neither auto, fp32, fp16 nor bf16.
     """
+    if spec == "auto":
+        if device.type == "cuda":
+            return torch.float16
+        return torch.bfloat16 if features(BF16) else torch.float32
     if spec not in PRECISIONS:
+        known = ("auto", *PRECISIONS)
         raise ConfigError(
-            f"no precision '{spec}'{closest(spec, PRECISIONS)} (there are: {', '.join(PRECISIONS)})"
+            f"no precision '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
         )
     return PRECISIONS[spec]
+
+
+def precision(dtype: torch.dtype) -> str:
+    """Returns the word for a dtype: ``fp32``, ``fp16`` or ``bf16``."""
+    return next(word for word, one in PRECISIONS.items() if one == dtype)
+
+
+def features(among: Sequence[str] = FEATURES) -> list[str]:
+    """Returns which of some features the CPU has, by torch's names."""
+    told = torch.cpu.get_capabilities()
+    return [name for name in among if told.get(name)]

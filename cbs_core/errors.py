@@ -5,6 +5,7 @@ Only the command line catches `CbsError`; it prints the message as one line and 
     CbsError
     ├── PluginError: PluginNotFoundError, PluginConflictError, PluginLoadError, PluginContractError
     ├── ConfigError
+    ├── AcceleratorError
     ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
     ├── StreamError: SourceError, SinkError
     └── LostError: SourceLostError (a SourceError too), DeviceLostError
@@ -40,6 +41,10 @@ class PluginContractError(PluginError):
 
 class ConfigError(CbsError):
     """A configuration value is missing, unknown or out of range."""
+
+
+class AcceleratorError(CbsError):
+    """A module cannot be made fast this way, or computes something else then."""
 
 
 class WeightsError(CbsError):

@@ -50,7 +50,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
     console = Console(quiet=config.get("quiet") is True, highlight=False, soft_wrap=True)
     place = device.choose(str(config.get("device")))
-    dtype = device.dtype(str(config.get("precision")))
+    dtype = device.dtype(str(config.get("precision")), place.device)
     name, params = build.split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
     call = _callable(plugin, f"{kind} '{name}'", kind, config, place.device, dtype)
@@ -68,7 +68,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         "scores": scores,
         "cost": asdict(costs),
         "device": {"type": str(place.device), "name": place.name},
-        "dtype": config.get("precision"),
+        "dtype": device.precision(dtype),
         "versions": {"python": platform.python_version()} | {v: version(v) for v in VERSIONS},
         "config": dict(config),
     }

@@ -182,10 +182,10 @@ class Accelerator(Protocol):
         """Returns the module made fast.
 
         Args:
-            module: takes a picture ``(B,3,H,W)``, given in ``dtype``, and any other tensors in
-                float32; returns a tensor or a tuple of tensors. It may be changed.
+            module: takes a picture ``(B,3,H,W)``, given in the dtype it computes in, and any other
+                tensors in float32; returns a tensor or a tuple of tensors. It may be changed.
             device: where its inputs lie.
-            dtype: what it computes in.
+            dtype: the coarsest it may compute in.
             kind: what it is for.
 
         Raises:

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from cbs_core.build import Built
-from cbs_core.device import Device
+from cbs_core.device import Device, precision
 from cbs_core.files import replace
 from cbs_core.meter import Meter
 from cbs_core.pipeline import Result
@@ -51,6 +52,7 @@ def compose(
     built: Built,
     plugins: Mapping[str, str],
     device: Device,
+    dtype: torch.dtype,
     meter: Meter,
     choice: str | None,
     info: StreamInfo,
@@ -107,7 +109,10 @@ def compose(
             "most_objects": selection.most,
         },
         "device": {"type": str(device.device), "name": device.name},
-        "dtype": config.get("precision"),
+        "dtype": precision(dtype),
+        "accelerated": [
+            {"plugin": words, "by": module.chosen} for words, module in built.accelerated
+        ],
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in VERSIONS},
         "plugins": dict(sorted(plugins.items())),

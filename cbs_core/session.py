@@ -17,6 +17,9 @@ from cbs_core.types import StreamInfo
 
 INTERRUPTED = 130
 
+WORTH_TRIALS = 10
+"""Frames from which on ``accelerator=auto`` tries what is fastest."""
+
 SUFFIXES = {"image": ".png", "video": ".mp4"}
 """Of an output that was not named, by sink; other sinks get a folder."""
 
@@ -41,12 +44,14 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     # stdout, so that stderr holds problems only.
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     chosen = device.choose(str(config.get("device")))
-    dtype = device.dtype(str(config.get("precision")))
+    dtype = device.dtype(str(config.get("precision")), chosen.device)
     sheet_rows = _count(config, "sheet_frames") if config.get("sheet") else 0
 
     source, source_id = _source(config)
     with source:
-        built = build.pipeline(config, device=chosen.device, dtype=dtype)
+        built = build.pipeline(
+            _unhurried(config, source.info.frames), device=chosen.device, dtype=dtype
+        )
         built.pipeline.check_memory(source.info.height, source.info.width)
         sink, sink_id, output = _sink(config, source.info, run_folder)
         scheduler_name, params = build.split(config.get("scheduler"), "scheduler")
@@ -83,6 +88,7 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         built=built,
         plugins=registry.origins(source_id, sink_id, scheduler_id) | built.plugins,
         device=chosen,
+        dtype=dtype,
         meter=meter,
         choice=scheduler.choice if isinstance(scheduler, Choice) else None,
         info=source.info,
@@ -112,6 +118,19 @@ def _run(runner: Runner) -> tuple[bool, LostError | None]:
         return runner.run().interrupted, None
     except LostError as error:
         return False, error
+
+
+def _unhurried(config: Mapping[str, object], frames: int | None) -> Mapping[str, object]:
+    """Returns the configuration, without trials of accelerators where frames are few.
+
+    A trial takes longer than some frames do by plain torch; what an earlier run found is used.
+    """
+    section = config.get("accelerator")
+    if frames is None or frames >= WORTH_TRIALS or not isinstance(section, Mapping):
+        return config
+    if section.get("name") != "auto":
+        return config
+    return {**config, "accelerator": {**section, "budget": 0}}
 
 
 def _source(config: Mapping[str, object]) -> tuple[Source, str]:

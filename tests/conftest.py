@@ -17,6 +17,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or fills the user's own cache."""
+    os.environ["CBS_CACHE"] = str(tmp_path_factory.mktemp("cbs-cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real pictures, videos and weights; its tests are skipped where it is absent."""

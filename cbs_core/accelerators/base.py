@@ -25,6 +25,11 @@ class Accelerated(Protocol):
     """A module made fast. The first input is a picture ``(B,3,H,W)``, others are as they come."""
 
     @property
+    def chosen(self) -> str:
+        """What runs it, for the report: ``openvino bf16``; empty where that is not yet known."""
+        ...
+
+    @property
     def built(self) -> Set[tuple[int, ...]]:
         """The shapes of the picture that are ready."""
         ...

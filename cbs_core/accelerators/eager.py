@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.device import precision
 
 
 class EagerAccelerator:
@@ -31,6 +32,7 @@ class Eager:
     def __init__(self, call: Callable[..., Any], dtype: torch.dtype) -> None:
         self._call = call
         self._dtype = dtype
+        self.chosen = f"eager {precision(dtype)}"
         self._built: set[tuple[int, ...]] = set()
 
     @property

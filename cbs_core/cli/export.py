@@ -119,7 +119,7 @@ def describe(classes: "tuple[str, ...] | None") -> dict[str, object]:
 
 def compare(plugin: "nn.Module", graph: Path, *, logits: bool) -> tuple[float, float]:
     """Returns the largest difference of a graph from its module over `SIZES`, and the scale."""
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
     import torch
 
     settings = onnxruntime.SessionOptions()

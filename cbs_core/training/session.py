@@ -166,7 +166,7 @@ def precision(spec: str, device: torch.device) -> torch.dtype:
         ConfigError: an unknown word.
     """
     if spec != "auto":
-        return devices.dtype(spec)
+        return devices.dtype(spec, device)
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -60,7 +60,7 @@ class Runner:
 
     def __init__(self, path: str | Path, *, extra: str = "onnx") -> None:
         try:
-            import onnxruntime  # type: ignore[import-untyped]
+            import onnxruntime
         except ImportError as error:
             raise PluginLoadError(
                 f"ONNX files need {error.name}: pip install 'class-based-styling[{extra}]'"

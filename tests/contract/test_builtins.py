@@ -4,7 +4,9 @@ A plugin may have its suite in another file of this folder: its line
 ``plugin = "KIND/NAME"`` counts.
 """
 
+import os
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -252,7 +254,7 @@ class TestStreams(testing.SchedulerSuite):
         return create(self.plugin, pipeline=pipeline, meter=meter)
 
 
-class TestAuto(testing.SchedulerSuite):
+class TestAutoScheduler(testing.SchedulerSuite):
     plugin = "scheduler/auto"
 
     def create(self, pipeline, meter):
@@ -263,6 +265,59 @@ class TestEager(testing.AcceleratorSuite):
     plugin = "accelerator/eager"
 
     def create(self):
+        return create(self.plugin)
+
+
+class TestAutoAccelerator(testing.AcceleratorSuite):
+    plugin = "accelerator/auto"
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestOpenVINO(testing.AcceleratorSuite):
+    plugin = "accelerator/openvino"
+
+    def create(self):
+        return create(self.plugin)
+
+
+class TestONNXRuntime(testing.AcceleratorSuite):
+    plugin = "accelerator/onnxruntime"
+
+    def create(self):
+        for package in ("onnx", "onnxruntime", "onnxscript"):
+            pytest.importorskip(package)
+        return create(self.plugin)
+
+
+@pytest.mark.slow
+class TestCompile(testing.AcceleratorSuite):
+    plugin = "accelerator/compile"
+
+    def create(self):
+        if shutil.which(os.environ.get("CXX", "g++")) is None:
+            pytest.skip("no C++ compiler")
+        return create(self.plugin)
+
+
+@pytest.mark.cuda
+class TestCUDAGraph(testing.AcceleratorSuite):
+    plugin = "accelerator/cudagraph"
+    device = "cuda"
+
+    def create(self):
+        return create(self.plugin)
+
+
+@pytest.mark.cuda
+@pytest.mark.slow
+class TestTensorRT(testing.AcceleratorSuite):
+    plugin = "accelerator/tensorrt"
+    device = "cuda"
+
+    def create(self):
+        pytest.importorskip("torch_tensorrt")
         return create(self.plugin)
 
 

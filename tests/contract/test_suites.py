@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -291,9 +292,38 @@ def test_scheduler_suite(scheduler):
         suite_of(testing.SchedulerSuite, create).test_equals_serial(3)
 
 
-def test_accelerator_suite():
-    def halves(module, *, device, dtype, kind):
-        return lambda image: module(image) * 0.5
+class Accelerated:
+    """Halves the module's values, writes each result over the last, and tells of no shape."""
 
+    chosen, built = "", frozenset()
+
+    def __init__(self, module, *, device, dtype, kind, factor=1.0):
+        self.module, self.factor, self.last = module, factor, {}
+
+    def prepare(self, *inputs):
+        self(*inputs)
+
+    def __call__(self, *inputs):
+        out = self.module(*inputs) * self.factor
+        return self.last.setdefault(out.shape, out).copy_(out)
+
+
+def test_accelerator_suite():
+    suite = suite_of(testing.AcceleratorSuite, lambda: partial(Accelerated, factor=0.5))
     with pytest.raises(AssertionError):
-        suite_of(testing.AcceleratorSuite, lambda: halves).test_equals_the_module((64, 96))
+        suite.test_equals_the_module((64, 96), "styler")
+    suite = suite_of(testing.AcceleratorSuite, lambda: Accelerated)
+    suite.test_equals_the_module((64, 96), "styler")
+    with pytest.raises(AssertionError):
+        suite.test_what_was_prepared_is_built()
+
+
+def test_accelerator_suite_sees_a_result_written_over():
+    class Reused(Accelerated):
+        def __call__(self, *inputs):
+            self.last["out"] = self.last.get("out", inputs[0].new_empty(0))
+            return self.last["out"].resize_(inputs[0].shape).copy_(self.module(*inputs))
+
+    suite = suite_of(testing.AcceleratorSuite, lambda: Reused)
+    with pytest.raises(AssertionError):
+        suite.test_serves_several_sizes_and_batches()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cbs_core import device
-from cbs_core.device import DeviceError, choose, dtype
+from cbs_core.device import DeviceError, choose, dtype, precision
 from cbs_core.errors import ConfigError
 
 
@@ -87,11 +87,21 @@ def test_another_word_is_refused_with_the_list(spec):
     ("spec", "want"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
 )
 def test_precisions(spec, want):
-    assert dtype(spec) == want
+    assert dtype(spec, torch.device("cpu")) == want
+    assert precision(want) == spec
+
+
+@pytest.mark.parametrize(
+    ("feature", "want"), [("amx_bf16", torch.bfloat16), ("avx2", torch.float32)]
+)
+def test_auto_is_half_precision_where_the_device_has_it(monkeypatch, feature, want):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
+    assert dtype("auto", torch.device("cpu")) == want
+    assert dtype("auto", torch.device("cuda")) == torch.float16
 
 
 def test_another_precision_is_refused():
     with pytest.raises(
         ConfigError, match=r"no precision 'fp61'; did you mean 'fp16'\? \(there are: "
     ):
-        dtype("fp61")
+        dtype("fp61", torch.device("cpu"))

@@ -30,10 +30,11 @@ def facts():
     for _ in range(3):
         meter.frame_out()
     return report.compose(
-        config={"precision": "fp16", "routes": ["car"], "output": None},
+        config={"precision": "auto", "routes": ["car"], "output": None},
         built=built,
         plugins={"styler/johnson": "x 1.0", "sink/null": "y 2.0"},
         device=Device(torch.device("cuda", 1), "a GPU"),
+        dtype=torch.float16,
         meter=meter,
         choice="pipeline (38.1 ms a frame, serial 61.0 ms)",
         info=StreamInfo(64, 48, Fraction(25)),

@@ -1,0 +1,71 @@
+"""Whatever is fastest here: measured on the first frame, and remembered."""
+
+from importlib.util import find_spec
+
+import torch
+from torch import nn
+
+from cbs_core.accelerators import onnxruntime
+from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.accelerators.checked import Checked, EagerWay, Way, reference
+from cbs_core.accelerators.compile import CompileWay
+from cbs_core.accelerators.cudagraph import CUDAGraphWay
+from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
+from cbs_core.accelerators.openvino import Net, OpenVINOWay
+from cbs_core.accelerators.store import Store
+from cbs_core.accelerators.tensorrt import TensorRTWay
+
+
+class AutoAccelerator:
+    """Tries what is installed and runs what is fastest of that (`Accelerator`).
+
+    On the CPU that is OpenVINO (in its absence ONNX Runtime), torch's compiler and plain torch; on
+    CUDA it is CUDA graphs, TensorRT, torch's compiler and plain torch. A result must be within a
+    PSNR of 35 dB (a styler's) or an IoU of 0.995 (a segmenter's) of eager float32's; where half
+    precision was asked for and does not agree, float32 is taken.
+
+    Args:
+        budget: seconds that a module's first frame may spend on trying. What usually takes longer
+            by itself is left out: torch's compiler takes about 60, TensorRT about 120. With 0 only
+            what an earlier run found out is used, or else plain torch.
+    """
+
+    def __init__(self, budget: float = 20.0) -> None:
+        self.budget = budget
+
+    def __call__(
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+    ) -> Accelerated:
+        """Returns the module as an `Accelerated`."""
+        module = reference(module, device)
+        store = Store(module, device)
+        ways = candidates(module, device, dtype, store)
+        return Checked(module, kind, ways, store, budget=self.budget)
+
+
+def candidates(
+    module: nn.Module, device: torch.device, dtype: torch.dtype, store: Store
+) -> list[Way]:
+    """Returns the ways that are installed, the most promising first; eager float32 is the last.
+
+    Args:
+        module: as `reference` returns it.
+        device: where it is.
+        dtype: the coarsest to compute in.
+        store: the module's.
+    """
+    precisions = list(dict.fromkeys((dtype, torch.float32)))
+    ways: list[Way] = []
+    if device.type == "cuda":
+        ways += [CUDAGraphWay(module, precision) for precision in precisions]
+        if find_spec("torch_tensorrt"):
+            ways.append(TensorRTWay(module, dtype))
+    elif find_spec("openvino"):
+        net = Net(module, store)
+        ways += [OpenVINOWay(net, precision) for precision in precisions]
+    elif all(map(find_spec, onnxruntime.NEEDS)):
+        ways.append(ONNXRuntimeWay(module, device, dtype, store))
+    ways.append(CompileWay(module, dtype))
+    if device.type == "cuda":  # plain torch on the CPU is hardly faster in half precision
+        ways += [EagerWay(module, precision) for precision in precisions[:-1]]
+    return [*ways, EagerWay(module, torch.float32)]

@@ -1,0 +1,285 @@
+"""A module run the fastest way that computes what it computes itself.
+
+Letters: ``B`` batch, ``H W`` the frame.
+"""
+
+import copy
+import logging
+import math
+import statistics
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.accelerators import check
+from cbs_core.accelerators.base import Kind, Shapes, shapes
+from cbs_core.accelerators.eager import Eager
+from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
+from cbs_core.errors import AcceleratorError
+
+log = logging.getLogger("cbs")
+
+Call = Callable[..., Any]
+
+SHAPES = 16
+"""How many shapes are kept ready, the least recently used given up first."""
+
+ROUNDS = 5
+"""Calls that are timed, of each way in turn."""
+
+
+class Way(Protocol):
+    """One way to run a module: a compiler in one precision."""
+
+    @property
+    def label(self) -> str:
+        """``openvino bf16``."""
+        ...
+
+    @property
+    def usual(self) -> float:
+        """Seconds that building usually takes from here, for a plan within a budget."""
+        ...
+
+    def build(self, *inputs: Tensor) -> Call:
+        """Returns the module for the inputs' shapes: float32 in, float32 out, not checked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EagerWay:
+    """The module as it is, in a precision (`Way`); in float32 it is the reference itself."""
+
+    module: nn.Module
+    dtype: torch.dtype
+    usual: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """``eager bf16``."""
+        return f"eager {precision(self.dtype)}"
+
+    def build(self, *inputs: Tensor) -> Call:
+        """Returns the module, or a copy of it in half precision."""
+        return Eager(in_precision(self.module, self.dtype), self.dtype)
+
+
+def reference(module: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a module moved to the device in float32, as a way is compared with it."""
+    module = module.eval().requires_grad_(False).to(device, torch.float32)
+    return module.to(memory_format=torch.channels_last)
+
+
+def in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Returns the module itself in float32, else a copy: the module is the reference."""
+    return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
+
+
+class Checked:
+    """A module run in the best of some ways (`Accelerated`).
+
+    A way is used for a shape only after it agreed there with the module in eager float32, on the
+    frame at hand (`cbs_core.accelerators.check`). One way alone must agree. Of several, those that
+    do are timed in turn on the first frame, and the fastest is used; at another shape that same
+    way, or where it fails there the next fastest.
+
+    What was found is kept in the store, so that the next run of the same module need not look.
+
+    Args:
+        module: on its device, in float32.
+        kind: what it is for.
+        ways: what to try, the most promising first. Of several the last must always agree: plain
+            torch in float32.
+        store: keeps what was found.
+        budget: seconds for trying several ways; one is begun only where its usual time fits in.
+            With none, what an earlier run found is used, or else the last way.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        kind: Kind,
+        ways: Sequence[Way],
+        store: Store,
+        *,
+        budget: float = 0.0,
+    ) -> None:
+        self._reference = Eager(module, torch.float32)
+        self._kind = kind
+        self._words = f"{kind} {type(module).__name__}"
+        self._ways = tuple(ways)
+        self._store = store
+        self._budget = budget
+        self._ranked: tuple[Way, ...] = ()
+        self._ready: OrderedDict[Shapes, Call] = OrderedDict()
+        self.chosen = ""
+
+    @property
+    def built(self) -> Set[tuple[int, ...]]:
+        """The shapes of the picture that are ready."""
+        return {key[0] for key in self._ready}
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Returns what the module returns, in float32."""
+        key = shapes(inputs)
+        if key not in self._ready:
+            self.prepare(*inputs)
+        self._ready.move_to_end(key)
+        return self._ready[key](*inputs)
+
+    def prepare(self, *inputs: Tensor) -> None:
+        """Builds and checks for the inputs' shapes, on their values."""
+        key = shapes(inputs)
+        if key in self._ready:
+            return
+        trial = _Trial(self._reference, inputs, self._kind, self._store)
+        with torch.inference_mode():
+            if not self._ranked and len(self._ways) > 1:
+                self._ranked = self._rank(trial)
+            call, way = self._first_fit(trial, self._ranked or self._ways)
+        self.chosen = way.label
+        self._ready[key] = call
+        while len(self._ready) > SHAPES:
+            self._ready.popitem(last=False)
+
+    def _first_fit(self, trial: "_Trial", ways: Sequence[Way]) -> tuple[Call, Way]:
+        for way in ways:
+            if not trial.admitted(way):
+                log.info("preparing the %s for %s (%s)", self._words, trial.size, way.label)
+            try:
+                return trial.admit(way), way
+            except AcceleratorError as error:
+                if len(self._ways) == 1:
+                    raise AcceleratorError(
+                        f"the {self._words} cannot be run by {way.label} at {trial.size}: {error}. "
+                        "Say accelerator=auto or accelerator=eager, or another precision"
+                    ) from error
+                log.info("%s is passed over: %s", way.label, error)
+        raise AssertionError("the last way always agrees")
+
+    def _rank(self, trial: "_Trial") -> tuple[Way, ...]:
+        """Returns the ways that agree, the fastest first; those of an earlier run if it told.
+
+        Frames of about as many pixels are told apart no further: photographs differ in size, and
+        the fastest way hardly does.
+        """
+        labels = [way.label for way in self._ways]
+        batch, _, height, width = trial.key[0]
+        question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
+        kept = self._store.read_json(*question)
+        if isinstance(kept, list) and kept and set(kept) <= set(labels):
+            return tuple(self._ways[labels.index(label)] for label in kept)
+        if not self._budget:
+            return self._ways[-1:]
+        start = time.perf_counter()
+        calls: dict[Way, Call] = {}
+        complete = True
+        for way in self._ways:
+            usual = way.usual
+            if usual > self._budget:
+                continue
+            if usual and time.perf_counter() - start + usual > self._budget:
+                log.info("%s is not tried: the budget of %.0f s is spent", way.label, self._budget)
+                complete = False
+                continue
+            log.info("trying the %s for %s (%s)", self._words, trial.size, way.label)
+            try:
+                calls[way] = trial.admit(way)
+            except AcceleratorError as error:
+                log.info("%s is passed over: %s", way.label, error)
+        times = _interleaved(calls, trial.inputs)
+        ranked = sorted(calls, key=lambda way: times[way])
+        log.info(
+            "the %s runs by %s",
+            self._words,
+            ", ".join(f"{way.label} ({1000 * times[way]:.0f} ms)" for way in ranked),
+        )
+        if complete:  # else the next run, which finds on the disk what this one built, goes on
+            self._store.write_json([way.label for way in ranked], *question)
+        return tuple(ranked)
+
+
+class _Trial:
+    """Ways tried on one frame; the module itself runs on it once, and only if it must."""
+
+    def __init__(
+        self, reference: Eager, inputs: tuple[Tensor, ...], kind: Kind, store: Store
+    ) -> None:
+        self.inputs = inputs
+        self.key = shapes(inputs)
+        self._reference = reference
+        self._kind: Kind = kind
+        self._store = store
+        self._want: Any = None
+        self._calls: dict[str, Call] = {}
+
+    @property
+    def size(self) -> str:
+        """``1024x512``, and how many pictures at once where it is not one."""
+        batch, _, height, width = self.key[0]
+        return f"{width}x{height}" if batch == 1 else f"{batch} of {width}x{height}"
+
+    def admitted(self, way: Way) -> bool:
+        """Tells whether a way is known to agree here."""
+        return way.label in self._calls
+
+    def admit(self, way: Way) -> Call:
+        """Returns a way's callable once it has agreed with the module.
+
+        Raises:
+            AcceleratorError: it cannot be built, or differs.
+        """
+        if way.label in self._calls:
+            return self._calls[way.label]
+        if isinstance(way, EagerWay) and way.dtype == torch.float32:
+            self._calls[way.label] = self._reference
+            return self._reference
+        question = ("verdict", self._kind, self.key, way.label, check.PSNR, check.IOU)
+        kept = self._store.read_json(*question)
+        if isinstance(kept, dict) and not kept["passed"]:
+            raise AcceleratorError(str(kept["words"]))
+        try:
+            call = way.build(*self.inputs)
+            have = call(*self.inputs)
+        except (torch.OutOfMemoryError, AcceleratorError):
+            raise
+        except Exception as error:  # a compiler may raise anything
+            words = " ".join(str(error).split())[:300]
+            raise AcceleratorError(f"{type(error).__name__}: {words}") from error
+        if kept is None:
+            if self._want is None:
+                self._want = self._reference(*self.inputs)
+            height, width = self.key[0][2:]
+            verdict = check.compare(self._kind, have, self._want, (height, width))
+            kept = {"passed": verdict.passed, "words": verdict.words}
+            self._store.write_json(kept, *question)
+            if not verdict.passed:
+                raise AcceleratorError(verdict.words)
+        self._calls[way.label] = call
+        return call
+
+
+def _interleaved(calls: dict[Way, Call], inputs: tuple[Tensor, ...]) -> dict[Way, float]:
+    """Returns each way's median seconds; they take turns, those without a chance once only."""
+    seconds: dict[Way, list[float]] = {way: [] for way in calls}
+    for _ in range(ROUNDS):
+        for way, call in calls.items():
+            if seconds[way] and min(seconds[way]) > 2 * min(min(s) for s in seconds.values() if s):
+                continue
+            _wait(inputs[0].device)
+            start = time.perf_counter()
+            call(*inputs)
+            _wait(inputs[0].device)
+            seconds[way].append(time.perf_counter() - start)
+    return {way: statistics.median(times) for way, times in seconds.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,57 @@
+"""``torch.compile``: on CUDA by Triton, on the CPU by a C++ compiler, which must be there.
+
+Nothing is kept on the disk here but the verdict: torch's compiler keeps files of its own
+(``TORCHINDUCTOR_CACHE_DIR``).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
+from cbs_core.accelerators.eager import Eager
+from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
+
+
+class CompileAccelerator:
+    """Compiles a module by ``torch.compile``, each shape for itself (`Accelerator`).
+
+    Each shape's result must agree with eager float32 (`cbs_core.accelerators.check`: a styler's
+    PSNR of 35 dB, a segmenter's IoU of 0.995).
+    """
+
+    def __call__(
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+    ) -> Accelerated:
+        """Returns the module as an `Accelerated`."""
+        module = reference(module, device)
+        return Checked(module, kind, [CompileWay(module, dtype)], Store(module, device))
+
+
+@dataclass(frozen=True, slots=True)
+class CompileWay:
+    """``torch.compile`` in one precision (`cbs_core.accelerators.checked.Way`)."""
+
+    module: nn.Module
+    dtype: torch.dtype
+    usual: float = 60.0
+
+    @property
+    def label(self) -> str:
+        """``compile fp16``."""
+        return f"compile {precision(self.dtype)}"
+
+    def build(self, *inputs: Tensor) -> Call:
+        """Returns the module, compiled for the inputs' shapes by the first call."""
+        module = in_precision(self.module, self.dtype)
+
+        # A function of its own a shape: torch counts the shapes of one function, and after eight
+        # runs it uncompiled.
+        def forward(*inputs: Tensor) -> Any:
+            return module(*inputs)
+
+        return Eager(torch.compile(forward, dynamic=False), self.dtype)

@@ -1,0 +1,80 @@
+"""CUDA graphs: a module's kernels, recorded once a shape, are started all at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.accelerators.base import Accelerated, Kind
+from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
+from cbs_core.accelerators.eager import Eager
+from cbs_core.accelerators.store import Store
+from cbs_core.device import precision
+from cbs_core.errors import AcceleratorError
+
+WARM_UP = 3
+"""Runs before the recording: the first ones allocate and choose kernels."""
+
+
+class CUDAGraphAccelerator:
+    """Records a module as a CUDA graph, each shape for itself (`Accelerator`).
+
+    Each shape's result must agree with eager float32 (`cbs_core.accelerators.check`: a styler's
+    PSNR of 35 dB, a segmenter's IoU of 0.995). Nothing is kept on the disk but that verdict.
+    """
+
+    def __call__(
+        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+    ) -> Accelerated:
+        """Returns the module as an `Accelerated`.
+
+        Raises:
+            AcceleratorError: another device than CUDA.
+        """
+        if device.type != "cuda":
+            raise AcceleratorError(
+                f"accelerator=cudagraph needs CUDA, not {device}: say accelerator=auto"
+            )
+        module = reference(module, device)
+        return Checked(module, kind, [CUDAGraphWay(module, dtype)], Store(module, device))
+
+
+@dataclass(frozen=True, slots=True)
+class CUDAGraphWay:
+    """A CUDA graph in one precision (`cbs_core.accelerators.checked.Way`)."""
+
+    module: nn.Module
+    dtype: torch.dtype
+    usual: float = 2.0
+
+    @property
+    def label(self) -> str:
+        """``cudagraph fp16``."""
+        return f"cudagraph {precision(self.dtype)}"
+
+    def build(self, *inputs: Tensor) -> Call:
+        """Returns the module, recorded for the inputs' shapes."""
+        call = Eager(in_precision(self.module, self.dtype), self.dtype)
+        device = inputs[0].device
+        static = [one.clone() for one in inputs]
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                call(*static)
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            recorded = call(*static)
+
+        def run(*inputs: Tensor) -> Any:
+            for mine, given in zip(static, inputs, strict=True):
+                mine.copy_(given)
+            graph.replay()
+            # The next replay writes over the recorded tensors, which a scheduler may still need.
+            if isinstance(recorded, tuple):
+                return tuple(one.clone() for one in recorded)
+            return recorded.clone()
+
+        return run

@@ -1,0 +1,177 @@
+"""What accelerators keep on the disk between runs: converted nets, and what was measured of them.
+
+A name is made of everything that a kept thing depends on, so that nothing is ever out of date, only
+unused: the folder may be deleted at any time. Each file begins with the SHA-256 of the rest; one
+that does not fit it is made again.
+"""
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import pickle
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.errors import SinkError
+from cbs_core.files import replace
+
+log = logging.getLogger("cbs")
+
+DIGEST = 64
+"""Characters of a SHA-256."""
+
+
+def folder() -> Path:
+    """Returns ``accelerators`` in ``$CBS_CACHE``, or else in ``$XDG_CACHE_HOME/cbs``."""
+    named = os.environ.get("CBS_CACHE")
+    cache = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "cbs")
+    return cache.expanduser() / "accelerators"
+
+
+UNWRITABLE = (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError)
+"""What `pickle` raises of lambdas, open files, cycles and the like."""
+
+
+class Store:
+    """Kept things of one module on one device.
+
+    Args:
+        module: see `fingerprint`; one that has none is not kept.
+        device: whose name is part of every name.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._folder = folder()
+        try:
+            parts = (
+                fingerprint(module),
+                _machine(device),
+                versions("class-based-styling", "torch"),
+            )
+        except UNWRITABLE as error:
+            log.debug("%s is not kept between runs: %s", type(module).__name__, error)
+            self._base: str | None = None
+        else:
+            self._base = repr(parts)
+
+    def read(self, *parts: object) -> bytes | None:
+        """Returns what was kept under these parts, or None."""
+        path = self._path(parts)
+        if path is None:
+            return None
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        digest, content = data[:DIGEST], data[DIGEST:]
+        if digest != hashlib.sha256(content).hexdigest().encode():
+            log.info("'%s' is damaged and is made again", path)
+            return None
+        return content
+
+    def write(self, content: bytes, *parts: object) -> None:
+        """Keeps something; where that cannot be, warns once and goes on without."""
+        path = self._path(parts)
+        if path is None:
+            return
+        data = hashlib.sha256(content).hexdigest().encode() + content
+        try:
+            replace(path, lambda file: file.write(data))
+        except SinkError as error:
+            if str(path.parent) not in _warned:
+                _warned.add(str(path.parent))
+                reason = str(error.__cause__ or error).partition("\n")[0]
+                log.warning(
+                    "nothing is kept for the next run, because '%s' cannot be written (%s): make "
+                    "room there, or set CBS_CACHE to another folder",
+                    path.parent,
+                    reason,
+                )
+
+    def read_json(self, *parts: object) -> Any:
+        """Returns plain values that were kept, or None."""
+        content = self.read(*parts)
+        return None if content is None else json.loads(content)
+
+    def write_json(self, values: object, *parts: object) -> None:
+        """Keeps plain values."""
+        self.write(json.dumps(values).encode(), *parts)
+
+    def _path(self, parts: tuple[object, ...]) -> Path | None:
+        if self._base is None:
+            return None
+        return self._folder / hashlib.sha256(repr((self._base, parts)).encode()).hexdigest()
+
+
+_warned: set[str] = set()
+"""Folders that a warning has named: one line a process is enough."""
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Returns a SHA-256 of a module: its tensors, its other attributes and its classes' files.
+
+    Raises:
+        Exception: one of `UNWRITABLE`, where it holds what cannot be written down.
+    """
+    digest = hashlib.sha256()
+    written = BytesIO()
+    pickler = _Pickler(written, protocol=5)
+    # Without memory of what was written, equal modules are written alike, whatever they share.
+    pickler.fast = True
+    pickler.dump(module)
+    digest.update(written.getvalue())
+    files = set()
+    for kind in {type(part) for part in module.modules()}:
+        if not kind.__module__.startswith("torch."):
+            try:
+                files.add(inspect.getfile(kind))
+            except (OSError, TypeError):  # a class typed into a notebook has none
+                digest.update(kind.__qualname__.encode())
+    for content in sorted(Path(file).read_bytes() for file in files if Path(file).is_file()):
+        digest.update(hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+class _Pickler(pickle.Pickler):
+    """Writes a tensor as its digest: torch's own way has addresses in it."""
+
+    def persistent_id(self, obj: Any) -> object:
+        if not isinstance(obj, Tensor):
+            return None
+        values = obj.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        return str(obj.dtype), tuple(obj.shape), hashlib.sha256(values.data).hexdigest()
+
+
+def versions(*names: str) -> tuple[str, ...]:
+    """Returns the versions of some distributions, empty where one is absent."""
+    found = []
+    for name in names:
+        try:
+            found.append(version(name))
+        except PackageNotFoundError:
+            found.append("")
+    return tuple(found)
+
+
+def _machine(device: torch.device) -> tuple[object, ...]:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device), torch.version.cuda
+    return platform.machine(), _cpu_name(), torch.get_num_threads()
+
+
+def _cpu_name() -> str:
+    """Returns the processor's model and features."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    told = dict(line.partition("\t")[::2] for line in lines)
+    return "".join(told.get(key, "") for key in ("model name", "flags"))

@@ -1,0 +1,387 @@
+"""Accelerators: what is refused, what is chosen, what is kept on the disk and made again."""
+
+import logging
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from cbs_core import registry
+from cbs_core.accelerators import auto, check, openvino, store
+from cbs_core.accelerators.checked import SHAPES, Checked, EagerWay, reference
+from cbs_core.accelerators.eager import Eager
+from cbs_core.accelerators.store import Store, fingerprint
+from cbs_core.errors import AcceleratorError, PluginLoadError
+from cbs_core.testing import picture
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("CBS_CACHE", str(folder))
+    monkeypatch.setattr(store, "_warned", set())
+    return folder / "accelerators"
+
+
+class Net(nn.Module):
+    def __init__(self, strength=0.5, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.strength = strength
+
+    def forward(self, image):
+        return torch.sigmoid(self.conv(image)) * self.strength
+
+
+class Way:
+    """Adds ``error`` to the module's result and takes ``seconds``; counts what is built."""
+
+    usual = 1.0
+
+    def __init__(self, module, label="way", error=0.0, seconds=0.0):
+        self.module, self.label, self.error, self.seconds = module, label, error, seconds
+        self.built = []
+
+    def build(self, *inputs):
+        self.built.append(tuple(inputs[0].shape))
+
+        def run(*inputs):
+            time.sleep(self.seconds)
+            return self.module(*inputs) + self.error
+
+        return run
+
+
+def net(**params):
+    return reference(Net(**params), CPU)
+
+
+def make(*ways, module=None, kind="styler", budget=20.0):
+    module = ways[0].module if module is None else module
+    return Checked(module, kind, ways, Store(module, CPU), budget=budget)
+
+
+def test_what_differs_from_eager_is_refused_in_one_line():
+    wrong = Way(net(), "hasty bf16", error=0.1)
+    with pytest.raises(
+        AcceleratorError,
+        match=r"^the styler Net cannot be run by hasty bf16 at 96x64: PSNR 20\.0 dB \(allowed: 35\)"
+        r"\. Say accelerator=auto or .*$",
+    ):
+        make(wrong)(picture(64, 96))
+
+
+def test_what_cannot_be_built_is_refused_in_one_line():
+    class Broken(Way):
+        def build(self, *inputs):
+            raise ValueError("no such\noperator")
+
+    with pytest.raises(AcceleratorError, match=r"at 96x64: ValueError: no such operator\. Say"):
+        make(Broken(net()))(picture(64, 96))
+
+
+def test_a_refusal_is_remembered():
+    for _ in range(2):
+        way = Way(net(), error=0.1)
+        with pytest.raises(AcceleratorError, match=r"PSNR 20\.0"):
+            make(way)(picture(64, 96))
+    assert way.built == []
+
+
+def test_the_fastest_that_agrees_is_taken_and_remembered(caplog):
+    caplog.set_level(logging.INFO, "cbs")
+
+    def ways(module):
+        return [
+            Way(module, "wrong", error=0.1),
+            Way(module, "slow", seconds=0.1),
+            Way(module, "fast"),
+            SlowReference(module),
+        ]
+
+    call = make(*ways(net()))
+    call(picture(64, 96))
+    assert call.chosen == "fast"
+    assert "wrong is passed over: PSNR 20.0 dB (allowed: 35)" in caplog.messages
+    assert any("runs by fast (" in line and "), slow (" in line for line in caplog.messages)
+
+    second = ways(net())
+    call = make(*second)
+    call(picture(64, 96))
+    assert call.chosen == "fast"
+    assert [way.built for way in second[:3]] == [[], [], [(1, 3, 64, 96)]]
+
+
+def test_at_a_size_where_the_fastest_fails_the_next_is_taken():
+    class Fickle(Way):
+        def build(self, *inputs):
+            self.error = 0.1 if inputs[0].shape[2] < 50 else 0.0
+            return super().build(*inputs)
+
+    module = net()
+    call = make(Fickle(module, "fickle"), Way(module, "sure", seconds=0.1), SlowReference(module))
+    call(picture(64, 96))
+    assert call.chosen == "fickle"
+    call(picture(40, 96))
+    assert call.chosen == "sure"
+    call(picture(64, 96))
+
+
+class SlowReference(Way):
+    """Stands for plain torch, always right, never fast."""
+
+    usual = 0.0
+
+    def __init__(self, module):
+        super().__init__(module, "reference", seconds=0.3)
+
+
+def test_without_a_budget_nothing_is_tried():
+    module = net()
+    way = Way(module)
+    call = make(way, EagerWay(module, torch.float32), budget=0.0)
+    call(picture(64, 96))
+    assert call.chosen == "eager fp32"
+    assert way.built == []
+
+
+def test_what_takes_longer_than_the_budget_is_left_out():
+    module = net()
+    way = Way(module)
+    make(way, EagerWay(module, torch.float32), budget=0.5)(picture(64, 96))
+    assert way.built == []
+
+
+def test_a_size_is_built_once_and_only_so_many_are_kept():
+    way = Way(net())
+    call = make(way)
+    for _ in range(3):
+        for size in ((64, 96), (40, 40)):
+            call(picture(*size))
+    assert way.built == [(1, 3, 64, 96), (1, 3, 40, 40)]
+    assert call.built == {(1, 3, 64, 96), (1, 3, 40, 40)}
+    for height in range(8, 8 + SHAPES):
+        call(picture(height, 8))
+    assert len(call.built) == SHAPES
+    assert (1, 3, 64, 96) not in call.built
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"strength": 0.4}], ids=["weights", "another attribute"]
+)
+def test_another_net_has_another_fingerprint(other):
+    assert fingerprint(Net()) == fingerprint(Net())
+    assert fingerprint(Net(**other)) != fingerprint(Net())
+
+
+def test_a_buffer_that_is_not_saved_counts_too():
+    a, b = Net(), Net()
+    a.register_buffer("mean", torch.zeros(3), persistent=False)
+    b.register_buffer("mean", torch.ones(3), persistent=False)
+    assert fingerprint(a) != fingerprint(b)
+
+
+def test_a_net_that_cannot_be_written_down_is_run_but_not_kept(cache):
+    module = net()
+    module.activation = lambda x: x
+    assert make(Way(module))(picture(8, 8)).shape == (1, 3, 8, 8)
+    assert not cache.exists()
+
+
+def test_a_damaged_entry_is_made_again(cache, caplog):
+    caplog.set_level(logging.INFO, "cbs")
+    kept = Store(Net(), CPU)
+    kept.write(b"content", "a")
+    assert kept.read("a") == b"content"
+    assert kept.read("b") is None
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    assert kept.read("a") is None
+    assert f"'{file}' is damaged and is made again" in caplog.messages
+
+
+def test_a_folder_that_cannot_be_written_is_told_once_and_used(cache, caplog):
+    written = Store(Net(), CPU)
+    written.write(b"content", "a")
+    file = next(cache.iterdir())
+    content = file.read_bytes()
+    # A folder under the file's temporary name fails for every user, root too.
+    for name in ("b", "c"):
+        path = written._path((name,))
+        path.with_name(f".{path.name}.partial").mkdir()
+        written.write(b"more", name)
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "cannot be written" in warnings[0]
+    assert "CBS_CACHE" in warnings[0]
+    assert file.read_bytes() == content
+    assert written.read("a") == b"content"
+
+
+# The comparison
+
+
+def test_equal_results_agree():
+    image = picture(16, 16)
+    assert check.compare("styler", image, image, (16, 16)).passed
+    logits = torch.randn(1, 5, 4, 4)
+    assert check.compare("segmenter", logits, logits, (32, 32)).passed
+
+
+@pytest.mark.parametrize(("noise", "passed"), [(0.01, True), (0.03, False)])
+def test_a_styled_picture_is_judged_by_its_psnr(noise, passed):
+    image = picture(64, 64)
+    verdict = check.compare("styler", image + noise, image, (64, 64))
+    assert verdict.passed == passed
+    psnr = float(verdict.words.split()[1])
+    assert psnr == pytest.approx(-20 * torch.log10(torch.tensor(noise)).item(), abs=0.06)
+
+
+def labels(rows):
+    """Logits of three classes, at the frame's own size: so many rows of each."""
+    maps = torch.cat([torch.full((n,), k) for k, n in enumerate(rows)])[:, None].expand(-1, 100)
+    return nn.functional.one_hot(maps, 3).permute(2, 0, 1)[None].float()
+
+
+def test_a_label_map_is_judged_by_each_class_and_its_share():
+    want = labels((50, 49, 1))
+    verdict = check.compare("segmenter", labels((50, 50, 0)), want, (100, 100))
+    # 0.5 of IoU 1, 0.49 of IoU 49/50, 0.01 of IoU 0.
+    assert verdict.words == f"IoU {0.5 + 0.49 * 49 / 50:.4f} (allowed: 0.995)"
+    assert not verdict.passed
+
+
+def test_nan_is_refused():
+    image = picture(8, 8)
+    broken = image.clone()
+    broken[0, 0, 0, 0] = torch.nan
+    assert not check.compare("styler", broken, image, (8, 8)).passed
+
+
+def test_another_shape_is_refused():
+    verdict = check.compare("styler", picture(8, 9), picture(8, 8), (8, 8))
+    assert verdict.words == "it returned 1x3x8x9 where 1x3x8x8 is due"
+
+
+def test_what_comes_beside_the_picture_is_judged_by_its_own_size():
+    image, numbers = picture(8, 8), torch.full((1, 4), 1000.0)
+    assert check.compare("styler", (image, numbers + 1), (image, numbers), (8, 8)).passed
+    assert not check.compare("styler", (image, numbers + 30), (image, numbers), (8, 8)).passed
+
+
+# Real ones
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "words"),
+    [
+        ("tensorrt", "torch_tensorrt", r"pip install 'class-based-styling\[tensorrt\]'"),
+        ("onnxruntime", "onnxruntime", r"pip install 'class-based-styling\[onnx\]'"),
+        ("openvino", "openvino", "pip install openvino"),
+    ],
+)
+def test_an_absent_package_names_what_to_install(monkeypatch, name, package, words):
+    module = registry.accelerators.load(name).__module__
+    monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name == package else True)
+    with pytest.raises(PluginLoadError, match=f"^accelerator={name} needs .*: {words}$"):
+        registry.accelerators.create(name)
+
+
+@pytest.mark.parametrize("name", ["cudagraph", "openvino"])
+def test_another_device_is_refused(name):
+    device = torch.device("cuda" if name == "openvino" else "cpu")
+    accelerator = registry.accelerators.create(name)
+    with pytest.raises(AcceleratorError, match=f"accelerator={name} "):
+        accelerator(Net(), device=device, dtype=torch.float32, kind="styler")
+
+
+def test_openvino_converts_a_net_once_for_all_sizes_and_runs(monkeypatch):
+    counted = []
+    convert = openvino.Net._convert
+
+    def counting(self, inputs, *, fixed):
+        counted.append(fixed)
+        return convert(self, inputs, fixed=fixed)
+
+    monkeypatch.setattr(openvino.Net, "_convert", counting)
+
+    def run():
+        accelerator = registry.accelerators.create("openvino")
+        call = accelerator(Net(), device=CPU, dtype=torch.float32, kind="styler")
+        for size in ((64, 96), (33, 50)):
+            torch.testing.assert_close(call(picture(*size)), Net()(picture(*size)))
+
+    with torch.inference_mode():
+        run()
+        run()
+    assert counted == [False]
+
+
+def test_openvino_rebuilds_from_a_damaged_file(cache):
+    def run():
+        accelerator = registry.accelerators.create("openvino")
+        call = accelerator(Net(), device=CPU, dtype=torch.float32, kind="styler")
+        return call(picture(64, 96))
+
+    with torch.inference_mode():
+        want = run()
+        for file in cache.iterdir():
+            file.write_bytes(b"0" * 100)
+        torch.testing.assert_close(run(), want)
+
+
+class Untraceable(Net):
+    def forward(self, image):
+        if not image.is_contiguous(memory_format=torch.channels_last):
+            raise RuntimeError("only I may lay out pictures")
+        return super().forward(image)
+
+
+def test_a_net_that_openvino_cannot_trace_is_refused_by_name_and_passed_over_by_auto(caplog):
+    caplog.set_level(logging.INFO, "cbs")
+    options = {"device": CPU, "dtype": torch.float32, "kind": "styler"}
+    image = picture(64, 96)
+    with torch.inference_mode():
+        with pytest.raises(AcceleratorError, match=r"by openvino fp32 at 96x64: .*lay out pict"):
+            registry.accelerators.create("openvino")(Untraceable(), **options)(image)
+        call = registry.accelerators.create("auto")(Untraceable(), **options)
+        torch.testing.assert_close(call(image), Untraceable()(image))
+    assert call.chosen == "eager fp32"
+    assert any("openvino fp32 is passed over" in line for line in caplog.messages)
+
+
+def test_auto_never_goes_below_the_precision_asked_for():
+    module = net()
+    for dtype, halves in ((torch.float32, False), (torch.bfloat16, True)):
+        ways = auto.candidates(module, CPU, dtype, Store(module, CPU))
+        assert any("bf16" in way.label for way in ways) == halves
+        assert ways[-1].label == "eager fp32"
+
+
+def test_eager_half_precision_leaves_the_reference_alone():
+    module = net()
+    call = EagerWay(module, torch.bfloat16).build(picture(8, 8))
+    assert isinstance(call, Eager)
+    assert module.conv.weight.dtype == torch.float32
+    assert call(picture(8, 8)).dtype == torch.float32
+
+
+@pytest.mark.cuda
+def test_a_cuda_graph_survives_another_stream():
+    device = torch.device("cuda")
+    accelerator = registry.accelerators.create("cudagraph")
+    call = accelerator(Net(), device=device, dtype=torch.float32, kind="styler")
+    image = picture(64, 96).to(device)
+    with torch.inference_mode():
+        want = call(image).clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            have = call(image)
+        stream.synchronize()
+    torch.testing.assert_close(have, want)
