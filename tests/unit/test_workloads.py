@@ -3,9 +3,9 @@
 import pytest
 from scipy import ndimage
 
-from benchmarks.workloads import Nets, NotOfferedError, Scene, ours
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
 
-EAGER = ("device=cpu", "accelerator=eager")
+EAGER = (*FRAME_BY_FRAME, "accelerator=eager")
 
 
 @pytest.fixture(scope="module")
