@@ -1,39 +1,35 @@
-"""What each stage of a frame takes: eager float32, 512x1024, width 16, a matte of 10%."""
+"""What each stage of a frame takes, by the pipeline's own meter: 512x1024, a matte of 10%."""
 
 from pathlib import Path
 
 import pytest
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.workloads import FRAME_BY_FRAME, Nets, Ours, Scene, ours
-from cbs_core.pipeline import Pipeline
-from cbs_core.types import Frame
+from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
+from cbs_core.meter import Meter
 
-STAGES = ("upload", "segment", "matte", "style", "composite", "download")
+SETTINGS = {
+    "eager": ("accelerator=eager",),
+    "eager-mask": ("accelerator=eager", "styler.where=mask"),
+    "openvino": ("accelerator=openvino", "precision=bf16"),
+    "openvino-mask": ("accelerator=openvino", "precision=bf16", "styler.where=mask"),
+}
 
 
 @pytest.fixture(scope="module")
-def run(folder: Path) -> Ours:
-    return ours(Nets(folder), Scene(512, 1024, 0.1, 2), 16, (*FRAME_BY_FRAME, "accelerator=eager"))
+def nets(folder: Path) -> Nets:
+    return Nets(folder)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage(benchmark: BenchmarkFixture, run: Ours, stage: str) -> None:
-    pipeline: Pipeline = run.built.pipeline
-    frame: Frame = pipeline.upload(run.raw)
-    image, size = frame.image, (run.raw.pixels.shape[0], run.raw.pixels.shape[1])
-    with torch.inference_mode():
-        result = pipeline(image)
-    (style,) = pipeline.stylers
-    work = {
-        "upload": lambda: pipeline.upload(run.raw),
-        "segment": lambda: pipeline.segment(image),
-        "matte": lambda: pipeline.present(pipeline.regions(result.logits, size)),
-        "style": lambda: pipeline.style(image, result.mattes, style),
-        "composite": lambda: pipeline.composite(image, result.mattes, result.styled),
-        "download": lambda: pipeline.download(result.image, run.raw),
-    }[stage]
-    with torch.inference_mode():
-        benchmark.pedantic(work, rounds=7, iterations=1, warmup_rounds=2)
-    print(f"\n{stage}: {1e3 * benchmark.stats.stats.median:.1f} ms")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_stages(benchmark: BenchmarkFixture, nets: Nets, setting: str) -> None:
+    try:
+        run = ours(nets, Scene(512, 1024, 0.1, 2), 16, (*FRAME_BY_FRAME, *SETTINGS[setting]))
+    except NotOfferedError as error:
+        pytest.skip(f"not offered here: {error}")
+    meter: Meter = run.meter
+    benchmark.pedantic(run, rounds=7, iterations=1, warmup_rounds=2)
+    stages = {name: latency.p50 for name, latency in meter.latencies().items()}
+    benchmark.extra_info["stages_ms"] = stages
+    print(f"\n{setting}: " + ", ".join(f"{name} {ms:.1f}" for name, ms in stages.items()) + " ms")
+    assert {"segment", "style", "composite"} <= stages.keys()
