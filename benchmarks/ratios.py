@@ -187,8 +187,8 @@ def table(row: dict[str, Any]) -> list[str]:
         f"{ms:.0f} ms in {name} ({row['rates_gflops'][name]:.0f} GFLOP/s)"
         for name, ms in row["floor_ms"].items()
     )
-    parts = " and ".join(f"{value:.1f} to {name}" for name, value in row["gflop"].items())
-    return [*lines, "", f"Both nets on the whole frame are {parts} GFLOP: at least {floors}."]
+    parts = " and ".join(f"{value:.1f} GFLOP to {name}" for name, value in row["gflop"].items())
+    return [*lines, "", f"The arithmetic of a whole frame, {parts}, takes at least {floors}."]
 
 
 def _spread(timing: Timing) -> str:
