@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench paper clean
+.PHONY: demo test lint bench gate ratios paper clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -19,6 +19,12 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks -rP --benchmark-json=benchmarks/latest.json
+
+gate: $(READY)
+	$(BIN)/python -m benchmarks.gate
+
+ratios: $(READY)
+	$(BIN)/python -m benchmarks.ratios
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py

@@ -1,0 +1,48 @@
+"""The arithmetic floor: what a frame costs where every multiplier is always busy.
+
+Operations are counted by torch (a multiply-add is two), and the machine's rate is that of a large
+matrix product, measured in the same precision. Nothing that runs both nets on whole frames can be
+faster; styling only where the matte is can, because it computes less.
+"""
+
+import time
+
+import torch
+from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.stylers.johnson import TransformerNet
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+SIDE = 2048
+"""Of the matrices: large enough for a CPU to run at its rate."""
+
+PRODUCTS = 7
+
+
+def gflop(height: int, width: int, channels: int) -> dict[str, float]:
+    """Returns the thousand million operations of each net on a whole frame; runs nothing.
+
+    Args:
+        height: of the frame.
+        width: of the frame.
+        channels: the style net's width.
+    """
+    nets: dict[str, nn.Module] = {"segment": DABNet(19), "style": TransformerNet(channels)}
+    image = torch.empty(1, 3, height, width, device="meta")
+    counts = {}
+    for name, net in nets.items():
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            net.to("meta").eval()(image)
+        counts[name] = counter.get_total_flops() / 1e9
+    return counts
+
+
+def rate(dtype: torch.dtype) -> float:
+    """Returns the CPU's best rate in a matrix product, thousand million operations a second."""
+    a, b = (torch.rand(SIDE, SIDE).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(PRODUCTS):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        times.append(time.perf_counter() - start)
+    return 2e-9 * SIDE**3 / min(times)

@@ -1,0 +1,212 @@
+"""What is timed: the framework through its public configuration, and the reference flow.
+
+The nets are the project's own with random weights: time does not depend on them. What the style
+net paints is spread over the range, so that a wrong picture differs from a right one. An untrained
+DABNet calls everything one class, so the matte is planted: the net is run in full, and a matte of
+the wanted share is added to its logits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from cbs_plugins.segmenters.dabnet import MEANS, DABNet, DABNetSegmenter
+from cbs_plugins.stylers.johnson import TransformerNet
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from benchmarks.peers.reference_flow import ReferenceFlow
+from cbs_core import build, confsearch, device, registry
+from cbs_core.errors import CbsError
+from cbs_core.meter import Meter
+from cbs_core.pipeline import Result
+from cbs_core.testing import raw_frame
+from cbs_core.types import RawFrame
+
+CLASS = "car"
+STRIDE = 8
+"""Pixels a logit of DABNet."""
+
+FRAME_BY_FRAME = ("device=cpu", "scheduler=serial")
+"""For ratios of single frames; `scheduler=auto` may choose otherwise from run to run."""
+
+CERTAIN = 1e4
+"""Far above any logit that an untrained net gives."""
+
+
+class NotOfferedError(Exception):
+    """This version has no such plugin, key or value, or it cannot be used here; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A frame and the matte in it."""
+
+    height: int
+    width: int
+    share: float = 1.0
+    """Of the frame that the matte covers."""
+
+    objects: int = 1
+    """Squares that the matte consists of, side by side; none where the share is 0."""
+
+
+class PlantedSegmenter(DABNetSegmenter):
+    """DABNet, in whose logits the objects of a scene are planted."""
+
+    plan: Tensor
+
+    def __init__(self, weights: str, height: int, width: int, share: float, objects: int) -> None:
+        super().__init__(weights)
+        h, w = -(-height // STRIDE), -(-width // STRIDE)
+        plan = torch.zeros(1, len(self.classes), h, w)
+        matte = plan[0, self.classes.index(CLASS)]
+        matte -= CERTAIN
+        area = share * h * w / objects
+        rows = min(h, round(area**0.5))
+        columns = min(w // objects, round(area / max(1, rows)))
+        top = (h - rows) // 2
+        for index in range(objects):
+            left = w * (2 * index + 1) // (2 * objects) - columns // 2
+            matte[top : top + rows, left : left + columns] = CERTAIN
+        self.register_buffer("plan", plan, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """``(B,3,H,W)`` RGB in [0,1] -> logits at an eighth."""
+        return super().forward(image) + self.plan
+
+
+if "planted" not in registry.segmenters.names():
+    registry.segmenters.register("planted", PlantedSegmenter)
+
+
+class Nets:
+    """Random weights in a folder, the same for ours and for the reference.
+
+    Args:
+        folder: for the files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        torch.manual_seed(0)
+        self.dabnet = DABNet(19).state_dict()
+        torch.save(self.dabnet, self.segmenter)
+
+    @property
+    def segmenter(self) -> Path:
+        """The file of DABNet."""
+        return self.folder / "dabnet.pth"
+
+    def styler(self, width: int) -> Path:
+        """Returns the file of the style net of a width."""
+        path = self.folder / f"style_{width}.pth"
+        if not path.exists():
+            torch.manual_seed(0)
+            tensors = TransformerNet(width).state_dict()
+            tensors["deconv3.conv2d.weight"].mul_(60)
+            tensors["deconv3.conv2d.bias"].fill_(128)
+            torch.save(tensors, path)
+        return path
+
+    def reference(self, scene: Scene) -> Callable[[], tuple[Tensor, Tensor]]:
+        """Returns the reference flow on a scene: both nets on the whole frame, width 32."""
+        tensors = torch.load(self.styler(32), weights_only=True)
+        flow = ReferenceFlow(self.dabnet, tensors, width=32, mean=MEANS["cityscapes"])
+        pixels = raw_frame(scene.height, scene.width).pixels
+        image = pixels.permute(2, 0, 1)[None].float() / 255
+        return lambda: flow(image)
+
+
+@dataclass(slots=True)
+class Ours:
+    """The framework on one frame, again and again: uint8 in, uint8 out, without codecs.
+
+    The frame never changes, so statistics that outlive a frame are never measured anew.
+    """
+
+    built: build.Built
+    scheduler: Any
+    meter: Meter
+    raw: RawFrame
+    matte: Tensor | None = field(default=None, init=False, repr=False)
+    """``(H,W)``, where the matte really was; known after a frame."""
+
+    @property
+    def share(self) -> float:
+        """Of the frame that the matte really covered."""
+        return 0.0 if self.matte is None else float(self.matte.float().mean())
+
+    def __call__(self) -> RawFrame:
+        """Restyles the frame."""
+        self.scheduler.submit(self.raw)
+        (done,) = self.scheduler.drain()
+        return done
+
+    def observe(self, _: RawFrame, result: Result) -> None:
+        """Notes the first frame's matte."""
+        if self.matte is None:
+            self.matte = result.mattes[0, 0] > 0.5
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns the configuration that ``cbs-run`` would make of these words.
+
+    Raises:
+        NotOfferedError: it has no such key or plugin.
+    """
+    confsearch.install()
+    with hydra.initialize_config_dir(str(confsearch.conf_dir()), version_base="1.3"):
+        try:
+            config = hydra.compose("config", list(overrides))
+        except HydraException as error:
+            raise NotOfferedError(_line(error)) from error
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(plain)
+
+
+def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours:
+    """Builds the framework for a scene and runs it once.
+
+    Args:
+        nets: the weights.
+        scene: the frame.
+        width: of the style net.
+        overrides: as typed after ``cbs-run``: ``accelerator=eager``, ``styler.where=mask``.
+
+    Raises:
+        NotOfferedError: this version has no such thing, or it cannot be used here.
+    """
+    config = compose(overrides)
+    config["routes"] = [CLASS]
+    config["styler"] |= {"weights": str(nets.styler(width))}
+    config["segmenter"] = {
+        "name": "planted",
+        "weights": str(nets.segmenter),
+        "height": scene.height,
+        "width": scene.width,
+        "share": scene.share,
+        "objects": scene.objects,
+    }
+    name, params = build.split(config["scheduler"], "scheduler")
+    try:
+        place = device.choose(str(config["device"])).device
+        dtype = device.dtype(str(config["precision"]))
+        built = build.pipeline(config, device=place, dtype=dtype)
+        meter = Meter()
+        made = Ours(built, None, meter, raw_frame(scene.height, scene.width))
+        made.scheduler = registry.schedulers.create(
+            name, pipeline=built.pipeline, meter=meter, observe=made.observe, **params
+        )
+        made()
+    except CbsError as error:
+        raise NotOfferedError(_line(error)) from error
+    return made
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
