@@ -97,7 +97,10 @@ def test_end_to_end(benchmark: BenchmarkFixture, nets: Nets, case: Case) -> None
         run = ours(nets, scene, case.width, words)
     except NotOfferedError as error:
         pytest.skip(f"not offered here: {error}")
-    out = benchmark.pedantic(clip, args=(run,), rounds=3, iterations=1, warmup_rounds=1)
+    try:
+        out = benchmark.pedantic(clip, args=(run,), rounds=3, iterations=1, warmup_rounds=1)
+    finally:
+        run.close()
     assert out == FRAMES
     each = 1e3 * benchmark.stats.stats.median / FRAMES
     benchmark.extra_info |= case._asdict() | {"share": run.share, "ms_a_frame": each}

@@ -9,8 +9,8 @@ from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, o
 from cbs_core.meter import Meter
 
 SETTINGS = {
-    "eager": ("accelerator=eager",),
-    "eager-mask": ("accelerator=eager", "styler.where=mask"),
+    "eager": ("accelerator=eager", "precision=fp32"),
+    "eager-mask": ("accelerator=eager", "precision=fp32", "styler.where=mask"),
     "openvino": ("accelerator=openvino", "precision=bf16"),
     "openvino-mask": ("accelerator=openvino", "precision=bf16", "styler.where=mask"),
 }

@@ -15,11 +15,12 @@ from benchmarks.workloads import FRAME_BY_FRAME, Nets, Scene, ours
 def peak():  # not getrusage, which counts what the parent had before exec
     return re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]
 height, width = map(int, sys.argv[1:])
+words = (*FRAME_BY_FRAME, "accelerator=eager", "precision=fp32")
 with tempfile.TemporaryDirectory() as folder:
     nets = Nets(Path(folder))
-    small = ours(nets, Scene(64, 128), width, (*FRAME_BY_FRAME, "accelerator=eager"))
+    small = ours(nets, Scene(64, 128), width, words)
     before = peak()
-    ours(nets, Scene(height, 2 * height), width, (*FRAME_BY_FRAME, "accelerator=eager"))()
+    ours(nets, Scene(height, 2 * height), width, words)()
     print(before, peak())
 """
 

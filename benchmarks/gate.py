@@ -48,6 +48,8 @@ class Verdict:
 
     ratios: dict[str, float] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    noisy: set[str] = field(default_factory=set)
+    """Workloads whose latest measurement, or whose reference's, spread too far."""
 
 
 def judge(
@@ -74,6 +76,8 @@ def judge(
         for name in lost:
             now = ratio(timings, name, REFERENCE)
             verdict.ratios[name] = max(now, verdict.ratios.get(name, 0.0))
+            unsure = timings[name].noisy or timings[REFERENCE].noisy
+            (verdict.noisy.add if unsure else verdict.noisy.discard)(name)
         lost = {
             name: lost[name]
             for name in lost
@@ -118,7 +122,8 @@ def main() -> int:
         verdict = judge(workloads, nets.reference(SCENE), recorded)
     for name, now in verdict.ratios.items():
         before = f", recorded {recorded[name]:.2f}x" if name in recorded else ", no record"
-        print(f"gate: {name}: {now:.2f}x the reference{before}")
+        noisy = ", noisy: close other programs" if name in verdict.noisy else ""
+        print(f"gate: {name}: {now:.2f}x the reference{before}{noisy}")
     for fault in verdict.faults:
         print(f"gate: FAILED: {fault}", file=sys.stderr)
     if verdict.faults:

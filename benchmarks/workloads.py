@@ -144,8 +144,14 @@ class Ours:
     def __call__(self) -> RawFrame:
         """Restyles the frame."""
         self.scheduler.submit(self.raw)
+        done: RawFrame
         (done,) = self.scheduler.drain()
         return done
+
+    def close(self) -> None:
+        """Ends the threads of a scheduler that has some."""
+        if close := getattr(self.scheduler, "close", None):
+            close()
 
     def observe(self, _: RawFrame, result: Result) -> None:
         """Notes the first frame's matte."""

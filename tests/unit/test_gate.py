@@ -40,6 +40,12 @@ def test_a_slow_moment_is_measured_again():
     assert not verdict.faults
 
 
+def test_a_spread_measurement_is_called_noisy():
+    times = iter([0, 0, 0.01, 0.02, 0.05] * 3)
+    verdict = judge(lambda: time.sleep(next(times)), recorded={})
+    assert verdict.noisy == {"ours"}
+
+
 def test_only_what_failed_is_measured_again():
     calls = []
     work = {"good": lambda: calls.append(1) or time.sleep(0.01), "bad": sleeps(0.04)}

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
 
-EAGER = (*FRAME_BY_FRAME, "accelerator=eager")
+EAGER = (*FRAME_BY_FRAME, "accelerator=eager", "precision=fp32")
 
 
 @pytest.fixture(scope="module")
