@@ -103,7 +103,14 @@ def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights
     digests = {w["sha256"] for w in report["weights"]}
     files = [weights / "dabnet/cityscapes.pth", weights / "johnson/wave.pth"]
     assert digests == {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    assert report["config"]["styler"] == {"name": "johnson", "style": "wave", "weights": None}
+    assert report["config"]["styler"] == {
+        "name": "johnson",
+        "style": "wave",
+        "weights": None,
+        "halo": None,
+        "where": "frame",
+        "statistics": None,
+    }
     with Image.open(done / "sheet.png") as sheet:
         assert sheet.width > 4 * 160
     lines = ran.out.splitlines()
