@@ -201,7 +201,7 @@ def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours
     name, params = build.split(config["scheduler"], "scheduler")
     try:
         place = device.choose(str(config["device"])).device
-        dtype = device.dtype(str(config["precision"]))
+        dtype = device.dtype(str(config["precision"]), place)
         built = build.pipeline(config, device=place, dtype=dtype)
         meter = Meter()
         made = Ours(built, None, meter, raw_frame(scene.height, scene.width))
