@@ -58,7 +58,7 @@ class CUDAGraphWay:
         call = Eager(in_precision(self.module, self.dtype), self.dtype)
         device = inputs[0].device
         static = [one.clone() for one in inputs]
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):

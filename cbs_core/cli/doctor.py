@@ -1,6 +1,7 @@
 """``cbs-doctor``: what works on this machine, what is missing, and the command that adds it."""
 
 import argparse
+import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,7 @@ def diagnose() -> Iterator[Finding]:
     yield from _codecs()
     yield from _weights()
     yield from _plugins()
+    yield from _accelerators()
     yield from _extras()
 
 
@@ -132,6 +134,36 @@ def _plugins() -> Iterator[Finding]:
                 yield Finding(BAD, kind, str(error))
         if good:
             yield Finding(OK, kind, ", ".join(good))
+
+
+def _accelerators() -> Iterator[Finding]:
+    try:
+        from cbs_core.accelerators.store import folder
+        from cbs_core.device import BF16, features
+    except ImportError:  # torch, of which the line above tells
+        return
+    found = features()
+    half = (
+        "by default" if set(BF16) & {*found} else "not: this CPU has neither AMX nor AVX-512 for it"
+    )
+    yield Finding(OK, "cpu", f"{', '.join(found) or 'no vector extensions'}; nets in bf16: {half}")
+    try:
+        yield Finding(OK, "openvino", version("openvino"))
+    except PackageNotFoundError:
+        yield Finding(
+            WARN, "openvino", "not installed, so nets are slow on the CPU: pip install openvino"
+        )
+    place = folder()
+    there = next(path for path in (place, *place.parents) if path.exists())
+    if os.access(there, os.W_OK):
+        yield Finding(OK, "cache in", f"{place}")
+    else:
+        yield Finding(
+            WARN,
+            "cache in",
+            f"{place} cannot be written, so each run prepares its nets anew: set CBS_CACHE to "
+            "another folder",
+        )
 
 
 def _extras() -> Iterator[Finding]:

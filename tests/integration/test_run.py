@@ -94,7 +94,10 @@ def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights
     assert report["frames"] == {"in": 1, "out": 1, "dropped": 0, "damaged": 0}
     assert report["fps"] > 0
     assert report["device"]["type"] in ("cpu", "cuda")
-    assert report["dtype"] == "fp32"
+    assert report["dtype"] in ("fp32", "fp16", "bf16")
+    by = {one["plugin"].split()[0]: one["by"] for one in report["accelerated"]}
+    assert by.keys() == {"segmenter", "styler"}
+    assert all(by.values()), "each net's accelerator is named"
     assert {"python", "torch", "class-based-styling"} <= report["versions"].keys()
     assert {"decode", "segment", "style", "composite", "encode"} <= report["stages_ms"].keys()
     for times in report["stages_ms"].values():
@@ -178,8 +181,10 @@ def test_quiet_prints_nothing(process: Command, photo: Path) -> None:
 def test_options_change_the_picture_but_a_little(
     command: Command, photo: Path, option: str
 ) -> None:
-    assert command("input=photo.png", "output=a.png", *QUICK).code == 0
-    assert command("input=photo.png", "output=b.png", option, *QUICK).code == 0
+    plain = ("input=photo.png", "accelerator=eager", *QUICK)
+    assert command(*plain, "output=a.png", "precision=fp32").code == 0
+    changed = (option,) if option.startswith("precision") else (option, "precision=fp32")
+    assert command(*plain, "output=b.png", *changed).code == 0
     a, b = (pixels(photo.with_name(name)).astype(int) for name in ("a.png", "b.png"))
     assert 0 < np.abs(a - b).mean() < 40
 
