@@ -14,8 +14,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -65,6 +66,7 @@ class PipelineScheduler:
         self._observe = observe
         self._front = ThreadPoolExecutor(1, "cbs-segment", initializer=_give_way)
         self._back = ThreadPoolExecutor(1, "cbs-restyle")
+        self._halves: deque[Future[_Half]] = deque(maxlen=DEPTH)
         self._under_way: deque[Future[RawFrame]] = deque()
         self._done: deque[RawFrame] = deque()
 
@@ -75,8 +77,9 @@ class PipelineScheduler:
             CbsError: the oldest of these failed.
         """
         if len(self._under_way) >= DEPTH:
-            self._done.append(self._under_way.popleft().result())
+            self._done.append(self._oldest())
         half = self._front.submit(self._segment, raw)
+        self._halves.append(half)
         self._under_way.append(self._back.submit(self._restyle, raw, half))
 
     def ready(self) -> Iterator[RawFrame]:
@@ -93,12 +96,23 @@ class PipelineScheduler:
         """Ends the threads, after the steps that they are at."""
         for executor in (self._back, self._front):
             executor.shutdown(wait=False, cancel_futures=True)
+        # Not by joining the threads: Python takes a thread for ended whose join Ctrl-C interrupts
+        # (3.11), and the process would end under its feet. A future that was cancelled before it
+        # ran is never told to be done, so that it is not waited for.
+        under_way: list[Future[Any]] = [*self._halves, *self._under_way]
+        wait([future for future in under_way if not future.cancelled()])
         for executor in (self._back, self._front):
             executor.shutdown()
+        self._halves.clear()
         self._under_way.clear()
 
     def _next(self) -> RawFrame:
-        return self._done.popleft() if self._done else self._under_way.popleft().result()
+        return self._done.popleft() if self._done else self._oldest()
+
+    def _oldest(self) -> RawFrame:
+        done = self._under_way[0].result()  # it stays there while Ctrl-C can interrupt this
+        self._under_way.popleft()
+        return done
 
     def _segment(self, raw: RawFrame) -> _Half:
         with self._meter.stage("upload"):

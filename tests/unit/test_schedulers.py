@@ -344,3 +344,35 @@ def test_the_wrong_device_is_refused(kind, device):
     pipeline.device = torch.device(device)
     with pytest.raises(ConfigError, match=r"say scheduler=\w+ or scheduler=auto$"):
         kind(pipeline, meter=Meter())
+
+
+def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
+    ended = threading.Event()
+
+    def style(image):
+        time.sleep(0.6)
+        ended.set()
+        return 1 - image
+
+    light = torch.full((8, 8, 3), 200, dtype=torch.uint8)
+    scheduler = PipelineScheduler(build(style=style), meter=Meter())
+    presses = [threading.Timer(seconds, _thread.interrupt_main) for seconds in (0.2, 0.4)]
+    for press in presses:
+        press.start()
+
+    def drive():
+        for index in range(DEPTH + 1):
+            scheduler.submit(RawFrame(light, index))
+
+    with pytest.raises(KeyboardInterrupt):
+        drive()
+    assert not ended.is_set()
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.close()
+    assert not ended.is_set()
+    # Python waits at its end for threads that it knows to be alive.
+    assert "cbs-restyle_0" in {t.name for t in threading.enumerate() if t.is_alive()}
+    scheduler.close()
+    assert ended.is_set()
+    for press in presses:
+        press.join()
