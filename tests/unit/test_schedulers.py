@@ -2,11 +2,13 @@
 
 import _thread
 import os
+import signal
 import sys
 import threading
 import time
 import weakref
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -346,6 +348,7 @@ def test_the_wrong_device_is_refused(kind, device):
         kind(pipeline, meter=Meter())
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
 def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
     ended = threading.Event()
 
@@ -356,9 +359,10 @@ def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
 
     light = torch.full((8, 8, 3), 200, dtype=torch.uint8)
     scheduler = PipelineScheduler(build(style=style), meter=Meter())
-    presses = [threading.Timer(seconds, _thread.interrupt_main) for seconds in (0.2, 0.4)]
-    for press in presses:
-        press.start()
+    press = partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+    presses = [threading.Timer(seconds, press) for seconds in (0.2, 0.4)]
+    for timer in presses:
+        timer.start()
 
     def drive():
         for index in range(DEPTH + 1):
@@ -374,5 +378,5 @@ def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
     assert "cbs-restyle_0" in {t.name for t in threading.enumerate() if t.is_alive()}
     scheduler.close()
     assert ended.is_set()
-    for press in presses:
-        press.join()
+    for timer in presses:
+        timer.join()
