@@ -77,7 +77,7 @@ class PipelineScheduler:
             CbsError: the oldest of these failed.
         """
         if len(self._under_way) >= DEPTH:
-            self._done.append(self._under_way.popleft().result())
+            self._done.append(self._oldest())
         half = self._front.submit(self._segment, raw)
         self._halves.append(half)
         self._under_way.append(self._back.submit(self._restyle, raw, half))
@@ -107,7 +107,12 @@ class PipelineScheduler:
         self._under_way.clear()
 
     def _next(self) -> RawFrame:
-        return self._done.popleft() if self._done else self._under_way.popleft().result()
+        return self._done.popleft() if self._done else self._oldest()
+
+    def _oldest(self) -> RawFrame:
+        done = self._under_way[0].result()  # it stays there while Ctrl-C can interrupt this
+        self._under_way.popleft()
+        return done
 
     def _segment(self, raw: RawFrame) -> _Half:
         with self._meter.stage("upload"):

@@ -2,11 +2,13 @@
 
 import _thread
 import os
+import signal
 import sys
 import threading
 import time
 import weakref
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
@@ -344,3 +346,37 @@ def test_the_wrong_device_is_refused(kind, device):
     pipeline.device = torch.device(device)
     with pytest.raises(ConfigError, match=r"say scheduler=\w+ or scheduler=auto$"):
         kind(pipeline, meter=Meter())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
+def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
+    ended = threading.Event()
+
+    def style(image):
+        time.sleep(0.6)
+        ended.set()
+        return 1 - image
+
+    light = torch.full((8, 8, 3), 200, dtype=torch.uint8)
+    scheduler = PipelineScheduler(build(style=style), meter=Meter())
+    press = partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
+    presses = [threading.Timer(seconds, press) for seconds in (0.2, 0.4)]
+    for timer in presses:
+        timer.start()
+
+    def drive():
+        for index in range(DEPTH + 1):
+            scheduler.submit(RawFrame(light, index))
+
+    with pytest.raises(KeyboardInterrupt):
+        drive()
+    assert not ended.is_set()
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.close()
+    assert not ended.is_set()
+    # Python waits at its end for threads that it knows to be alive.
+    assert "cbs-restyle_0" in {t.name for t in threading.enumerate() if t.is_alive()}
+    scheduler.close()
+    assert ended.is_set()
+    for timer in presses:
+        timer.join()
