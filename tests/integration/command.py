@@ -22,7 +22,12 @@ class Ran:
 
 
 def with_net(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the arguments with the fixtures' segmenter, unless they choose one or only ask."""
-    chosen = any(arg.startswith("segmenter=") for arg in argv)
-    asks = any(arg in ("-sc", "--help", "--version") for arg in argv)
-    return argv if chosen or asks else (*argv, "segmenter=dabnet")
+    """Returns the arguments with the fixtures' segmenter, and plain torch, unless they choose.
+
+    Trials of accelerators take longer than a test, and torch.compile keeps threads of its own.
+    """
+    if any(arg in ("-sc", "--help", "--version") for arg in argv):
+        return argv
+    usual = ("segmenter=dabnet", "accelerator=eager")
+    chosen = {arg.partition("=")[0] for arg in argv}
+    return (*argv, *(arg for arg in usual if arg.partition("=")[0] not in chosen))

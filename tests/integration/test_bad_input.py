@@ -264,7 +264,7 @@ def test_weights_that_are_not_there(
 ) -> None:
     assert "no.pth" in refused(WAVE, "segmenter.weights=no.pth")
     assert "no.pth" in refused("styler.weights=no.pth")
-    monkeypatch.setenv("CBS_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
     assert "segmenter.weights=FILE" in refused(WAVE)
 
 

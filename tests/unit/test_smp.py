@@ -115,7 +115,9 @@ def test_wrong_class_count_is_refused(file, arguments):
         SMPSegmenter(weights=str(file), **ARCH, **arguments)
 
 
-def test_weights_are_required_and_must_be_the_nets(file, tmp_path):
+def test_weights_are_required_and_must_be_the_nets(file, tmp_path, monkeypatch):
+    monkeypatch.setattr("cbs_plugins.segmenters.backbones.available", lambda room: {})
+    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
     with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         SMPSegmenter(**ARCH)
     with pytest.raises(WeightsKeysError, match="another net than smp's fpn on resnet18"):
