@@ -250,6 +250,8 @@ class _Trial:
         except (torch.OutOfMemoryError, AcceleratorError):
             raise
         except Exception as error:  # a compiler may raise anything
+            if "KeyboardInterrupt" in str(error):  # Ctrl-C, which compiled code makes its own
+                raise KeyboardInterrupt from error
             words = " ".join(str(error).split())[:300]
             raise AcceleratorError(f"{type(error).__name__}: {words}") from error
         if kept is None:

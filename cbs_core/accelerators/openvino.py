@@ -5,6 +5,7 @@ then compiled for itself (tenths of a second), which is kept in memory only. A n
 another way at another size is converted anew for a shape that the common one does not fit.
 """
 
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,23 @@ from cbs_core.device import precision
 from cbs_core.errors import AcceleratorError, PluginLoadError
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def runtime() -> Any:
+    """Imports OpenVINO as it is where its package for telemetry is not installed.
+
+    That package tells Google Analytics of the import and of each conversion, unasked.
+    """
+    telemetry = "openvino_telemetry"
+    if "openvino" not in sys.modules and telemetry not in sys.modules:
+        sys.modules[telemetry] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules[telemetry]
+    import openvino
+
+    return openvino
 
 
 class OpenVINOAccelerator:
@@ -82,11 +100,8 @@ class Net:
 
     def _convert(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> bytes:
         """Returns OpenVINO's XML, a zero byte, and the weights."""
-        import openvino as ov
+        ov = runtime()
 
-        picture, *rest = ([*one.shape] for one in inputs)
-        if not fixed:
-            picture = [-1, picture[1], -1, -1]
         # Values made inside inference mode cannot be traced outside of it.
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -95,6 +110,9 @@ class Net:
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
                 self._module, example, check_trace=False, strict=False
             )
+            picture, *rest = ([*one.shape] for one in inputs)
+            if not fixed:
+                picture = [-1, picture[1], -1, -1]
             model = ov.convert_model(
                 traced, example_input=example, input=[ov.PartialShape(s) for s in (picture, *rest)]
             )
@@ -119,7 +137,7 @@ class OpenVINOWay:
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, compiled for the inputs' shapes."""
-        import openvino as ov
+        ov = runtime()
 
         core = ov.Core()
         can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -127,7 +145,9 @@ class OpenVINOWay:
             raise AcceleratorError(f"this processor has no {precision(self._dtype)}")
         try:
             return self._compile(core, self._net.read(core, inputs, fixed=False), inputs)
-        except RuntimeError:
+        except RuntimeError as error:
+            if "KeyboardInterrupt" in str(error):
+                raise
             return self._compile(core, self._net.read(core, inputs, fixed=True), inputs)
 
     def _compile(self, core: Any, model: Any, inputs: tuple[Tensor, ...]) -> Call:

