@@ -35,6 +35,7 @@ def interleave(
     *,
     rounds: int = 9,
     warmup: int = 2,
+    calls: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Returns the timing of each workload; a workload waits for its own device.
@@ -43,6 +44,7 @@ def interleave(
         workloads: by name.
         rounds: how often each is timed, at least 3.
         warmup: rounds before that are not timed.
+        calls: of a workload that are timed together, for their mean.
         clock: seconds.
 
     Raises:
@@ -59,8 +61,9 @@ def interleave(
         turn = i % len(names)
         for name in names[turn:] + names[:turn]:
             start = clock()
-            workloads[name]()
-            taken[name].append(1e3 * (clock() - start))
+            for _ in range(calls):
+                workloads[name]()
+            taken[name].append(1e3 * (clock() - start) / calls)
     timings = {}
     for name, times in taken.items():
         lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")

@@ -48,11 +48,6 @@ class Stage:
     takes_cells: bool = False
     """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
 
-    def prepare(self, image: Tensor) -> None:
-        """Builds an accelerated net for frames like this one; nothing where there is none."""
-        if isinstance(self.call, Accelerated | RegionStyling):
-            self.call.prepare(image)
-
     def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
 
@@ -146,6 +141,8 @@ class Pipeline:
         selection: which object is restyled; None is all. It has state: frames must come in order.
         stateful: the plugins that have state as well.
         segment_size: of the picture that the segmenter is given.
+        ahead: whether a frame of a new size has every net built, those of styles that it does not
+            show too, so that none has to be built in the middle of a stream.
     """
 
     def __init__(
@@ -161,6 +158,7 @@ class Pipeline:
         selection: objects.Selection | None = None,
         stateful: Sequence[Resettable] = (),
         segment_size: Scale = None,
+        ahead: bool = False,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -172,8 +170,10 @@ class Pipeline:
         self.selection = selection
         self.stateful = tuple(stateful)
         self.segment_size = segment_size
+        self.ahead = ahead
         self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
+        self._prepared: set[tuple[int, int]] = set()
         self._tiles = Tiles()
 
     def reset(self) -> None:
@@ -199,21 +199,32 @@ class Pipeline:
             self._fits.add((height, width))
 
     def prepare(self, image: Tensor) -> None:
-        """Builds the nets for frames like this ``(B,3,H,W)``, before a stream begins.
+        """Builds the nets for frames like this ``(B,3,H,W)``.
 
         Raises:
             CbsError: one cannot be built.
         """
         with torch.inference_mode():
-            self.segmenter.prepare(resized(image, self.segment_size))
+            if isinstance(self.segmenter.call, Accelerated):
+                self.segment(image)
             for stage in self.stylers.values():
-                stage.prepare(image)
+                if isinstance(stage.call, RegionStyling):
+                    stage.call.prepare(image)
+                elif isinstance(stage.call, Accelerated):  # in tiles where it must
+                    self._tiles(stage, stage.what, image)
 
     def upload(self, raw: RawFrame) -> Frame:
-        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
-        self.check_memory(*raw.pixels.shape[:2])
+        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1].
+
+        Where nets are built `ahead`, one of a new size waits for them here.
+        """
+        height, width = raw.pixels.shape[:2]
+        self.check_memory(height, width)
         pixels = raw.pixels.to(self.device, non_blocking=True)
         image = pixels.permute(2, 0, 1)[None].float().div_(255)
+        if self.ahead and (height, width) not in self._prepared:
+            self.prepare(image)
+            self._prepared.add((height, width))
         return Frame(image, raw.index, raw.pts)
 
     def pack(self, image: Tensor) -> Tensor:

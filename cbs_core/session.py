@@ -18,7 +18,8 @@ from cbs_core.types import StreamInfo
 INTERRUPTED = 130
 
 WORTH_TRIALS = 10
-"""Frames from which on ``accelerator=auto`` tries what is fastest."""
+"""Frames from which on ``accelerator=auto`` tries what is fastest, and all nets are built at first,
+those too whose classes may come later or never."""
 
 SUFFIXES = {"image": ".png", "video": ".mp4"}
 """Of an output that was not named, by sink; other sinks get a folder."""
@@ -49,9 +50,11 @@ def run_session(config: Mapping[str, object], *, run_folder: Path) -> int:
 
     source, source_id = _source(config)
     with source:
+        stream = source.info.frames is None or source.info.frames >= WORTH_TRIALS
         built = build.pipeline(
-            _unhurried(config, source.info.frames), device=chosen.device, dtype=dtype
+            config if stream else _unhurried(config), device=chosen.device, dtype=dtype
         )
+        built.pipeline.ahead = stream
         built.pipeline.check_memory(source.info.height, source.info.width)
         sink, sink_id, output = _sink(config, source.info, run_folder)
         scheduler_name, params = build.split(config.get("scheduler"), "scheduler")
@@ -120,15 +123,13 @@ def _run(runner: Runner) -> tuple[bool, LostError | None]:
         return False, error
 
 
-def _unhurried(config: Mapping[str, object], frames: int | None) -> Mapping[str, object]:
-    """Returns the configuration, without trials of accelerators where frames are few.
+def _unhurried(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Returns the configuration without trials of accelerators.
 
     A trial takes longer than some frames do by plain torch; what an earlier run found is used.
     """
     section = config.get("accelerator")
-    if frames is None or frames >= WORTH_TRIALS or not isinstance(section, Mapping):
-        return config
-    if section.get("name") != "auto":
+    if not isinstance(section, Mapping) or section.get("name") != "auto":
         return config
     return {**config, "accelerator": {**section, "budget": 0}}
 

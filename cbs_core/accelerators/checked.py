@@ -7,6 +7,7 @@ import copy
 import logging
 import math
 import statistics
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence, Set
@@ -118,35 +119,43 @@ class Checked:
         self._budget = budget
         self._ranked: tuple[Way, ...] = ()
         self._ready: OrderedDict[Shapes, Call] = OrderedDict()
+        self._lock = threading.Lock()
         self.chosen = ""
 
     @property
     def built(self) -> Set[tuple[int, ...]]:
         """The shapes of the picture that are ready."""
-        return {key[0] for key in self._ready}
+        with self._lock:
+            return {key[0] for key in self._ready}
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Returns what the module returns, in float32."""
-        key = shapes(inputs)
-        if key not in self._ready:
-            self.prepare(*inputs)
-        self._ready.move_to_end(key)
-        return self._ready[key](*inputs)
+        return self._call(inputs)(*inputs)
 
     def prepare(self, *inputs: Tensor) -> None:
         """Builds and checks for the inputs' shapes, on their values."""
+        self._call(inputs)
+
+    def _call(self, inputs: tuple[Tensor, ...]) -> Call:
         key = shapes(inputs)
-        if key in self._ready:
-            return
+        # One thread of a scheduler may build for the next frame's size while another still runs
+        # the last one's.
+        with self._lock:
+            if key not in self._ready:
+                self._ready[key] = self._fitted(inputs)
+                if len(self._ready) > SHAPES:
+                    self._ready.popitem(last=False)
+            self._ready.move_to_end(key)
+            return self._ready[key]
+
+    def _fitted(self, inputs: tuple[Tensor, ...]) -> Call:
         trial = _Trial(self._reference, inputs, self._kind, self._store)
         with torch.inference_mode():
             if not self._ranked and len(self._ways) > 1:
                 self._ranked = self._rank(trial)
             call, way = self._first_fit(trial, self._ranked or self._ways)
         self.chosen = way.label
-        self._ready[key] = call
-        while len(self._ready) > SHAPES:
-            self._ready.popitem(last=False)
+        return call
 
     def _first_fit(self, trial: "_Trial", ways: Sequence[Way]) -> tuple[Call, Way]:
         for way in ways:

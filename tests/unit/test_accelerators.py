@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -85,6 +86,23 @@ def test_what_cannot_be_built_is_refused_in_one_line():
 
     with pytest.raises(AcceleratorError, match=r"at 96x64: ValueError: no such operator\. Say"):
         make(Broken(net()))(picture(64, 96))
+
+
+def test_two_threads_may_build_and_run_at_once():
+    way = Way(net(), seconds=0.001)
+    accelerated = make(way)
+    sizes = [(8 * n, 8) for n in range(1, 2 * SHAPES)]
+
+    def run(order):
+        for height, width in order:
+            image = picture(height, width)
+            assert torch.equal(accelerated(image), accelerated(image))
+            assert (1, 3, height, width) in way.built
+            assert len(accelerated.built) <= SHAPES
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(run, order) for order in (sizes, sizes[::-1], sizes)]:
+            done.result()
 
 
 def test_an_interrupt_inside_a_compiler_stays_one():

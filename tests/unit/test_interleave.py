@@ -38,6 +38,13 @@ def test_a_round_runs_each_once_and_the_order_turns():
     assert "".join(calls) == "abcbcacab"
 
 
+def test_calls_are_timed_together():
+    clock = Clock()
+    work = {"ours": clock.takes(9, *[4, 0, 0, 0] * 3)}
+    timings = interleave(work, rounds=3, warmup=1, calls=4, clock=clock)
+    assert timings["ours"].median == pytest.approx(1000)
+
+
 @pytest.mark.parametrize(("work", "rounds"), [({}, 9), ({"a": int}, 2)])
 def test_measuring_nothing_is_refused(work, rounds):
     with pytest.raises(ValueError, match="at least"):

@@ -64,8 +64,24 @@ def test_only_the_marked_block_is_written(results, tmp_path, monkeypatch):
 
 
 def test_every_promised_accelerator_has_a_line():
-    words = [" ".join(one) for one in ratios.settings(("frame", "mask"))]
+    (matte,) = (row for row in ratios.ROWS if row.name == "matte")
+    words = [" ".join(one) for _, one in ratios.settings(matte)]
     assert len(words) == len(set(words))
     for name in ratios.PROMISED:
         assert any(f"accelerator={name} " in one for one in words)
     assert sum("styler.where=mask" in one for one in words) == len(words) / 2
+
+
+def test_a_trick_is_typed_beside_what_is_usual():
+    (tricks,) = (row for row in ratios.ROWS if row.tricks)
+    words = dict(ratios.settings(tricks))
+    assert words["precision=fp32"] == ("accelerator=openvino", "precision=fp32")
+    assert {*ratios.USUAL.split(), "styler.where=mask"} == set(words["styler.where=mask"])
+
+
+def test_where_nothing_is_promised_nothing_is_judged(results):
+    row = results["rows"][0] | {"must": 0, "aim": 0}
+    lines = ratios.table(row)
+    assert "must" not in "".join(lines)
+    assert any(line.startswith("| `good`") and line.endswith("| equal |  |") for line in lines)
+    assert any(line.startswith("| `slow`") and line.endswith("| noisy |") for line in lines)

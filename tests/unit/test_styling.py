@@ -18,6 +18,7 @@ from cbs_core.interfaces import RegionStyler
 from cbs_core.statistics import Policy
 from cbs_core.styling import RegionStyling, parse
 from cbs_core.testing import picture
+from cbs_core.types import RawFrame
 from cbs_core.windows import INVISIBLE, occupancy
 
 CPU = torch.device("cpu")
@@ -339,6 +340,21 @@ def test_what_was_prepared_is_not_built_again(config):
         pipeline(image)
     assert stage.call.dense.built == dense
     assert stage.call.window.built == window
+
+
+def test_ahead_builds_each_size_before_its_first_frame_whatever_shows(config):
+    for where in ("frame", "mask"):
+        made = config(where=where)
+        pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+        pipeline.ahead = True
+        (stage,) = pipeline.stylers.values()
+        call = stage.call.dense if where == "mask" else stage.call
+        for height, width in [(64, 96), (96, 64)]:
+            pipeline.upload(RawFrame(torch.zeros(height, width, 3, dtype=torch.uint8), 0))
+            assert (1, 3, height, width) in call.built
+        pipeline.ahead = False
+        pipeline.upload(RawFrame(torch.zeros(32, 32, 3, dtype=torch.uint8), 0))
+        assert (1, 3, 32, 32) not in call.built
 
 
 REFUSED = {
