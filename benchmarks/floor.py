@@ -13,8 +13,10 @@ from cbs_plugins.stylers.johnson import TransformerNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+CPU = torch.device("cpu")
+
 SIDE = 2048
-"""Of the matrices: large enough for a CPU to run at its rate."""
+"""Of the matrices: large enough for a CPU to run at its rate; a GPU gets four times that."""
 
 PRODUCTS = 7
 
@@ -37,12 +39,20 @@ def gflop(height: int, width: int, channels: int) -> dict[str, float]:
     return counts
 
 
-def rate(dtype: torch.dtype) -> float:
-    """Returns the CPU's best rate in a matrix product, thousand million operations a second."""
-    a, b = (torch.rand(SIDE, SIDE).to(dtype) for _ in range(2))
+def rate(dtype: torch.dtype, device: torch.device = CPU) -> float:
+    """Returns a device's best rate in a matrix product, thousand million operations a second."""
+    side = SIDE if device.type == "cpu" else 4 * SIDE
+    a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
     times = []
     for _ in range(PRODUCTS):
+        _wait(device)
         start = time.perf_counter()
         torch.mm(a, b)
+        _wait(device)
         times.append(time.perf_counter() - start)
-    return 2e-9 * SIDE**3 / min(times)
+    return 2e-9 * side**3 / min(times)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -33,6 +33,7 @@ from cbs_core.interfaces import (
     Closable,
     Compositor,
     InstanceSegmenter,
+    RegionStyler,
     Resettable,
     Scheduler,
     Segmenter,
@@ -219,6 +220,67 @@ class StylerSuite(_ModelSuite):
     def test_fills_the_protocol(self) -> None:
         """It can be called."""
         assert isinstance(self.create(), Styler)
+
+
+class RegionStylerSuite(StylerSuite):
+    """Conformance of a `RegionStyler`."""
+
+    def test_fills_the_protocol(self) -> None:
+        """It has both modules; its halo is a multiple of its alignment."""
+        super().test_fills_the_protocol()
+        styler = self.create()
+        assert isinstance(styler, RegionStyler)
+        assert styler.align >= 1
+        assert styler.halo >= 0
+        assert styler.halo % styler.align == 0
+
+    def modules(self) -> tuple[Any, Callable[..., Any], Callable[..., Tensor]]:
+        """Returns a new plugin and its two modules, as the core would run them."""
+        styler = self.create()
+        return (styler, _ready(styler.dense_module(), "cpu"), _ready(styler.window_module(), "cpu"))
+
+    @torch.inference_mode()
+    def test_the_dense_module_is_the_styler(self) -> None:
+        """The picture is the styler's own; of its statistics there is a row a frame."""
+        styler, dense, _ = self.modules()
+        images = torch.cat([picture(65, 131, seed=seed) for seed in range(2)])
+        styled, statistics = dense(images)
+        torch.testing.assert_close(styled, _ready(styler, "cpu")(images), atol=1e-3, rtol=0)
+        assert statistics.dtype == torch.float32
+        assert statistics.ndim == 2
+        assert len(statistics) == 2
+
+    @torch.inference_mode()
+    def test_a_window_shows_what_the_whole_shows(self) -> None:
+        """Within its halo, at the frame's corners and in the middle, by the same statistics."""
+        styler, dense, window = self.modules()
+        step = styler.align
+        reach = 2 * styler.halo + 8 * step
+        height, width = reach + 5 * step + 1, reach + 9 * step + 2
+        image = picture(height, width)
+        styled, statistics = dense(image)
+        for top, bottom in ((0, reach), (2 * step, 2 * step + reach), (5 * step, height)):
+            for left, right in ((0, reach), (4 * step, 4 * step + reach), (9 * step, width)):
+                part = window(image[..., top:bottom, left:right], statistics)
+                assert part.shape == (1, 3, bottom - top, right - left)
+                # Only an edge inside the frame has a halo that is cut off.
+                y0, y1 = (0 if edge in (0, height) else styler.halo for edge in (top, bottom))
+                x0, x1 = (0 if edge in (0, width) else styler.halo for edge in (left, right))
+                inside = part[..., y0 : bottom - top - y1, x0 : right - left - x1]
+                whole = styled[..., top + y0 : bottom - y1, left + x0 : right - x1]
+                torch.testing.assert_close(inside, whole, atol=1 / 255, rtol=0)
+
+    @torch.inference_mode()
+    def test_windows_of_a_batch_share_statistics(self) -> None:
+        """Several windows at once give what each gives alone."""
+        styler, dense, window = self.modules()
+        side = 2 * styler.halo + 8 * styler.align
+        images = torch.cat([picture(side, side, seed=seed) for seed in range(3)])
+        _, statistics = dense(images[:1])
+        together = window(images, statistics)
+        for index in range(3):
+            alone = window(images[index : index + 1], statistics)
+            torch.testing.assert_close(together[index : index + 1], alone, atol=1e-3, rtol=0)
 
 
 class CompositorSuite:

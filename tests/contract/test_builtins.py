@@ -100,7 +100,7 @@ class TestTimm(testing.SegmenterSuite):
         return create(self.plugin, weights=str(weights("timm")), arch="resnet18")
 
 
-class TestJohnson(testing.StylerSuite):
+class TestJohnson(testing.RegionStylerSuite):
     plugin = "styler/johnson"
 
     def create(self):

@@ -283,6 +283,48 @@ class Brighter(SerialScheduler):
             yield frame
 
 
+class Blur(nn.Module):
+    """Of 3x3 pixels over the picture's mean, which is its statistic."""
+
+    align = 1
+
+    def __init__(self, halo, own=False):
+        super().__init__()
+        self.halo, self.own = halo, own
+
+    def forward(self, image, mean=None):
+        if mean is None or self.own:
+            mean = image.mean((1, 2, 3))[:, None]
+        padded = nn.functional.pad(image, (1, 1, 1, 1), mode="replicate")
+        return nn.functional.avg_pool2d(padded, 3, 1) * mean[:, :, None, None]
+
+    def dense_module(self):
+        net = self
+
+        class Dense(nn.Module):
+            def forward(self, image):
+                return net(image), image.mean((1, 2, 3))[:, None]
+
+        return Dense()
+
+    def window_module(self):
+        return self
+
+
+def test_region_styler_suite():
+    def check(**params):
+        suite = suite_of(testing.RegionStylerSuite, lambda: Blur(**params))
+        suite.test_fills_the_protocol()
+        suite.test_the_dense_module_is_the_styler()
+        suite.test_windows_of_a_batch_share_statistics()
+        suite.test_a_window_shows_what_the_whole_shows()
+
+    check(halo=1)
+    for wrong in ({"halo": 0}, {"halo": 1, "own": True}):
+        with pytest.raises(AssertionError):
+            check(**wrong)
+
+
 @pytest.mark.parametrize("scheduler", [Dropping, Reversing, Brighter])
 def test_scheduler_suite(scheduler):
     def create(pipeline, meter):
