@@ -1,4 +1,4 @@
-"""``python -m benchmarks.flicker``: how much a still scene flickers, by whose statistics it is styled.
+"""``python -m benchmarks.flicker``: how a still scene flickers, by whose statistics it is styled.
 
 Two scenes of the sample photograph `cat`, 256x384, seen by a sensor of which each value has noise
 of 2/255: in one nothing moves, in the other a disc crosses the lower half. The flicker is the mean
