@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.integration.command import COMMAND, ROUTES, WAVE
+from tests.integration.command import COMMAND, ROUTES, WAVE, with_net
 from tests.media import make_clip
 
 OUTPUT = "done/out.mp4"
@@ -37,7 +37,8 @@ def start(place: Path, clip: Path) -> Iterator[Callable[..., subprocess.Popen[st
 
     def call(*argv: str, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-        command = [COMMAND, f"input={clip}", f"output={OUTPUT}", WAVE, ROUTES, *ENCODER, *argv]
+        words = with_net((f"input={clip}", f"output={OUTPUT}", WAVE, ROUTES, *ENCODER, *argv))
+        command = [COMMAND, *words]
         started.append(subprocess.Popen(command, text=True, start_new_session=True, **pipes))
         return started[-1]
 
