@@ -17,6 +17,9 @@ from cbs_core.errors import CbsError, ConfigError, closest
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
 
+OF_ANY = {"name", "where", "statistics"}
+"""Keys of a plugin's section that are there without a preset (``conf/config.yaml``)."""
+
 
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
@@ -206,7 +209,7 @@ def _unknown_key(key: str, parent: object) -> str:
         return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
     head, _, last = key.rpartition(".")
     more = ""
-    if head and known == ["name"]:
+    if head and not set(known) - OF_ANY:
         more = f"; if the plugin takes it, without a preset that says so, say +{key}=VALUE"
     near = closest(last, known)
     return f"unknown key '{key}'{near} (there are: {', '.join(known)}){more}"

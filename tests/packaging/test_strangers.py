@@ -7,6 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.integration.command import with_net
 from tests.packaging.environments import new_environment, wheel
 
 STRANGERS = {
@@ -98,7 +99,7 @@ def restyle(crowded, tmp_path):
             "routes=[person]",
             "quiet=true",
             "device=cpu",
-            *arguments,
+            *with_net(arguments),
             cwd=tmp_path,
         )
 
@@ -115,7 +116,7 @@ def test_looking_around_is_not_disturbed(crowded):
 
 
 def test_a_strangers_preset_cannot_displace_ours(crowded):
-    done = crowded.run("cbs-run", "--cfg", "job", check=True)
+    done = crowded.run("cbs-run", "segmenter=dabnet", "--cfg", "job", check=True)
     config = yaml.safe_load(done.stdout)
     assert config["segmenter"]["name"] == "dabnet"
     assert "stolen" not in config
