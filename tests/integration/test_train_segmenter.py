@@ -92,7 +92,7 @@ def test_trained_with_a_teacher_then_evaluated_then_used(call):
     used = call(
         run,
         *(weights, "styler=none", "input=it's/images/0.png", "output=a.png"),
-        *("routes=[person]", "device=cpu"),
+        *("segmenter=dabnet", "routes=[person]", "device=cpu"),
     )
     assert used.code == 0, used.err
 
