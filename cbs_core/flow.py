@@ -22,18 +22,18 @@ FINEST = 256
 """Pixels of the longer side at which motion is measured. Half of it finds smaller things less well,
 at a third of the cost."""
 
-COARSEST = 16
-"""Pixels, at least, of the shorter side at the pyramid's top: less is no picture any more."""
+COARSEST = 8
+"""Pixels, at least, of the shorter side at the pyramid's top, where the largest motion is found."""
 
-STEPS = 2
+STEPS = 3
 """Solutions a level; each starts from the last one's flow."""
 
-WINDOW = 11
+WINDOW = 9
 """Pixels a side, odd, over which the equations of pixels are averaged."""
 
-STIFFNESS = 1e-3
+STIFFNESS = 2e-4
 """Squared gradient, grey in [0,1] a pixel, below which the neighbours' motion counts for more than
-the texture: ten times that of 1% noise."""
+the texture: more than that of noise of 1%, less than that of things."""
 
 
 def pyramid(image: Tensor) -> list[Tensor]:
