@@ -47,7 +47,7 @@ def test_motion_of_less_than_a_pixel_is_found():
     now, before = (
         F.avg_pool2d(moved(still, x, 0, 4 * 144, 4 * 256), 4) for x in (1, 0)
     )  # a quarter of a pixel
-    assert errors(between(now, before), 0.25, 0).quantile(0.95) < 0.05
+    assert errors(between(now, before), 0.25, 0).quantile(0.95) < 0.1
 
 
 def test_a_large_frame_is_measured_small():

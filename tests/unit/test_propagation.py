@@ -22,7 +22,7 @@ from cbs_core.schedulers.serial import SerialScheduler
 from cbs_core.types import Instances, RawFrame
 
 HEIGHT, WIDTH, TOP, SIDE = 192, 320, 40, 112
-SPEED = 8
+SPEED = 6
 """Pixels a frame that the square moves."""
 
 
@@ -105,7 +105,7 @@ def test_the_matte_stays_on_what_moves():
         mattes.append(carrying(image).mattes[0, 0] > 0.5)
         assert iou(mattes[-1], each(image).mattes[0, 0] > 0.5) > 0.9
     held = mattes[0]
-    assert iou(held, mattes[-1]) < 0.7
+    assert iou(held, mattes[-1]) < 0.75
 
 
 def test_what_is_carried_is_what_segmenting_would_give():
