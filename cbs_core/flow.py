@@ -2,8 +2,8 @@
 
 Lucas and Kanade 1981, in every pixel, from coarse to fine. Within a window the motion is not taken
 for constant: as in Farnebäck 2003 each pixel brings in its own estimate so far. Where there is no
-texture, the neighbours' motion is taken over; where a neighbour's fits better, too, as in PatchMatch
-(Barnes et al. 2009), so that what moves has a sharp edge.
+texture, the neighbours' motion is taken over; and also, as in PatchMatch (Barnes et al. 2009),
+where a neighbour's fits better, so that what moves has a sharp edge.
 
 It is plain torch, on any device and without waiting for it. No library at hand does this: kornia
 has no dense flow, torchvision's RAFT is a net that costs more than the segmentation, scikit-image's
