@@ -63,7 +63,7 @@ class Segmenter:
     def __call__(self, image):
         self.seen.append(image)
         red = F.avg_pool2d(image[:, :1] - image[:, 1:2], 8, ceil_mode=True)
-        return torch.cat([0.1 - red, red - 0.1], 1) * 20
+        return torch.cat([0.15 - red, red - 0.15], 1) * 20
 
 
 def make(every, segmenter=None, **kind):
@@ -105,7 +105,7 @@ def test_the_matte_stays_on_what_moves():
         mattes.append(carrying(image).mattes[0, 0] > 0.5)
         assert iou(mattes[-1], each(image).mattes[0, 0] > 0.5) > 0.9
     held = mattes[0]
-    assert iou(held, mattes[-1]) < 0.8
+    assert iou(held, mattes[-1]) < 0.7
 
 
 def test_what_is_carried_is_what_segmenting_would_give():
