@@ -83,12 +83,11 @@ class Propagation:
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self._scenes = Scenes()
         self.reset()
 
     def reset(self) -> None:
         """Forgets the key frame: the next one is the first of another stream."""
-        self._scenes.reset()
+        self._scenes = Scenes()
         self._key: _Key | None = None
 
     def __call__(self, image: Tensor, segment: Callable[[Tensor], Scores]) -> Scores:
