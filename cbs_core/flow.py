@@ -13,15 +13,16 @@ Letters: ``B`` batch, ``C`` channels, ``H W`` the frame, ``h w`` any smaller siz
 ``(B,2,h,w)``, x and y in pixels of its own size.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FINEST = 256
-"""Pixels of the longer side at which motion is measured. Half of it finds smaller things less well,
-at a third of the cost."""
+FINEST = 128 * 256
+"""Pixels, at most, at which motion is measured, whatever the frame's: a quarter of the sides of
+512x1024. Half the sides find smaller things less well, at a third of the cost."""
 
 COARSEST = 8
 """Pixels, at least, of the shorter side at the pyramid's top, where the largest motion is found."""
@@ -40,7 +41,7 @@ the texture: more than that of noise of 1%, less than that of things."""
 def pyramid(image: Tensor) -> list[Tensor]:
     """Returns grey pictures ``(B,1,h,w)`` of ``(B,3,H,W)``, coarsest first, each half the next."""
     height, width = image.shape[2:]
-    share = min(1.0, FINEST / max(height, width))
+    share = min(1.0, math.sqrt(FINEST / (height * width)))
     levels = [_reduced(image.float().mean(1, keepdim=True), share)]
     while min(levels[-1].shape[2:]) >= 2 * COARSEST:
         levels.append(_reduced(levels[-1], 0.5))

@@ -9,10 +9,10 @@ mattes of segmenting each frame (DABNet, every 5th frame segmented: 'car' on the
 =====================  =======  ====  ======
 scores                 dashcam   pan  square
 =====================  =======  ====  ======
-held                      0.72  0.60    0.52
-straight from the key     0.76  0.67    0.55
-warped each time          0.76  0.66    0.84
-flows added up            0.76  0.67    0.86
+held                      0.72  0.60    0.47
+straight from the key     0.76  0.67    0.50
+warped each time          0.76  0.66    0.82
+flows added up            0.76  0.67    0.83
 =====================  =======  ====  ======
 
 Letters: ``B`` batch, ``H W`` the frame.

@@ -22,7 +22,7 @@ from cbs_core.schedulers.serial import SerialScheduler
 from cbs_core.types import Instances, RawFrame
 
 HEIGHT, WIDTH, TOP, SIDE = 192, 320, 40, 112
-SPEED = 7
+SPEED = 8
 """Pixels a frame that the square moves."""
 
 
