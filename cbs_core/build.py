@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from cbs_core import objects, registry, routes, styling
+from cbs_core import objects, propagation, registry, routes, styling
 from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.eager import Eager
 from cbs_core.errors import ConfigError, PluginContractError
@@ -65,9 +65,9 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
 
     Args:
         config: with ``segmenter``, ``styler``, ``compositor``, ``accelerator``, ``routes``,
-            ``matte``, ``segment_size`` and ``select``, as in ``conf/config.yaml``; ``where`` and
-            ``statistics`` of the section ``styler`` are for all stylers, and not given to their
-            constructors.
+            ``matte``, ``segment_size``, ``segment_every`` and ``select``, as in
+            ``conf/config.yaml``; ``where`` and ``statistics`` of the section ``styler`` are for all
+            stylers, and not given to their constructors.
         device: where it runs.
         dtype: the coarsest that the nets compute in; the picture itself stays float32.
 
@@ -76,6 +76,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
     """
     wanted = objects.parse(config.get("select"))
     segment_size = parse_size(config.get("segment_size"))
+    segment_every = propagation.parse(config.get("segment_every", 1))
     name, params = split(config.get("accelerator"), "accelerator")
     accelerator = registry.accelerators.create(name, **params)
     accelerator_words = _words(registry.accelerators, name)
@@ -155,6 +156,7 @@ def pipeline(config: Mapping[str, object], *, device: torch.device, dtype: torch
         selection=selection,
         stateful=stateful,
         segment_size=segment_size,
+        segment_every=segment_every,
     )
     return Built(built, classes, chosen, tuple(weights.values()), used, tuple(accelerated))
 

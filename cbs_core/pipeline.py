@@ -23,12 +23,13 @@ from cbs_core.errors import CbsError, PluginContractError
 from cbs_core.interfaces import Resettable
 from cbs_core.memory import check_memory
 from cbs_core.meter import Meter
+from cbs_core.propagation import Propagation
 from cbs_core.regions import Regions, Scale, resized
 from cbs_core.routes import Route
 from cbs_core.statistics import Scenes
 from cbs_core.styling import RegionStyling
 from cbs_core.tiles import Tiles
-from cbs_core.types import Frame, Instances, RawFrame
+from cbs_core.types import Frame, Instances, RawFrame, Scores
 from cbs_core.windows import INVISIBLE, Presence, occupancy
 
 
@@ -79,17 +80,6 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """What the segmenter made of a frame."""
-
-    logits: Tensor
-    """``(B,K,h,w)``."""
-
-    instances: Sequence[Instances] | None
-    """The objects that they come from, where a detector was run."""
-
-
-@dataclass(frozen=True, slots=True)
 class Located:
     """Where a frame is to be restyled."""
 
@@ -113,7 +103,7 @@ class Result:
     """``(B,3,H,W)`` in [0,1], the composite U."""
 
     logits: Tensor = field(repr=False)
-    """``(B,K,h,w)``, the segmenter's."""
+    """``(B,K,h,w)``, the segmenter's, or carried from a frame before."""
 
     mattes: Tensor = field(repr=False)
     """``(B,R,H,W)`` in [0,1], strength not applied."""
@@ -143,6 +133,8 @@ class Pipeline:
         segment_size: of the picture that the segmenter is given.
         ahead: whether a frame of a new size has every net built, those of styles that it does not
             show too, so that none has to be built in the middle of a stream.
+        segment_every: N: the segmenter is run on every Nth frame, and in between its scores go
+            along with the motion (`cbs_core.propagation`), which has state too. 1 is each frame.
     """
 
     def __init__(
@@ -159,6 +151,7 @@ class Pipeline:
         stateful: Sequence[Resettable] = (),
         segment_size: Scale = None,
         ahead: bool = False,
+        segment_every: int = 1,
     ) -> None:
         self.segmenter = segmenter
         self.stylers = stylers
@@ -171,6 +164,7 @@ class Pipeline:
         self.stateful = tuple(stateful)
         self.segment_size = segment_size
         self.ahead = ahead
+        self.propagation = Propagation(segment_every) if segment_every > 1 else None
         self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
         self._prepared: set[tuple[int, int]] = set()
@@ -178,7 +172,7 @@ class Pipeline:
 
     def reset(self) -> None:
         """Forgets all state: the next frame is the first of another stream."""
-        for part in (self.selection, self.scenes, *self.stateful):
+        for part in (self.selection, self.scenes, self.propagation, *self.stateful):
             if part is not None:
                 part.reset()
 
@@ -361,12 +355,20 @@ class Pipeline:
         return (image + change).clamp_(0, 1)
 
     def score(self, image: Tensor, *, meter: Meter | None = None) -> Scores:
-        """Runs the segmenter on ``(B,3,H,W)``, the first of the three steps of a frame."""
+        """Segments ``(B,3,H,W)``, the first of the three steps of a frame.
+
+        Where not each frame is segmented it waits for the device.
+        """
         with torch.inference_mode(), self._timed("segment", meter):
-            found = self.instances(image)
-            classes = self.regions.weights.shape[1]
-            logits = self.segment(image) if found is None else objects.logits(found, classes)
-        return Scores(logits, found)
+            if self.propagation is None:
+                return self._scores(image)
+            return self.propagation(image, self._scores)
+
+    def _scores(self, image: Tensor) -> Scores:
+        found = self.instances(image)
+        if found is None:
+            return Scores(self.segment(image), None)
+        return Scores(objects.logits(found, self.regions.weights.shape[1]), found)
 
     def locate(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Located:
         """Finds where to restyle, the second step. Waits for the device."""

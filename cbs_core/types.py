@@ -1,8 +1,10 @@
 """The values that travel through the pipeline: validated on construction, shown by shape.
 
-Letters: ``B`` batch, ``N`` objects, ``H W`` the frame's height and width.
+Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``H W`` the frame's height and width, ``h w`` a
+model's output.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -118,6 +120,28 @@ class Instances:
 
     def __repr__(self) -> str:
         return f"Instances({_shape(self.masks)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the segmenter made of a frame.
+
+    Raises:
+        ValueError: where the logits have another dtype or shape than stated.
+    """
+
+    logits: Tensor
+    """``(B, K, h, w)``, float."""
+
+    instances: Sequence[Instances] | None
+    """The objects that they come from, of each of the B pictures, where a detector was run."""
+
+    def __post_init__(self) -> None:
+        if not self.logits.is_floating_point() or self.logits.ndim != 4:
+            raise ValueError(f"logits must be float (B, K, h, w), not {_shape(self.logits)}")
+
+    def __repr__(self) -> str:
+        return f"Scores({_shape(self.logits)}, instances={self.instances})"
 
 
 @dataclass(frozen=True, slots=True)

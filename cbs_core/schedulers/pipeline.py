@@ -22,9 +22,9 @@ from torch import Tensor
 
 from cbs_core.errors import ConfigError
 from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Scores
+from cbs_core.pipeline import Pipeline
 from cbs_core.schedulers.serial import Observe
-from cbs_core.types import RawFrame
+from cbs_core.types import RawFrame, Scores
 
 DEPTH = 2
 """Frames under way: one a step. More would wait, which costs memory, and latency where live."""

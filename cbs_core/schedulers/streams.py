@@ -29,9 +29,9 @@ from torch import Tensor, cuda
 
 from cbs_core.errors import ConfigError
 from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Result, Scores
+from cbs_core.pipeline import Pipeline, Result
 from cbs_core.schedulers.serial import Observe
-from cbs_core.types import RawFrame
+from cbs_core.types import RawFrame, Scores
 
 DEPTH = 3
 """Slots: a frame segmented, one styled, one downloaded."""

@@ -1,0 +1,147 @@
+"""Dense optical flow: where each pixel of a picture was in an earlier one.
+
+Lucas and Kanade 1981, in every pixel, from coarse to fine. Within a window the motion is not taken
+for constant: as in Farnebäck 2003 each pixel brings in its own estimate so far. Where there is no
+texture, the neighbours' motion is taken over; and also, as in PatchMatch (Barnes et al. 2009),
+where a neighbour's fits better, so that what moves has a sharp edge.
+
+It is plain torch, on any device and without waiting for it. No library at hand does this: kornia
+has no dense flow, torchvision's RAFT is a net that costs more than the segmentation, scikit-image's
+flows run on the host alone.
+
+Letters: ``B`` batch, ``C`` channels, ``H W`` the frame, ``h w`` any smaller size. A flow is
+``(B,2,h,w)``, x and y in pixels of its own size.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FINEST = 128 * 256
+"""Pixels, at most, at which motion is measured, whatever the frame's: a quarter of the sides of
+512x1024. Half the sides find smaller things less well, at a third of the cost."""
+
+COARSEST = 8
+"""Pixels, at least, of the shorter side at the pyramid's top, where the largest motion is found."""
+
+STEPS = 2
+"""Solutions a level; each starts from the last one's flow."""
+
+WINDOW = 7
+"""Pixels a side, odd, over which the equations of pixels are averaged."""
+
+STIFFNESS = 2e-4
+"""Squared gradient, grey in [0,1] a pixel, below which the neighbours' motion counts for more than
+the texture: more than that of noise of 1%, less than that of things."""
+
+
+def pyramid(image: Tensor) -> list[Tensor]:
+    """Returns grey pictures ``(B,1,h,w)`` of ``(B,3,H,W)``, coarsest first, each half the next."""
+    height, width = image.shape[2:]
+    share = min(1.0, math.sqrt(FINEST / (height * width)))
+    levels = [_reduced(image.float().mean(1, keepdim=True), share)]
+    while min(levels[-1].shape[2:]) >= 2 * COARSEST:
+        levels.append(_reduced(levels[-1], 0.5))
+    return levels[::-1]
+
+
+def flow(now: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+    """Returns ``(B,2,h,w)`` of the finest level: ``now[p]`` looks like ``before[p + flow[p]]``.
+
+    Args:
+        now: the `pyramid` of a frame,
+        before: and of an earlier one of its size.
+    """
+    out = now[0].new_zeros(len(now[0]), 2, *now[0].shape[2:])
+    for ours, theirs in zip(now, before, strict=True):
+        out = _enlarged(out, ours.shape[2:])
+        gradient = _gradient(ours)
+        dx, dy = gradient.chunk(2, 1)
+        xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], 1)).chunk(3, 1)
+        xx, yy = xx + STIFFNESS, yy + STIFFNESS
+        determinant = xx * yy - xy * xy
+        for _ in range(STEPS):
+            grid = _grid(out)
+            # What was outside of the picture cannot be compared: there the estimate stays.
+            inside = (grid.abs() <= 1).all(3)[:, None]
+            rest = (ours - _sample(theirs, grid)) * inside
+            rest = rest + (gradient * out).sum(1, keepdim=True)
+            x, y = _window(gradient * rest + STIFFNESS * out).chunk(2, 1)
+            out = torch.cat([yy * x - xy * y, xx * y - xy * x], 1) / determinant
+        out = _best(out, ours, theirs)
+    return out
+
+
+def warped(picture: Tensor, motion: Tensor) -> Tensor:
+    """Returns what an earlier picture looks like now; beyond its border its edge goes on.
+
+    Args:
+        picture: ``(B,C,H,W)`` of any size and float type.
+        motion: the flow ``(B,2,h,w)`` from now to then.
+
+    Returns:
+        float32 ``(B,C,H,W)``.
+    """
+    return _sample(picture.float(), _grid(_enlarged(motion, picture.shape[2:])))
+
+
+def _reduced(picture: Tensor, share: float) -> Tensor:
+    size = [max(1, round(side * share)) for side in picture.shape[2:]]
+    return F.interpolate(picture, size, mode="bilinear", antialias=True)
+
+
+def _enlarged(motion: Tensor, size: Sequence[int]) -> Tensor:
+    height, width = motion.shape[2:]
+    if (height, width) == tuple(size):
+        return motion
+    x, y = F.interpolate(motion, tuple(size), mode="bilinear", align_corners=False).unbind(1)
+    return torch.stack([x * (size[1] / width), y * (size[0] / height)], 1)
+
+
+def _gradient(picture: Tensor) -> Tensor:
+    """Returns the central differences along x and y, ``(B,1,h,w)`` -> ``(B,2,h,w)``."""
+    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+    return torch.cat([x, y], 1) / 2
+
+
+def _window(values: Tensor) -> Tensor:
+    """Returns each pixel's mean over its window, as far as that is in the picture."""
+    pad = WINDOW // 2
+    rows = F.avg_pool2d(values, (WINDOW, 1), 1, (pad, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, WINDOW), 1, (0, pad), count_include_pad=False)
+
+
+def _best(motion: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
+    """Returns each pixel's own motion or that of one a window away, whichever fits its window best.
+
+    Averaging blurs the motion at the edge of what moves; this sharpens it.
+    """
+    height, width = motion.shape[2:]
+    around = F.pad(motion, (WINDOW,) * 4, mode="replicate")
+    offsets = [(1, 1), (0, 1), (2, 1), (1, 0), (1, 2)]
+    motions = torch.stack(
+        [around[..., WINDOW * y :, WINDOW * x :][..., :height, :width] for y, x in offsets], 1
+    )
+    pictures = theirs.repeat_interleave(len(offsets), 0)
+    misfit = _sample(pictures, _grid(motions.flatten(0, 1))).view(-1, len(offsets), height, width)
+    misfit = _window((misfit - ours).abs())
+    best = misfit.argmin(1)[:, None, None].expand(-1, 1, 2, -1, -1)
+    return motions.gather(1, best)[:, 0]
+
+
+def _grid(motion: Tensor) -> Tensor:
+    """Returns where each pixel was, ``(B,h,w,2)``, the picture being [-1,1] along both axes."""
+    height, width = motion.shape[2:]
+    x, y = motion.unbind(1)
+    columns = torch.arange(width, device=motion.device) + 0.5
+    rows = torch.arange(height, device=motion.device)[:, None] + 0.5
+    return torch.stack([(x + columns) * (2 / width) - 1, (y + rows) * (2 / height) - 1], 3)
+
+
+def _sample(picture: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
