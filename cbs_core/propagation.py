@@ -74,6 +74,10 @@ class _Key:
 class Propagation:
     """Segments every Nth frame, and whichever begins a scene or has another size.
 
+    What comes into view is found in the next of these; until then it has its surroundings' scores.
+    Carrying costs about as much for every frame (`cbs_core.flow.FINEST`), and more for logits as
+    large as the frame.
+
     It has state: frames must come in order. The pictures of a batch move each by itself; where the
     first one's scene ends, all are segmented.
 
