@@ -7,6 +7,7 @@ another way at another size is converted anew for a shape that the common one do
 
 import sys
 import warnings
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +40,17 @@ def runtime() -> Any:
     import openvino
 
     return openvino
+
+
+@cache
+def core() -> Any:
+    """Returns the process's one OpenVINO core, which is never given up.
+
+    Each core's CPU plugin gives the thread that loads it a stack for signals, and puts back the
+    one before when it goes. Where that was another core's, gone earlier, the next Ctrl-C would be
+    a segmentation fault.
+    """
+    return runtime().Core()
 
 
 class OpenVINOAccelerator:
@@ -86,7 +98,7 @@ class Net:
         """Whether it is in memory."""
         return bool(self._kept)
 
-    def read(self, core: Any, inputs: tuple[Tensor, ...], *, fixed: bool) -> Any:
+    def read(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> Any:
         """Returns an `openvino.Model` for the inputs' shapes, or else for any picture."""
         parts = ("openvino", versions("openvino"), shapes(inputs) if fixed else len(inputs))
         if parts not in self._kept:
@@ -96,7 +108,7 @@ class Net:
                 self._store.write(content, *parts)
             self._kept[parts] = content
         xml, _, weights = self._kept[parts].partition(b"\0")
-        return core.read_model(xml, weights)
+        return core().read_model(xml, weights)
 
     def _convert(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> bytes:
         """Returns OpenVINO's XML, a zero byte, and the weights."""
@@ -137,20 +149,17 @@ class OpenVINOWay:
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, compiled for the inputs' shapes."""
-        ov = runtime()
-
-        core = ov.Core()
-        can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision(self._dtype).upper() not in can:
             raise AcceleratorError(f"this processor has no {precision(self._dtype)}")
         try:
-            return self._compile(core, self._net.read(core, inputs, fixed=False), inputs)
+            return self._compile(self._net.read(inputs, fixed=False), inputs)
         except RuntimeError as error:
             if "KeyboardInterrupt" in str(error):
                 raise
-            return self._compile(core, self._net.read(core, inputs, fixed=True), inputs)
+            return self._compile(self._net.read(inputs, fixed=True), inputs)
 
-    def _compile(self, core: Any, model: Any, inputs: tuple[Tensor, ...]) -> Call:
+    def _compile(self, model: Any, inputs: tuple[Tensor, ...]) -> Call:
         ports = zip(model.inputs, inputs, strict=True)
         model.reshape({port: [*one.shape] for port, one in ports})
         options = {
@@ -158,7 +167,7 @@ class OpenVINOWay:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        compiled = core.compile_model(model, "CPU", options)
+        compiled = core().compile_model(model, "CPU", options)
 
         def run(*inputs: Tensor) -> Any:
             arrays = [one.contiguous().numpy() for one in inputs]

@@ -351,6 +351,30 @@ def test_openvino_converts_a_net_once_for_all_sizes_and_runs(monkeypatch):
     assert counted == [False]
 
 
+def test_an_interrupt_after_openvino_is_an_interrupt():
+    code = """
+import gc, signal, torch
+from cbs_core import registry
+net = torch.nn.Conv2d(3, 3, 3, padding=1)
+device = torch.device("cpu")
+built = []
+for _ in range(2):
+    fast = registry.accelerators.create("openvino")
+    built.append(fast(net, device=device, dtype=torch.float32, kind="styler"))
+    built[-1](torch.rand(1, 3, 32, 32))
+del fast
+while built:
+    built.pop(0)
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("whole")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, b"whole\n"), done
+
+
 def test_openvino_is_imported_without_its_telemetry():
     code = (
         "import sys; from cbs_core.accelerators.openvino import runtime; runtime().Core();"
