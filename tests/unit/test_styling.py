@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -355,6 +356,33 @@ def test_ahead_builds_each_size_before_its_first_frame_whatever_shows(config):
         pipeline.ahead = False
         pipeline.upload(RawFrame(torch.zeros(32, 32, 3, dtype=torch.uint8), 0))
         assert (1, 3, 32, 32) not in call.built
+
+
+@pytest.mark.parametrize("where", ["frame", "mask"])
+def test_a_style_or_a_built_size_that_comes_in_mid_stream_stalls_nothing(
+    config, tmp_path, monkeypatch, where
+):
+    monkeypatch.setenv("CBS_CACHE", str(tmp_path / "cache"))
+    styles = {"car": "net", "road": "other"}
+    made = config(where=where) | {
+        "accelerator": {"name": "openvino"},
+        "routes": {name: {"weights": str(save(tmp_path, style))} for name, style in styles.items()},
+    }
+    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+    pipeline.ahead = True
+
+    def seconds(height, width, *, white):
+        pixels = torch.full((height, width, 3), 255 if white else 90, dtype=torch.uint8)
+        begin = time.perf_counter()
+        result = pipeline(pipeline.upload(RawFrame(pixels, 0)).image)
+        assert result.shown == (white, not white)
+        return time.perf_counter() - begin
+
+    for size in ((192, 256), (256, 192)):
+        seconds(*size, white=True)  # builds
+        assert seconds(*size, white=False) < 1  # a style that nothing showed yet
+    assert seconds(192, 256, white=True) < 1
+    assert seconds(256, 192, white=False) < 1
 
 
 REFUSED = {
