@@ -70,4 +70,4 @@ def test_help_is_quick(environment):
         return time.perf_counter() - start
 
     # The best of several: other work on the machine only ever adds.
-    assert min(seconds() for _ in range(5)) < 0.6
+    assert min(seconds() for _ in range(5)) < 1
