@@ -7,6 +7,7 @@ machine and from hour to hour. ``--record`` writes them, on a quiet machine.
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -119,7 +120,12 @@ def main() -> int:
                 workloads[name] = ours(nets, SCENE, WIDTH, (*FRAME_BY_FRAME, *words))
             except NotOfferedError as error:
                 print(f"gate: {name} is not offered here: {error}")
-        verdict = judge(workloads, nets.reference(SCENE), recorded)
+        reference = nets.reference(SCENE)
+        verdict = judge(workloads, reference, recorded)
+        if target is not None and not verdict.faults:  # one run may be a lucky one
+            more = [judge(workloads, reference, {}).ratios for _ in range(REPEATS)]
+            for name, now in verdict.ratios.items():
+                verdict.ratios[name] = statistics.median([now, *(one[name] for one in more)])
     for name, now in verdict.ratios.items():
         before = f", recorded {recorded[name]:.2f}x" if name in recorded else ", no record"
         noisy = ", noisy: close other programs" if name in verdict.noisy else ""

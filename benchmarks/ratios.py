@@ -217,8 +217,13 @@ def table(row: dict[str, Any]) -> list[str]:
         quality = "equal" if one["psnr_db"] is None else f"{one['psnr_db']:.0f} dB"
         cells = [_spread(Timing(**one["ms"])), f"{one['ratio']:.2f}x", quality, ", ".join(remarks)]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    alike: dict[str, list[str]] = {}
     for name, reason in row["not_offered"].items():
-        lines.append(f"| `{name}` | | | | not offered here: {reason.replace('|', '/')} |")
+        alike.setdefault(reason.replace("|", "/"), []).append(f"`{name}`")
+    lines += [
+        f"| {', '.join(names)} | | | | not offered here: {reason} |"
+        for reason, names in alike.items()
+    ]
     floors = " and ".join(
         f"{ms:.0f} ms in {name} ({row['rates_gflops'][name]:.0f} GFLOP/s)"
         for name, ms in row["floor_ms"].items()
@@ -250,17 +255,21 @@ def chart(results: dict[str, Any]) -> Image.Image:
         pen.text((8, y + step // 2), title, "black", font)
         y += 2 * step
         bottom = y + step * len(bars)
+        numbers = []
         for name, one in sorted(bars.items(), key=lambda item: -item[1]["ratio"]):
             end = left + one["ratio"] * scale
             colour = (70, 130, 90) if one["ratio"] >= row["must"] else (176, 176, 176)
             pen.text((left - 8, y + step // 2), name, "black", font, anchor="rm")
             pen.rectangle((left, y + 3, end, y + step - 3), fill=colour)
-            pen.text((end + 4, y + step // 2), f"{one['ratio']:.2f}", "black", font, anchor="lm")
+            numbers.append(((end + 4, y + step // 2), f"{one['ratio']:.2f}"))
             y += step
         for word, colour in (("must", (200, 60, 40)), ("aim", (40, 90, 180))):
             x = left + row[word] * scale
             pen.line((x, bottom - step * len(bars) - 4, x, bottom), fill=colour, width=2)
             pen.text((x, bottom + 2), f"{word} {row[word]:g}", colour, font, anchor="ma")
+        for place, text in numbers:  # over the lines
+            pen.rectangle(pen.textbbox(place, text, font, anchor="lm"), fill="white")
+            pen.text(place, text, "black", font, anchor="lm")
         y += step
     return picture
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import hydra
 import torch
+import torch.nn.functional as F
 from cbs_plugins.segmenters.dabnet import MEANS, DABNet, DABNetSegmenter
 from cbs_plugins.stylers.johnson import TransformerNet
 from hydra.errors import HydraException
@@ -77,7 +78,8 @@ class PlantedSegmenter(DABNetSegmenter):
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits at an eighth."""
-        return super().forward(image) + self.plan
+        logits = super().forward(image)
+        return logits + F.interpolate(self.plan, logits.shape[2:], mode="bilinear")
 
 
 if "planted" not in registry.segmenters.names():
