@@ -31,6 +31,15 @@ PROMISED = ("eager", "openvino", "auto")
 """Accelerators that a table always has a line for, so that a missing one is seen to be missing."""
 
 
+PRECISIONS: Mapping[str, tuple[str, ...]] = {
+    "auto": ("auto",),
+    "onnxruntime": ("fp32",),
+    "cudagraph": ("fp16",),
+    "tensorrt": ("fp16",),
+}
+"""That an accelerator is measured in: all that it can, and those of all others are two."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A promise: ours against a reference on a scene."""
@@ -44,8 +53,11 @@ class Row:
     """Neither, where nothing is promised."""
 
     where: tuple[str, ...] = ("frame",)
+    more: tuple[str, ...] = ()
+    """Further settings, as they are typed."""
+
     tricks: tuple[str, ...] = ()
-    """What is typed beside `USUAL`, the reference, one at a time; in the place of `settings`."""
+    """What is typed beside `USUAL`, the reference, one at a time; no other settings then."""
 
     frames: int = 1
     """Timed together, so that what is not done in each is in the mean."""
@@ -59,7 +71,19 @@ USUAL = "accelerator=openvino precision=bf16"
 
 ROWS = (
     Row("dense", Scene(512, 1024), 32, REFERENCE_FLOW, 3, 5),
-    Row("matte", Scene(512, 1024, 0.10, 2), 32, REFERENCE_FLOW, 7, 12, ("frame", "mask")),
+    Row(
+        "matte",
+        Scene(512, 1024, 0.10, 2),
+        32,
+        REFERENCE_FLOW,
+        7,
+        12,
+        ("frame", "mask"),
+        (
+            "accelerator=auto precision=auto styler.where=mask styler.halo=32",
+            "accelerator=auto precision=auto styler.where=mask styler.halo=32 segment_size=0.5",
+        ),
+    ),
     Row("peer", Scene(256, 512, 0.25, 1), 16, PEER, 1, 1.5, ("frame", "mask")),
     Row(
         "tricks",
@@ -106,7 +130,7 @@ def main() -> int:
         return 1
     out = args.out or machine.RESULTS / str(facts["class"])
     out.mkdir(parents=True, exist_ok=True)
-    results = {"machine": facts, "weights": "random", "rows": measured}
+    results = {"machine": facts, "rows": measured}
     (out / "ratios.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     chart(results).save(out / "ratios.png")
     if args.out is None and DOCS.exists():
@@ -127,9 +151,11 @@ def settings(row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
         # The default is left unsaid, so that it can be measured before the key exists.
         masked = () if place == "frame" else (f"styler.where={place}",)
         for name in dict.fromkeys((*PROMISED, *registry.accelerators.names())):
-            for precision in ("auto",) if name == "auto" else ("fp32", "bf16"):
+            for precision in PRECISIONS.get(name, ("fp32", "bf16")):
                 typed = (f"accelerator={name}", f"precision={precision}", *masked)
                 yield " ".join(typed), typed
+    for words in row.more:
+        yield words, tuple(words.split())
 
 
 def measure(row: Row, nets: Nets, rounds: int, rates: Mapping[str, float]) -> dict[str, Any]:
@@ -284,7 +310,7 @@ def fill(docs: Path) -> None:
         parts.append(
             f"### `{facts['class']}`\n\n{facts['cpu']}, {facts['cores']} cores, load "
             f"{facts['load']:.1f} at the start; commit {facts['commit']}"
-            f"{' with changes' if facts['changed'] else ''}; {versions}. Random weights.\n"
+            f"{' with changes' if facts['changed'] else ''}; {versions}.\n"
         )
         parts += ["\n".join(table(row)) + "\n" for row in results["rows"]]
         parts.append(f"![ratios](../benchmarks/results/{path.parent.name}/ratios.png)\n")

@@ -7,7 +7,7 @@ from torch import nn
 
 from cbs_core.accelerators import onnxruntime
 from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.accelerators.checked import Checked, EagerWay, Way, reference
+from cbs_core.accelerators.checked import Checked, EagerWay, Way, precisions, reference
 from cbs_core.accelerators.compile import CompileWay
 from cbs_core.accelerators.cudagraph import CUDAGraphWay
 from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
@@ -54,18 +54,17 @@ def candidates(
         dtype: the coarsest to compute in.
         store: the module's.
     """
-    precisions = list(dict.fromkeys((dtype, torch.float32)))
     ways: list[Way] = []
     if device.type == "cuda":
-        ways += [CUDAGraphWay(module, precision) for precision in precisions]
+        ways += [CUDAGraphWay(module, precision) for precision in precisions(dtype)]
         if find_spec("torch_tensorrt"):
             ways.append(TensorRTWay(module, dtype))
     elif find_spec("openvino"):
         net = Net(module, store)
-        ways += [OpenVINOWay(net, precision) for precision in precisions]
+        ways += [OpenVINOWay(net, precision) for precision in precisions(dtype)]
     elif all(map(find_spec, onnxruntime.NEEDS)):
         ways.append(ONNXRuntimeWay(module, device, dtype, store))
     ways.append(CompileWay(module, dtype))
     if device.type == "cuda":  # plain torch on the CPU is hardly faster in half precision
-        ways += [EagerWay(module, precision) for precision in precisions[:-1]]
+        ways += [EagerWay(module, precision) for precision in precisions(dtype)[:-1]]
     return [*ways, EagerWay(module, torch.float32)]

@@ -77,6 +77,11 @@ def reference(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(memory_format=torch.channels_last)
 
 
+def precisions(coarsest: torch.dtype) -> list[torch.dtype]:
+    """Returns the precisions to try, the coarsest first, float32 last."""
+    return list(dict.fromkeys((coarsest, torch.float32)))
+
+
 def in_precision(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Returns the module itself in float32, else a copy: the module is the reference."""
     return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
@@ -86,7 +91,7 @@ class Checked:
     """A module run in the best of some ways (`Accelerated`).
 
     A way is used for a shape only after it agreed there with the module in eager float32, on the
-    frame at hand (`cbs_core.accelerators.check`). One way alone must agree. Of several, those that
+    frame at hand (`cbs_core.accelerators.check`). One at least must agree. Of several, those that
     do are timed in turn on the first frame, and the fastest is used; at another shape that same
     way, or where it fails there the next fastest.
 
@@ -95,11 +100,12 @@ class Checked:
     Args:
         module: on its device, in float32.
         kind: what it is for.
-        ways: what to try, the most promising first. Of several the last must always agree: plain
-            torch in float32.
+        ways: what to try, the most promising first. Where they are timed the last must always
+            agree: plain torch in float32.
         store: keeps what was found.
         budget: seconds for trying several ways; one is begun only where its usual time fits in.
-            With none, what an earlier run found is used, or else the last way.
+            With 0, what an earlier run found is used, or else the last way. With None no way is
+            timed: the first that agrees is used.
     """
 
     def __init__(
@@ -109,7 +115,7 @@ class Checked:
         ways: Sequence[Way],
         store: Store,
         *,
-        budget: float = 0.0,
+        budget: float | None = None,
     ) -> None:
         self._reference = Eager(module, torch.float32)
         self._kind = kind
@@ -151,7 +157,7 @@ class Checked:
     def _fitted(self, inputs: tuple[Tensor, ...]) -> Call:
         trial = _Trial(self._reference, inputs, self._kind, self._store)
         with torch.inference_mode():
-            if not self._ranked and len(self._ways) > 1:
+            if not self._ranked and self._budget is not None:
                 self._ranked = self._rank(trial)
             call, way = self._first_fit(trial, self._ranked or self._ways)
         self.chosen = way.label
@@ -164,7 +170,7 @@ class Checked:
             try:
                 return trial.admit(way), way
             except AcceleratorError as error:
-                if len(self._ways) == 1:
+                if way is ways[-1]:
                     raise AcceleratorError(
                         f"the {self._words} cannot be run by {way.label} at {trial.size}: {error}. "
                         "Say accelerator=auto or accelerator=eager, or another precision"
@@ -184,17 +190,18 @@ class Checked:
         kept = self._store.read_json(*question)
         if isinstance(kept, list) and kept and set(kept) <= set(labels):
             return tuple(self._ways[labels.index(label)] for label in kept)
-        if not self._budget:
+        budget = self._budget or 0.0
+        if not budget:
             return self._ways[-1:]
         start = time.perf_counter()
         calls: dict[Way, Call] = {}
         complete = True
         for way in self._ways:
             usual = way.usual
-            if usual > self._budget:
+            if usual > budget:
                 continue
-            if usual and time.perf_counter() - start + usual > self._budget:
-                log.info("%s is not tried: the budget of %.0f s is spent", way.label, self._budget)
+            if usual and time.perf_counter() - start + usual > budget:
+                log.info("%s is not tried: the budget of %.0f s is spent", way.label, budget)
                 complete = False
                 continue
             log.info("trying the %s for %s (%s)", self._words, trial.size, way.label)

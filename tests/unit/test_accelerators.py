@@ -88,6 +88,19 @@ def test_what_cannot_be_built_is_refused_in_one_line():
         make(Broken(net()))(picture(64, 96))
 
 
+def test_the_first_that_agrees_is_taken_where_none_is_timed(caplog):
+    module = net()
+    coarse, fine = Way(module, "coarse", error=0.1), Way(module, "fine", seconds=0.02)
+    accelerated = make(coarse, fine, budget=None)
+    with caplog.at_level(logging.INFO, "cbs"):
+        accelerated(picture(64, 96))
+    assert accelerated.chosen == "fine"
+    assert len(fine.built) == 1
+    assert "coarse is passed over: PSNR 20.0 dB (allowed: 35)" in caplog.text
+    with pytest.raises(AcceleratorError, match="cannot be run by wrong at 96x64"):
+        make(coarse, Way(module, "wrong", error=0.2), budget=None)(picture(64, 96))
+
+
 def test_two_threads_may_build_and_run_at_once():
     way = Way(net(), seconds=0.001)
     accelerated = make(way)
@@ -381,6 +394,24 @@ def test_openvino_is_imported_without_its_telemetry():
         "sys.exit('openvino_telemetry' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_openvino_converts_anew_what_takes_another_way_at_another_size():
+    class Padded(nn.Module):
+        def forward(self, image):
+            height, width = image.shape[2:]
+            whole = nn.functional.pad(image, (0, -width % 32, 0, -height % 32))
+            small = nn.functional.avg_pool2d(whole, 4)
+            if whole.shape == image.shape:
+                return small
+            return nn.functional.interpolate(small, whole.shape[2:])[..., :height, :width]
+
+    module = reference(Padded(), CPU)
+    accelerator = registry.accelerators.create("openvino")
+    fast = accelerator(module, device=CPU, dtype=torch.float32, kind="styler")
+    for size in ((64, 96), (65, 90), (96, 64), (70, 71)):
+        image = picture(*size)
+        torch.testing.assert_close(fast(image), module(image), atol=1e-4, rtol=0)
 
 
 def test_openvino_rebuilds_from_a_damaged_file(cache):
