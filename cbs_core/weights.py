@@ -44,6 +44,12 @@ class Checkpoint:
     metadata: Mapping[str, str]
     """The safetensors header; empty for a torch file."""
 
+    @property
+    def remedy(self) -> str:
+        """What to do where it is of another net, by what the header says."""
+        kind, _, name = self.metadata.get("plugin", "").partition("/")
+        return f"say {kind}={name}" if name else "name the plugin that it was made for"
+
 
 def search_folders() -> tuple[Path, ...]:
     """Returns the folders in which a named weight is looked for, first match first.
@@ -202,6 +208,6 @@ def load_into(module: "nn.Module", checkpoint: Checkpoint, *, net: str) -> None:
     if problems:
         raise WeightsKeysError(
             f"'{checkpoint.file.path}' holds the weights of another net than {net}: tensors "
-            f"{'; '.join(problems)}. Give weights made for {net}"
+            f"{'; '.join(problems)}. Give weights made for {net}, or {checkpoint.remedy}"
         )
     module.load_state_dict(checkpoint.tensors, strict=True)

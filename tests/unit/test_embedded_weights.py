@@ -14,6 +14,7 @@ from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 
+from cbs_core.errors import WeightsKeysError
 from cbs_core.weights import load
 
 FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
@@ -86,3 +87,10 @@ def test_dabnet_finds_the_astronaut():
     image = picture("astronaut")
     labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
     assert (labels[60:200, 170:280] == 15).float().mean() > 0.6
+
+
+def test_weights_of_another_net_name_the_plugin_that_takes_them():
+    with pytest.raises(WeightsKeysError, match=r"than one of smp: .*: say segmenter=dabnet$"):
+        SMPSegmenter(weights=str(FOLDER / "dabnet/voc.safetensors"))
+    with pytest.raises(WeightsKeysError, match=r"another net than DABNet: .*, or say styler=johns"):
+        DABNetSegmenter(weights=str(STYLES[0]), vocabulary="voc")

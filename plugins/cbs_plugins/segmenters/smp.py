@@ -221,7 +221,7 @@ def _class_count(checkpoint: Checkpoint) -> int:
     if not kernels:
         raise WeightsKeysError(
             f"'{checkpoint.file.path}' holds the weights of another net than one of smp: it has no "
-            "tensors named segmentation_head.*"
+            f"tensors named segmentation_head.*: {checkpoint.remedy}"
         )
     # The head is numbered in its own order, which a safetensors file does not keep.
     last = max(kernels, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
