@@ -167,7 +167,7 @@ class Pipeline:
         self.propagation = Propagation(segment_every) if segment_every > 1 else None
         self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
         self._fits: set[tuple[int, int]] = set()
-        self._prepared: set[tuple[int, int]] = set()
+        self._prepared: set[torch.Size] = set()
         self._tiles = Tiles()
 
     def reset(self) -> None:
@@ -208,17 +208,10 @@ class Pipeline:
                     self._tiles(stage, stage.what, image)
 
     def upload(self, raw: RawFrame) -> Frame:
-        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1].
-
-        Where nets are built `ahead`, one of a new size waits for them here.
-        """
-        height, width = raw.pixels.shape[:2]
-        self.check_memory(height, width)
+        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
+        self.check_memory(*raw.pixels.shape[:2])
         pixels = raw.pixels.to(self.device, non_blocking=True)
         image = pixels.permute(2, 0, 1)[None].float().div_(255)
-        if self.ahead and (height, width) not in self._prepared:
-            self.prepare(image)
-            self._prepared.add((height, width))
         return Frame(image, raw.index, raw.pts)
 
     def pack(self, image: Tensor) -> Tensor:
@@ -357,8 +350,13 @@ class Pipeline:
     def score(self, image: Tensor, *, meter: Meter | None = None) -> Scores:
         """Segments ``(B,3,H,W)``, the first of the three steps of a frame.
 
-        Where not each frame is segmented it waits for the device.
+        Where nets are built `ahead`, a frame of a new size waits for them here. Where not each
+        frame is segmented it waits for the device.
         """
+        if self.ahead and image.shape[2:] not in self._prepared:
+            with self._timed("prepare", meter):
+                self.prepare(image)
+            self._prepared.add(image.shape[2:])
         with torch.inference_mode(), self._timed("segment", meter):
             if self.propagation is None:
                 return self._scores(image)

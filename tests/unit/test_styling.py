@@ -351,10 +351,10 @@ def test_ahead_builds_each_size_before_its_first_frame_whatever_shows(config):
         (stage,) = pipeline.stylers.values()
         call = stage.call.dense if where == "mask" else stage.call
         for height, width in [(64, 96), (96, 64)]:
-            pipeline.upload(RawFrame(torch.zeros(height, width, 3, dtype=torch.uint8), 0))
+            pipeline.score(torch.zeros(1, 3, height, width))
             assert (1, 3, height, width) in call.built
         pipeline.ahead = False
-        pipeline.upload(RawFrame(torch.zeros(32, 32, 3, dtype=torch.uint8), 0))
+        pipeline.score(torch.zeros(1, 3, 32, 32))
         assert (1, 3, 32, 32) not in call.built
 
 
