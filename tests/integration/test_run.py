@@ -437,3 +437,11 @@ def test_the_cars_of_a_dashcam_become_mosaic(process: Command, shared: Path, pla
     error = (out - source) ** 2
     assert 10 * np.log10(255**2 / error[~near.numpy()].mean()) > 35
     assert np.sqrt(error[car].mean()) > 20
+
+
+def test_weights_for_non_commercial_use_say_so_when_chosen(command: Command, photo: Path) -> None:
+    ran = command("input=photo.png", WAVE, "routes=[car]", "segmenter.vocabulary=camvid")
+    assert (ran.code, ran.err) == (0, "")
+    assert re.search(r"^dabnet/camvid: CC BY-NC 4\.0 \(non-commercial\)", ran.out, re.MULTILINE)
+    usual = command("input=photo.png", WAVE, ROUTES)
+    assert "non-commercial" not in usual.out

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.cuda``: frames that are on a CUDA device already and stay there.
+"""``python -m benchmarks.resident``: frames that are on a CUDA device already and stay there.
 
 The promise of real time is made for 1024x2048 in fp16, a frame in device memory to a frame in
 device memory, for each accelerator that is installed. Then the same from the host to the host by
@@ -53,11 +53,11 @@ ROWS = (
 
 def main() -> int:
     """Measures, prints and writes; returns 1 where there is no device."""
-    parser = argparse.ArgumentParser(prog="cuda", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="resident", description=__doc__.partition("\n")[0])
     parser.add_argument("--long", type=int, default=10_000, help="frames of the run for memory")
     args = parser.parse_args()
     if not torch.cuda.is_available():
-        print("cuda: there is no CUDA device here: nothing is measured", file=sys.stderr)
+        print("resident: there is no CUDA device here: nothing is measured", file=sys.stderr)
         return 1
     device = torch.device("cuda")
     facts = machine.facts(device)

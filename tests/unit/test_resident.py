@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import cuda, floor
+from benchmarks import floor, resident
 from benchmarks.workloads import Nets, Scene
 
 
@@ -26,7 +26,7 @@ def one(fps, p95=5.0):
 
 
 def test_a_row_is_judged_by_rate_and_latency():
-    lines = cuda.table(result(slow=one(100), good=one(200), late=one(310, 11.0), best=one(320)))
+    lines = resident.table(result(slow=one(100), good=one(200), late=one(310, 11.0), best=one(320)))
     verdicts = {line.split()[1]: line.split()[-2] for line in lines if line.endswith(" |")}
     assert list(verdicts)[1:5] == ["best", "late", "good", "slow"]
     assert [verdicts[name] for name in ("best", "late", "good", "slow")] == [
@@ -41,18 +41,18 @@ def test_a_row_is_judged_by_rate_and_latency():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_device_nothing_is_claimed(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["cuda"])
-    assert cuda.main() == 1
+    monkeypatch.setattr("sys.argv", ["resident"])
+    assert resident.main() == 1
     assert "nothing is measured" in capsys.readouterr().err
 
 
 @pytest.mark.cuda
 def test_a_short_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(cuda, "FRAMES", 20)
-    monkeypatch.setattr(cuda, "ACCELERATORS", ("eager", "cudagraph"))
+    monkeypatch.setattr(resident, "FRAMES", 20)
+    monkeypatch.setattr(resident, "ACCELERATORS", ("eager", "cudagraph"))
     nets = Nets(Path(tmp_path))
-    row = cuda.Row("matte", Scene(256, 512, 0.1, 2), 1, 2, ("styler.where=mask",))
-    found = cuda.measure(row, nets, floor.rate(torch.float16, torch.device("cuda")))
+    row = resident.Row("matte", Scene(256, 512, 0.1, 2), 1, 2, ("styler.where=mask",))
+    found = resident.measure(row, nets, floor.rate(torch.float16, torch.device("cuda")))
     assert found["measured"].keys() == {"eager", "cudagraph"}
     assert all(one["fps"] > 0 and one["p95_ms"] > 0 for one in found["measured"].values())
-    print("\n".join(cuda.table(found)))
+    print("\n".join(resident.table(found)))
