@@ -92,8 +92,12 @@ def plan(scene: Scene, classes: Sequence[str]) -> Tensor:
 
 
 def frame(scene: Scene) -> RawFrame:
-    """Returns a photograph of the scene's size: on it the nets are compared with float32."""
-    photograph = Image.open(sample_file("motorcycle")).convert("RGB")
+    """Returns a photograph of the scene's size: on it the nets are compared with float32.
+
+    On this one DABNet's labels in bf16 are clearly not close enough. On others they are at the very
+    limit, and a ratio would be one of two by chance.
+    """
+    photograph = Image.open(sample_file("astronaut")).convert("RGB")
     pixels = np.array(photograph.resize((scene.width, scene.height)))
     return RawFrame(torch.from_numpy(pixels), 0)
 
