@@ -5,9 +5,28 @@ default memory format. Enlarging the logits and compositing are left out, which 
 """
 
 import torch
+import torch.nn.functional as F
 from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.stylers.johnson import ConvLayer, TransformerNet
 from torch import Tensor
+
+
+class EnlargedConvLayer(ConvLayer):
+    """A convolution of the picture enlarged twice by nearest neighbours, as it is written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,channels_in,h,w)`` -> ``(B,channels_out,2h,2w)``."""
+        return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class PlainTransformerNet(TransformerNet):
+    """TransformerNet with each layer computed as github.com/pytorch/examples does."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__(width)
+        self.deconv1 = EnlargedConvLayer(4 * width, 2 * width, 3)  # type: ignore[assignment]
+        self.deconv2 = EnlargedConvLayer(2 * width, width, 3)  # type: ignore[assignment]
+        self.deconv3 = ConvLayer(width, 3, 9)  # type: ignore[assignment]
 
 
 class ReferenceFlow:
@@ -30,7 +49,7 @@ class ReferenceFlow:
     ) -> None:
         self.dabnet = DABNet(19).eval()
         self.dabnet.load_state_dict(segmenter)
-        self.transformer = TransformerNet(width).eval()
+        self.transformer = PlainTransformerNet(width).eval()
         self.transformer.load_state_dict(styler)
         self.mean = torch.tensor(mean).view(1, 3, 1, 1)
 

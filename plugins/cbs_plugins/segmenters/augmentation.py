@@ -1,4 +1,5 @@
-"""Random scale, crop and flip of a picture, its labels and a teacher's, drawn from one generator.
+"""Random scale, crop and flip of a picture, its labels and a teacher's, and random light, drawn from
+one generator.
 
 Letters: ``H W`` the picture, ``h w`` the crop, ``K`` classes.
 """
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+import torchvision.transforms.functional as TF
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -114,6 +116,26 @@ def random_view(
             start = min(max(0, int(ids[place]) - below(length)), room)
         corner.append(start)
     return View(crop, (height, width), corner[0], corner[1], mirrored)
+
+
+def jittered(picture: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Returns a picture in another light: brightness, contrast and saturation changed by chance.
+
+    Args:
+        picture: uint8 ``(3,h,w)``.
+        amount: each factor is drawn from ``[1 - amount, 1 + amount]``; 0 changes nothing and draws
+            nothing.
+        generator: the only source of chance.
+    """
+    if not amount:
+        return picture
+    brightness, contrast, saturation = (
+        1 + amount * (2 * torch.rand(3, generator=generator) - 1)
+    ).tolist()
+    picture = TF.adjust_brightness(picture, brightness)
+    picture = TF.adjust_contrast(picture, contrast)
+    picture = TF.adjust_saturation(picture, saturation)
+    return picture
 
 
 def _resized(

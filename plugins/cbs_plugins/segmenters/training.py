@@ -31,7 +31,7 @@ from cbs_core.evaluation import score_segmenter
 from cbs_core.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
 from cbs_core.training.data import Samples, Shuffled, find_photos, log
 from cbs_core.weights import Checkpoint, load, load_into
-from cbs_plugins.segmenters.augmentation import SOFT_STRIDE, random_view
+from cbs_plugins.segmenters.augmentation import SOFT_STRIDE, jittered, random_view
 from cbs_plugins.segmenters.backbones import PaddedSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -95,8 +95,8 @@ class SegmentationTask:
     Args:
         create: builds and initialises the net, from torch's global generator; takes the class names
             and their vocabulary's name, or None.
-        data: as `cbs_core.labelled.find` takes it; its split ``train`` is trained on, ``val``
-            validates. A layout without splits gives every tenth picture to validation.
+        data: as `cbs_core.labelled.find` takes it; its split ``val`` validates. A layout without
+            splits gives every tenth picture to validation.
         steps: in all, over which the learning rate falls.
         crop: height and width of a view, pixels.
         batch: labelled views a step.
@@ -104,7 +104,11 @@ class SegmentationTask:
         learning_rate: the highest.
         weight_decay: of the optimizer.
         warm_up: steps over which the learning rate rises from a third.
+        splits: what is trained on. With ``val`` among them, validation tells no more than how well
+            the net remembers: keep its last weights, and measure them on a split ``test``.
         scales: one of them resizes the picture before each crop.
+        jitter: by how much, at most, each view's brightness, contrast and saturation are changed,
+            as a share.
         weighted: whether classes are weighed by ``1 / ln(1.10 + frequency)``.
         ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
         by_class: share of the views that are chosen by class, each class alike, and cut around it,
@@ -143,7 +147,9 @@ class SegmentationTask:
         learning_rate: float = 1e-3,
         weight_decay: float = 2e-4,
         warm_up: int = 500,
+        splits: Sequence[str] = ("train",),
         scales: Sequence[float] = SCALES,
+        jitter: float = 0.0,
         weighted: bool = True,
         ohem: float | None = None,
         by_class: float = 0.0,
@@ -169,9 +175,11 @@ class SegmentationTask:
             raise ConfigError("recipe.unlabelled and recipe.unlabelled_batch go together")
         if unlabelled is not None and teacher is None:
             raise ConfigError("recipe.unlabelled needs a teacher: say teacher=NAME")
-        self.train, self.val = _sets(data, vocabulary, held_out)
+        if not 0 <= jitter < 1:
+            raise ConfigError(f"recipe.jitter={jitter} must be in [0,1)")
+        self.train, self.val = _sets(data, splits, vocabulary, held_out)
         self.classes = self.train.classes
-        self._scales = tuple(scales)
+        self._scales, self._jitter = tuple(scales), jitter
         self._batch_size, self._unlabelled_batch = batch, unlabelled_batch
         self._by_class = by_class
         self._loss_stride = loss_stride
@@ -276,7 +284,8 @@ class SegmentationTask:
             cells = Image.fromarray(soft.argmax(0).to(torch.uint8).numpy())
             found = np.asarray(cells.resize(labels.shape[::-1], Image.Resampling.NEAREST))
         view = random_view(found, self.crop, self._scales, generator, focus=focus)
-        seen = (view.of_picture(picture), view.of_labels(labels))
+        light = jittered(view.of_picture(picture), self._jitter, generator)
+        seen = (light, view.of_labels(labels))
         return seen if soft is None else (*seen, *view.of_soft(soft))
 
     def _found_in(self, photos: Samples[Path, Example]) -> dict[int, list[int]]:
@@ -454,10 +463,15 @@ def _checked_crop(crop: Sequence[int]) -> tuple[int, int]:
 
 
 def _sets(
-    data: str, vocabulary: str | None, held_out: int | None
+    data: str, splits: Sequence[str], vocabulary: str | None, held_out: int | None
 ) -> tuple[LabelledSet, LabelledSet]:
-    train, val = (find(data, name, vocabulary) for name in ("train", "val"))
-    if train.pairs == val.pairs:  # a layout without splits
+    if isinstance(splits, str) or not splits:
+        raise ConfigError("recipe.splits is a list of names: say recipe.splits=[train,val]")
+    parts = [find(data, name, vocabulary) for name in splits]
+    pairs = sorted({pair for part in parts for pair in part.pairs})
+    train = replace(parts[0], pairs=tuple(pairs))
+    val = find(data, "val", vocabulary)
+    if find(data, "train", vocabulary).pairs == val.pairs:  # a layout without splits
         if len(train.pairs) < 2:
             raise ConfigError(f"'{data}' holds one picture: one more is needed for validation")
         rest = tuple(pair for index, pair in enumerate(train.pairs) if index % 10)
