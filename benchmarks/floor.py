@@ -1,9 +1,9 @@
 """The arithmetic floor: what a frame costs where every multiplier is always busy.
 
-Operations are those of both nets as they are written (a multiply-add is two), counted by torch, and
-the machine's rate is that of a large matrix product, measured in the same precision. To be faster
-than that is to compute less: styling only where the matte is does, and so does a layer that gets the
-same numbers by fewer operations.
+Operations are those of both nets as they are written (a multiply-add is two), counted by torch,
+and the machine's rate is that of a large matrix product, measured in the same precision. To be
+faster than that is to compute less: styling only where the matte is does, and so does a layer that
+gets the same numbers by fewer operations.
 """
 
 import time

@@ -8,6 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from statistics import median
 
@@ -50,7 +51,8 @@ class AutoScheduler:
         make: Callable[..., Scheduler] = StreamsScheduler
         self._other = "streams"
         if pipeline.device.type == "cpu":
-            make, self._other = PipelineScheduler, "pipeline"
+            # Its nets in turn are `serial`'s way.
+            make, self._other = partial(PipelineScheduler, nets="together"), "pipeline"
         self._schedulers = {
             "serial": SerialScheduler(pipeline, meter=meter, observe=observe),
             self._other: make(pipeline, meter=meter, observe=observe),

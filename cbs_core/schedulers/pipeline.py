@@ -4,19 +4,25 @@ Decoding and encoding are beside both already, in the runner's own threads. Each
 frames in order and one at a time, on as many cores as in `serial`, so that a frame comes out the
 same to the bit.
 
-Both steps can fill every core, and then nothing is gained by doing them side by side, but much can
-be lost: a convolution waits for its slowest thread. So the segmentation, which has a whole frame's
-time, gives way: its thread has a lower priority and takes the cores that the other leaves idle.
+Nets that leave cores idle gain half as much again by that. Nets that fill every core gain nothing
+and lose up to a fifth: a convolution waits for its slowest thread. So the first frames are done
+both ways, and where nothing is gained the steps take turns. Side by side, the segmentation, which
+has a whole frame's time, gives way: its thread has a lower priority and takes the cores that the
+other leaves idle.
 """
 
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from statistics import median
+from typing import Any, Literal, TypeAlias, get_args
 
 from torch import Tensor
 
@@ -33,6 +39,70 @@ NICENESS = 10
 """Of the segmentation's thread, added to the process's own; 0 is normal and 19 the lowest."""
 
 
+Nets: TypeAlias = Literal["auto", "together", "in_turn"]
+
+TURN = 3
+"""Frames that are timed each way before the other has its turn."""
+
+ROUNDS = 2
+"""Turns that side by side must win, one after the other."""
+
+MARGIN = 0.03
+"""What it must win by: less is noise."""
+
+
+class Turns:
+    """Which way gives frames faster: the steps one after the other, or side by side.
+
+    They begin one after the other, which is never much slower than `serial`.
+    """
+
+    def __init__(self) -> None:
+        self.together = False
+        self.choice = "nets in turn (too few frames to try them together)"
+        self._left = ROUNDS
+        self._stamps: list[float] = []
+        self._seconds: dict[bool, list[float]] = {False: [], True: []}
+
+    def came_out(self) -> None:
+        """Notes that a frame did, and takes the other way, or the better one, where it is time."""
+        if not self._left:
+            return
+        self._stamps.append(time.perf_counter())
+        if len(self._stamps) <= DEPTH + TURN:
+            return
+        # The first of them were begun the other way.
+        self._seconds[self.together] += [b - a for a, b in pairwise(self._stamps[DEPTH:])]
+        del self._stamps[:-1]
+        if self.together:
+            self._left -= 1
+            self._compare()
+        else:
+            self.together = True
+
+    def _compare(self) -> None:
+        turn, beside = (1e3 * median(self._seconds[way]) for way in (False, True))
+        self.together = beside < (1 - MARGIN) * turn
+        if not self.together:
+            self._left = 0
+            self.choice = f"nets in turn ({turn:.1f} ms a frame, together {beside:.1f} ms)"
+        elif not self._left:
+            self.choice = f"nets together ({beside:.1f} ms a frame, in turn {turn:.1f} ms)"
+        else:
+            self.together = False  # once more, to be sure
+
+
+class Fixed:
+    """One way for all frames."""
+
+    def __init__(self, *, together: bool) -> None:
+        self.together = together
+        self.choice = "nets together" if together else "nets in turn"
+
+    def came_out(self) -> None:
+        """Changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Half:
     """A frame between the two steps."""
@@ -42,7 +112,7 @@ class _Half:
 
 
 class PipelineScheduler:
-    """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`).
+    """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`, `Choice`).
 
     Ctrl-C waits for the frame under way: a plugin in another thread cannot be interrupted.
 
@@ -50,12 +120,20 @@ class PipelineScheduler:
         pipeline: what a frame goes through.
         meter: times each stage.
         observe: called with each frame and its result, in one thread.
+        nets: whether both steps compute ``together`` or ``in_turn``; ``auto`` is the faster.
 
     Raises:
-        ConfigError: the pipeline is not on the CPU.
+        ConfigError: the pipeline is not on the CPU, or no such ``nets``.
     """
 
-    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        meter: Meter,
+        observe: Observe | None = None,
+        nets: Nets = "auto",
+    ) -> None:
         if pipeline.device.type != "cpu":
             raise ConfigError(
                 f"scheduler=pipeline is for the CPU, not for {pipeline.device}: say "
@@ -69,6 +147,15 @@ class PipelineScheduler:
         self._halves: deque[Future[_Half]] = deque(maxlen=DEPTH)
         self._under_way: deque[Future[RawFrame]] = deque()
         self._done: deque[RawFrame] = deque()
+        if nets not in get_args(Nets):
+            raise ConfigError(f"scheduler.nets={nets} is none of {', '.join(get_args(Nets))}")
+        self._turns = Turns() if nets == "auto" else Fixed(together=nets == "together")
+        self._computes = threading.Lock()
+
+    @property
+    def choice(self) -> str:
+        """How the nets are done, and why."""
+        return f"pipeline, {self._turns.choice}"
 
     def submit(self, raw: RawFrame, /) -> None:
         """Takes a frame; waits where `DEPTH` are under way.
@@ -112,16 +199,22 @@ class PipelineScheduler:
     def _oldest(self) -> RawFrame:
         done = self._under_way[0].result()  # it stays there while Ctrl-C can interrupt this
         self._under_way.popleft()
+        self._turns.came_out()
         return done
+
+    def _computing(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._turns.together else self._computes
 
     def _segment(self, raw: RawFrame) -> _Half:
         with self._meter.stage("upload"):
             image = self._pipeline.upload(raw).image
-        return _Half(image, self._pipeline.score(image, meter=self._meter))
+        with self._computing():
+            return _Half(image, self._pipeline.score(image, meter=self._meter))
 
     def _restyle(self, raw: RawFrame, half: "Future[_Half]") -> RawFrame:
         frame = half.result()
-        result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
+        with self._computing():
+            result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
         with self._meter.stage("download"):
             done = self._pipeline.download(result.image, raw)
         if self._observe is not None:

@@ -20,6 +20,7 @@ from cbs_core.regions import Regions
 from cbs_core.routes import Route
 from cbs_core.runner import Runner
 from cbs_core.schedulers import auto
+from cbs_core.schedulers import pipeline as pipelined
 from cbs_core.schedulers.auto import AutoScheduler
 from cbs_core.schedulers.pipeline import DEPTH, PipelineScheduler
 from cbs_core.schedulers.serial import SerialScheduler
@@ -109,7 +110,8 @@ def run(kind, pipeline, *, count=30, seconds=0.0, sink=None, meter=None):
 
 def test_four_stages_that_sleep_take_hardly_longer_than_one():
     pipeline = build(sleeping(scores), sleeping(lambda image: 1 - image))
-    meters = {kind: Meter() for kind in (SerialScheduler, PipelineScheduler)}
+    together = partial(PipelineScheduler, nets="together")
+    meters = {kind: Meter() for kind in (SerialScheduler, together)}
     for kind, meter in meters.items():
         assert len(run(kind, pipeline, count=25, seconds=STAGE, meter=meter)) == 25
     serial, overlapped = (meter.overlap for meter in meters.values())
@@ -260,6 +262,104 @@ def test_the_segmentation_gives_way():
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 
+class TestNets:
+    """What `pipeline` does with both nets: side by side, or one after the other."""
+
+    enough = 2 * pipelined.ROUNDS * (pipelined.DEPTH + pipelined.TURN) + 5
+
+    def drive(self, pipeline, count, **params):
+        scheduler = PipelineScheduler(pipeline, meter=Meter(), **params)
+        for index in range(count):
+            scheduler.submit(frame(index))
+            list(scheduler.ready())
+        list(scheduler.drain())
+        scheduler.close()
+        return scheduler
+
+    def busy(self):
+        """Returns how many nets were under way at most, and a pipeline whose nets say so."""
+        most, now = [0], []
+
+        def net(call):
+            def run(image):
+                now.append(1)
+                most[0] = max(most[0], len(now))
+                time.sleep(0.004)
+                now.pop()
+                return call(image)
+
+            return run
+
+        return most, build(net(scores), net(torch.neg))
+
+    @pytest.mark.parametrize(("nets", "most"), [("together", 2), ("in_turn", 1)])
+    def test_one_at_a_time_or_both(self, nets, most):
+        seen, pipeline = self.busy()
+        scheduler = self.drive(pipeline, 10, nets=nets)
+        assert seen == [most]
+        assert scheduler.choice == f"pipeline, nets {nets.replace('_', ' ')}"
+
+    def test_no_other_way(self):
+        with pytest.raises(ConfigError, match=r"scheduler.nets=both is none of auto, together, in"):
+            PipelineScheduler(build(), meter=Meter(), nets="both")
+
+    def test_nets_that_leave_cores_idle_are_done_together(self):
+        pipeline = build(sleeping(scores, 0.01), sleeping(torch.neg, 0.01))
+        scheduler = self.drive(pipeline, self.enough)
+        assert scheduler.choice.startswith("pipeline, nets together (")
+        assert "ms a frame, in turn " in scheduler.choice
+
+    def test_nets_that_need_all_cores_are_done_in_turn(self):
+        cores = threading.Lock()
+
+        def filling(call):
+            def run(image):
+                crowded = not cores.acquire(blocking=False)
+                if crowded:
+                    cores.acquire()
+                time.sleep(0.012 if crowded else 0.008)
+                cores.release()
+                return call(image)
+
+            return run
+
+        scheduler = self.drive(build(filling(scores), filling(torch.neg)), self.enough)
+        assert scheduler.choice.startswith("pipeline, nets in turn (")
+        assert "ms a frame, together " in scheduler.choice
+
+    def test_a_few_frames_are_done_in_turn(self):
+        seen, pipeline = self.busy()
+        scheduler = self.drive(pipeline, pipelined.TURN)
+        assert seen == [1]
+        assert "too few frames" in scheduler.choice
+
+    @pytest.mark.parametrize(
+        ("beside", "frames", "choice"),
+        [
+            ([0.08, 0.08], 10, "nets together (80.0 ms a frame, in turn 100.0 ms)"),
+            ([0.098], 5, "nets in turn (100.0 ms a frame, together 98.0 ms)"),
+            ([0.15], 5, "nets in turn (100.0 ms a frame, together 150.0 ms)"),
+            ([0.08, 0.3], 10, "nets in turn (100.0 ms a frame, together 190.0 ms)"),
+        ],
+    )
+    def test_the_faster_is_kept_by_a_clear_margin(self, monkeypatch, beside, frames, choice):
+        now, together = [0.0], 0
+        monkeypatch.setattr(pipelined.time, "perf_counter", lambda: now[0])
+        turns, times = pipelined.Turns(), iter(beside)
+        seconds = next(times)
+        for index in range(self.enough):
+            now[0] += seconds if turns.together else 0.1
+            if index == 2:  # a disturbance, in the frames that no turn counts
+                now[0] += 9
+            was = turns.together
+            together += was and not turns.choice.endswith(" ms)")
+            turns.came_out()
+            if was and not turns.together:
+                seconds = next(times, seconds)
+        assert turns.choice == choice
+        assert together == frames
+
+
 class TestAuto:
     trial = 1 + 2 * auto.ROUNDS * auto.TURN
 
@@ -293,6 +393,10 @@ class TestAuto:
 
         def taking(seconds, name):
             class Scheduler(SerialScheduler):
+                def __init__(self, pipeline, *, nets="together", **rest):
+                    assert nets == "together"
+                    super().__init__(pipeline, **rest)
+
                 def submit(self, raw):
                     ran.append(name)
                     # The first of all, and a disturbance now and then.

@@ -1,5 +1,4 @@
-"""Random scale, crop and flip of a picture, its labels and a teacher's, and random light, drawn from
-one generator.
+"""Random scale, crop, flip and light of a picture, its labels and a teacher's, by one generator.
 
 Letters: ``H W`` the picture, ``h w`` the crop, ``K`` classes.
 """
