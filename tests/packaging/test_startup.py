@@ -69,5 +69,5 @@ def test_help_is_quick(environment):
         environment.run("cbs-run", "--help", check=True)
         return time.perf_counter() - start
 
-    # 0.6 s is meant, half of it Hydra's; other work on the machine adds, so the best of several.
-    assert min(seconds() for _ in range(10)) < 0.8
+    # Other work on the machine adds, so the best of several.
+    assert min(seconds() for _ in range(5)) < 0.6
