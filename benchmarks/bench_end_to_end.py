@@ -98,7 +98,7 @@ def test_end_to_end(benchmark: BenchmarkFixture, nets: Nets, case: Case) -> None
     except NotOfferedError as error:
         pytest.skip(f"not offered here: {error}")
     try:
-        out = benchmark.pedantic(clip, args=(run,), rounds=3, iterations=1, warmup_rounds=1)
+        out = benchmark.pedantic(clip, args=(run,), rounds=3, iterations=1)
     finally:
         run.close()
     assert out == FRAMES

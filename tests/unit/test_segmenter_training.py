@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.augmentation import PADDING, View, random_view
+from cbs_plugins.segmenters.augmentation import PADDING, View, jittered, random_view
 from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -126,6 +126,22 @@ def test_a_views_soft_labels_lie_where_its_labels_do(mirrored):
     assert not where[5:].any()
 
 
+def test_light_changes_within_bounds_and_nothing_else():
+    picture = torch.randint(40, 200, (3, 24, 32), dtype=torch.uint8, generator=generator())
+    assert jittered(picture, 0, generator()) is picture
+    seen = [jittered(picture, 0.3, generator(seed)).float() for seed in range(40)]
+    brightness = torch.stack([one.mean() for one in seen]) / picture.float().mean()
+    assert 0.68 < brightness.min() < 0.85  # each step rounds down
+    assert 1.15 < brightness.max() <= 1.3
+    spread = torch.stack([one.std() for one in seen]) / picture.float().std()
+    assert spread.min() < 0.75
+    assert spread.max() > 1.15
+    for one in seen:  # what is where stays there
+        both = torch.stack([one.flatten(), picture.float().flatten()])
+        assert torch.corrcoef(both)[0, 1] > 0.8
+    assert torch.equal(jittered(picture, 0.3, generator(1)), jittered(picture, 0.3, generator(1)))
+
+
 def test_the_rate_rises_then_falls():
     rates = [poly(step, 1000, 100) for step in range(1001)]
     assert rates[0] == pytest.approx(1 / 3)
@@ -148,6 +164,21 @@ def drawn(tmp_path) -> Path:
         picture = np.where(labels[..., None] == 1, (220, 60, 60), (40, 90, 120)).astype(np.uint8)
         Image.fromarray(picture).save(folder / f"images/{index:02}.png")
         Image.fromarray(labels).save(folder / f"labels/{index:02}.png")
+    return folder
+
+
+@pytest.fixture
+def split(drawn, tmp_path) -> Path:
+    """The same pictures as CamVid lays them out: eight to train, four to validate."""
+    folder = tmp_path / "camvid"
+    for index, picture in enumerate(sorted((drawn / "images").iterdir())):
+        name = "train" if index < 8 else "val"
+        for source, place in (
+            (picture, name),
+            (drawn / f"labels/{picture.name}", f"{name}_labels"),
+        ):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            (folder / place / picture.name).write_bytes(source.read_bytes())
     return folder
 
 
@@ -215,6 +246,13 @@ def test_a_teacher_alone_is_learnt_from(drawn, tmp_path):
     assert run(task, tmp_path / "run", 40).metrics["mean_iou"] > 0.7
 
 
+def test_the_splits_that_are_trained_on_can_be_chosen(split):
+    usual, both = dabnet(split), dabnet(split, splits=["train", "val"])
+    assert [len(usual.train.pairs), len(usual.val.pairs)] == [8, 4]
+    assert [len(both.train.pairs), len(both.val.pairs)] == [12, 4]
+    assert set(both.train.pairs) == {*usual.train.pairs, *usual.val.pairs}
+
+
 def test_broken_labels_are_named_and_passed_over(drawn, caplog):
     Image.new("L", (48, 48), 9).save(drawn / "labels/03.png")
     Image.new("L", (20, 48), 1).save(drawn / "labels/04.png")
@@ -237,6 +275,9 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"unlabelled": "photos"}, "go together"),
         ({"unlabelled": "photos", "unlabelled_batch": 1}, "needs a teacher"),
         ({"croop": [32, 32]}, "did you mean 'crop'"),
+        ({"splits": "train"}, "a list of names"),
+        ({"splits": []}, "a list of names"),
+        ({"jitter": 1.5}, r"jitter=1.5 must be in \[0,1\)"),
         ({"batch": 0}, "batch and loss_stride are at least 1"),
         ({"data": "nowhere"}, "no folder or table"),
     ],
