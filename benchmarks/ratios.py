@@ -255,7 +255,11 @@ def table(row: dict[str, Any]) -> list[str]:
         for name, ms in row["floor_ms"].items()
     )
     parts = " and ".join(f"{value:.1f} GFLOP to {name}" for name, value in row["gflop"].items())
-    return [*lines, "", f"The arithmetic of a whole frame, {parts}, takes at least {floors}."]
+    return [
+        *lines,
+        "",
+        f"A whole frame's arithmetic as the nets are written, {parts}, takes at least {floors}.",
+    ]
 
 
 def _spread(timing: Timing) -> str:
