@@ -51,6 +51,10 @@ def check(kind: str, plugin: nn.Module, folder: Path) -> None:
             have, want = loaded(image), plugin.eval()(image)
         if kind == "segmenter" and min(height, width) < command.MIN_SIDE:
             assert have.isfinite().all()  # padded in another way than the net's own
+        elif height * width == 1:
+            # Of one colour: instance normalisation divides rounding errors by rounding errors.
+            assert have.shape == want.shape
+            assert have.isfinite().all()
         else:
             assert have.shape == want.shape
             assert (have - want).abs().max() <= 1e-3 * max(1, want.abs().max())
