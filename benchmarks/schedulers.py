@@ -25,7 +25,7 @@ SETTINGS = (
     ("accelerator=openvino", "styler.where=frame"),
     ("accelerator=eager", "precision=fp32", "styler.where=frame"),
 )
-"""Nets that fill the cores less and less evenly: windows, whole frames, eager whole frames."""
+"""The first two fill every core, the last does not."""
 
 
 def main() -> int:

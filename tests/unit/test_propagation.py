@@ -1,6 +1,7 @@
 """Which frames are segmented, and that between them the matte stays on what moves."""
 
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -202,7 +203,7 @@ def test_each_frame_counts_as_a_segmentation():
     assert list(meter.latencies()) == ["segment", "matte", "style", "composite"]
 
 
-@pytest.mark.parametrize("kind", [PipelineScheduler, AutoScheduler])
+@pytest.mark.parametrize("kind", [partial(PipelineScheduler, nets="together"), AutoScheduler])
 def test_schedulers_equal_serial(kind):
     def pictures(kind):
         segmenter, done = Segmenter(), []

@@ -27,8 +27,9 @@ from cbs_core.schedulers.serial import SerialScheduler
 from cbs_core.schedulers.streams import StreamsScheduler
 from cbs_core.types import RawFrame, StreamInfo
 
-SCHEDULERS = [SerialScheduler, PipelineScheduler, AutoScheduler]
-THREADED = [PipelineScheduler, AutoScheduler]
+TOGETHER = partial(PipelineScheduler, nets="together")
+THREADED = [PipelineScheduler, TOGETHER, AutoScheduler]
+SCHEDULERS = [SerialScheduler, *THREADED]
 
 STAGE = 0.02
 """Seconds that a sleeping stage takes."""
@@ -110,8 +111,7 @@ def run(kind, pipeline, *, count=30, seconds=0.0, sink=None, meter=None):
 
 def test_four_stages_that_sleep_take_hardly_longer_than_one():
     pipeline = build(sleeping(scores), sleeping(lambda image: 1 - image))
-    together = partial(PipelineScheduler, nets="together")
-    meters = {kind: Meter() for kind in (SerialScheduler, together)}
+    meters = {kind: Meter() for kind in (SerialScheduler, TOGETHER)}
     for kind, meter in meters.items():
         assert len(run(kind, pipeline, count=25, seconds=STAGE, meter=meter)) == 25
     serial, overlapped = (meter.overlap for meter in meters.values())
@@ -206,7 +206,7 @@ def test_frames_under_way_are_bounded_and_let_go():
         most = max(most, len(alive))
         return scores(image)
 
-    scheduler = PipelineScheduler(build(segment, sleeping(torch.neg, 0.002)), meter=Meter())
+    scheduler = TOGETHER(build(segment, sleeping(torch.neg, 0.002)), meter=Meter())
     count = 0
     for index in range(60):
         scheduler.submit(frame(index))
@@ -238,7 +238,7 @@ def test_what_is_seen_is_what_serial_shows():
             scheduler.close()
         return seen
 
-    for ours, oracle in zip(observed(PipelineScheduler), observed(SerialScheduler), strict=True):
+    for ours, oracle in zip(observed(TOGETHER), observed(SerialScheduler), strict=True):
         assert ours[0] == oracle[0]
         assert torch.equal(ours[1].image, oracle[1].image)
         assert ours[1].shown == oracle[1].shown
