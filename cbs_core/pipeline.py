@@ -32,6 +32,9 @@ from cbs_core.tiles import Tiles
 from cbs_core.types import Frame, Instances, RawFrame, Scores
 from cbs_core.windows import INVISIBLE, Presence, occupancy
 
+NO_ENGINE = "unable to find an engine"
+"""What cuDNN says where none of its algorithms gets the memory that it wants."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -60,6 +63,8 @@ class Stage:
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # of the machine, not of the plugin
         except Exception as error:  # a stranger's code may raise anything
+            if NO_ENGINE in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
             raise PluginContractError(
                 f"the {self.what} failed on a frame of {_shape(image)} "
                 f"({type(error).__name__}: {' '.join(str(error).split())})"

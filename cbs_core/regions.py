@@ -98,8 +98,11 @@ class Regions(nn.Module):
 
     def labels(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the class map, int64 ``(B,H,W)``: argmax of the full-resolution logits."""
-        # argmax over 19 channels is six times faster on CPU where they lie side by side.
-        logits = logits.contiguous(memory_format=torch.channels_last)
+        # argmax over 19 channels is six times faster on CPU where they lie side by side; a GPU's
+        # threads read side by side where the pixels do.
+        on_cpu = logits.device.type == "cpu"
+        layout = torch.channels_last if on_cpu else torch.contiguous_format
+        logits = logits.contiguous(memory_format=layout)
         return _upsample(logits, size).argmax(1)
 
     def forward(self, logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,5 +1,8 @@
 """``torch.compile``: on CUDA by Triton, on the CPU by a C++ compiler, which must be there.
 
+On CUDA what is compiled is recorded as a CUDA graph as well: a frame's kernels take less time than
+Python needs to start them one by one.
+
 Nothing is kept on the disk here but the verdict: torch's compiler keeps files of its own
 (``TORCHINDUCTOR_CACHE_DIR``).
 """
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 
 from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Call, Checked, in_precision, precisions, reference
+from cbs_core.accelerators.cudagraph import Recorded
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
 from cbs_core.device import precision
@@ -55,4 +59,5 @@ class CompileWay:
         def forward(*inputs: Tensor) -> Any:
             return module(*inputs)
 
-        return Eager(torch.compile(forward, dynamic=False), self.dtype)
+        call = Eager(torch.compile(forward, dynamic=False), self.dtype)
+        return Recorded(call, inputs) if inputs[0].is_cuda else call

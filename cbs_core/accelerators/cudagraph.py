@@ -57,26 +57,37 @@ class CUDAGraphWay:
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, recorded for the inputs' shapes."""
-        call = Eager(in_precision(self.module, self.dtype), self.dtype)
+        return Recorded(Eager(in_precision(self.module, self.dtype), self.dtype), inputs)
+
+
+class Recorded:
+    """A callable whose kernels are recorded, for the shapes of some inputs.
+
+    Args:
+        call: what is recorded; it is kept, because the graph reads its weights where they are.
+        inputs: on a CUDA device.
+    """
+
+    def __init__(self, call: Call, inputs: tuple[Tensor, ...]) -> None:
+        self._call = call
+        self._static = [one.clone() for one in inputs]
         device = inputs[0].device
-        static = [one.clone() for one in inputs]
         side = torch.cuda.Stream(device)
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
-                call(*static)
+                call(*self._static)
         torch.cuda.current_stream(device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            recorded = call(*static)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._recorded = call(*self._static)
 
-        def run(*inputs: Tensor) -> Any:
-            for mine, given in zip(static, inputs, strict=True):
-                mine.copy_(given)
-            graph.replay()
-            # The next replay writes over the recorded tensors, which a scheduler may still need.
-            if isinstance(recorded, tuple):
-                return tuple(one.clone() for one in recorded)
-            return recorded.clone()
-
-        return run
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Returns what the callable returns, in tensors of its own."""
+        for mine, given in zip(self._static, inputs, strict=True):
+            mine.copy_(given)
+        self._graph.replay()
+        # The next replay writes over the recorded tensors, which a scheduler may still need.
+        if isinstance(self._recorded, tuple):
+            return tuple(one.clone() for one in self._recorded)
+        return self._recorded.clone()

@@ -125,8 +125,6 @@ class _Run:
         self.folder = folder
         self.device = device
         self.console = console
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # every step has the same sizes
         layout = torch.channels_last if settings.channels_last else torch.preserve_format
         task.module.to(device).to(memory_format=layout)
         task.prepare(device)

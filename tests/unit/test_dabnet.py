@@ -168,3 +168,15 @@ def test_a_folder_named_first_goes_first_however_its_file_is_named(tmp_path, mon
         torch.save(randomised(19).state_dict(), tmp_path / path)
     (file,) = DABNetSegmenter(vocabulary="cityscapes").weights_files
     assert file.path == tmp_path / "mine/dabnet/dabnet_cityscapes.pth"
+
+
+@pytest.mark.cuda
+@pytest.mark.slow
+@torch.inference_mode()
+def test_compiled_on_cuda_it_is_the_net():
+    torch.manual_seed(0)
+    net = DABNet(19).eval()
+    image = torch.rand(1, 3, 128, 256) * 255 - 100
+    want = net.double()(image.double())
+    compiled = torch.compile(net.float().cuda())
+    torch.testing.assert_close(compiled(image.cuda()).cpu().double(), want, atol=2e-2, rtol=2e-2)

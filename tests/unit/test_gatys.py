@@ -313,6 +313,16 @@ def test_progress_and_preview(style, tmp_path, caplog):
     assert read_picture(preview)[0].shape == (32, 48, 3)
 
 
+@pytest.mark.cuda
+def test_on_cuda_it_does_what_it_does_on_the_host(style):
+    image = frame()
+    want = GatysStyler(style=str(style), iterations=5)(image)
+    with torch.inference_mode():  # as the core calls it
+        have = GatysStyler(style=str(style), iterations=5)(image.cuda())
+    assert have.is_cuda
+    assert (have.cpu() - want).abs().mean() < 0.01
+
+
 def test_an_interrupt_in_the_middle_ends_it(style, monkeypatch):
     styler = GatysStyler(style, iterations=100, preview_every=2)
 

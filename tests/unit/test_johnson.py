@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import straight_line
 import torch
-from cbs_plugins.stylers.johnson import JohnsonStyler, TransformerNet
+import torch.nn.functional as F
+from cbs_plugins.stylers.johnson import (
+    JohnsonStyler,
+    TransformerNet,
+    conv_by_squares,
+    moments_of_half,
+)
 from cbs_plugins.stylers.none import NoStyler
 from PIL import Image
 
@@ -44,6 +50,49 @@ def test_equals_the_straight_line_net(tmp_path, width, size):
     want = want[..., : size[0], : size[1]].clamp(0, 255) / 255
     assert want.std() > 0.05
     torch.testing.assert_close(styler(image), want, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("side", "gather"), [(2, False), (4, False), (2, True), (4, True)])
+def test_squares_are_the_convolution(side, gather):
+    generator = torch.Generator().manual_seed(0)
+    x, weight, bias = (
+        torch.rand(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((2, 5, 32, 20), (3, 5, 9, 9), (3,))
+    )
+    want = F.conv2d(x, weight, bias)
+    torch.testing.assert_close(conv_by_squares(x, weight, bias, side, gather=gather), want)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_moments_of_half_precision_do_not_cancel(dtype):
+    x = torch.rand(2, 5, 70, 90, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = (x * torch.tensor([1.0, 3.0, 30.0, 300.0, 0.01]).view(-1, 1, 1) + 1000).to(dtype)
+    mean, variance = moments_of_half(x)
+    torch.testing.assert_close(mean, x.double().mean((2, 3)).float(), atol=0, rtol=1e-5)
+    want = x.double().var((2, 3), correction=0).float()
+    torch.testing.assert_close(variance, want, atol=1e-3, rtol=2e-3)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("way", ["forward", "dense", "window"])
+@torch.inference_mode()
+def test_half_precision_on_cuda_is_close_to_float64_on_the_host(tmp_path, way):
+    styler = JohnsonStyler(weights=str(save(tmp_path, width=32))).eval()
+    image = torch.rand(1, 3, 136, 200, generator=torch.Generator().manual_seed(1))
+    want, statistics = styler.double().dense_module()(image.double())
+    given = [statistics.float().cuda()] if way == "window" else []
+    modules = {
+        "forward": styler,
+        "dense": styler.dense_module(),
+        "window": styler.window_module(),
+    }
+    module = modules[way].to("cuda", torch.float16, memory_format=torch.channels_last)
+    have = module(image.half().cuda(), *given)
+    if way == "dense":
+        torch.testing.assert_close(have[1].cpu().double(), statistics, atol=1, rtol=0.02)
+        have = have[0]
+    error = (have.cpu().double() - want).square().mean()
+    assert 10 * torch.log10(1 / error) > 40
 
 
 @pytest.mark.shared

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.augmentation import PADDING, View, jittered, random_view
+import torchvision.transforms.functional as TF
+from cbs_plugins.segmenters.augmentation import (
+    PADDING,
+    View,
+    cutmix,
+    jittered,
+    random_light,
+    random_view,
+)
 from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -92,7 +100,7 @@ def test_views_keep_picture_and_labels_together():
     labels = np.arange(20 * 30).reshape(20, 30) % 200
     picture = np.stack([labels] * 3, -1).astype(np.uint8)
     for seed in range(20):
-        drawn = random_view(labels.astype(np.uint8), (16, 40), [1.0], generator(seed))
+        drawn = random_view(labels.shape, (16, 40), [1.0], generator(seed))
         view, ids = drawn.of_picture(picture), drawn.of_labels(labels.astype(np.uint8))
         inside = ids != 255
         assert (view[:, inside] == ids[inside]).all()
@@ -104,8 +112,13 @@ def test_a_view_is_cut_around_the_class_wanted():
     labels = np.zeros((100, 100), np.uint8)
     labels[3, 96] = 7
     for seed in range(20):
-        view = random_view(labels, (16, 16), [1.0], generator(seed), focus=7)
+        view = random_view(labels.shape, (16, 16), [1.0, 1.7], generator(seed), focus=labels == 7)
         assert (view.of_labels(labels) == 7).any()
+        # Places may be known on a coarser grid.
+        coarse = labels[:96, :].reshape(12, 8, 100)[:, :, 4:].reshape(12, 8, 12, 8).max((1, 3)) == 7
+        view = random_view(labels.shape, (32, 32), [1.0], generator(seed), focus=coarse)
+        assert view.top < 8
+        assert view.left + 32 > 88
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -127,19 +140,60 @@ def test_a_views_soft_labels_lie_where_its_labels_do(mirrored):
 
 
 def test_light_changes_within_bounds_and_nothing_else():
-    picture = torch.randint(40, 200, (3, 24, 32), dtype=torch.uint8, generator=generator())
-    assert jittered(picture, 0, generator()) is picture
-    seen = [jittered(picture, 0.3, generator(seed)).float() for seed in range(40)]
-    brightness = torch.stack([one.mean() for one in seen]) / picture.float().mean()
-    assert 0.68 < brightness.min() < 0.85  # each step rounds down
-    assert 1.15 < brightness.max() <= 1.3
-    spread = torch.stack([one.std() for one in seen]) / picture.float().std()
-    assert spread.min() < 0.75
-    assert spread.max() > 1.15
-    for one in seen:  # what is where stays there
-        both = torch.stack([one.flatten(), picture.float().flatten()])
-        assert torch.corrcoef(both)[0, 1] > 0.8
-    assert torch.equal(jittered(picture, 0.3, generator(1)), jittered(picture, 0.3, generator(1)))
+    assert torch.equal(random_light(3, 0.0, generator()), torch.ones(3, 3))
+    light = random_light(400, 0.3, generator())
+    assert 0.7 <= light.min() < 0.71
+    assert 1.29 < light.max() <= 1.3
+    image = torch.rand(3, 3, 24, 32, generator=generator())
+    torch.testing.assert_close(jittered(image, torch.ones(3, 3)), image)
+
+
+def test_light_is_that_of_torchvision():
+    image = torch.rand(8, 3, 24, 32, generator=generator())
+    light = random_light(8, 0.5, generator(1))
+    for one, (brightness, contrast, saturation), have in zip(
+        image, light.tolist(), jittered(image, light), strict=True
+    ):
+        want = TF.adjust_contrast(TF.adjust_brightness(one, brightness), contrast)
+        want = TF.adjust_saturation(want, saturation)
+        torch.testing.assert_close(have, want, atol=2e-3, rtol=0)  # its weights of grey are rounder
+
+
+def test_a_part_is_scaled_as_the_whole_picture_is():
+    random = np.random.default_rng(0)
+    picture = random.integers(0, 256, (50, 70, 3), np.uint8)
+    for seed in range(20):
+        view = random_view(picture.shape, (32, 40), [0.5, 1.0, 1.7], generator(seed))
+        scaled = Image.fromarray(picture).resize(view.size[::-1], Image.Resampling.BILINEAR)
+        want = np.asarray(scaled)[view.top :, view.left :][:32, :40].astype(int)
+        have = view.of_picture(picture).permute(1, 2, 0).numpy()
+        if view.mirrored:
+            have = have[:, ::-1]
+        assert np.abs(have[: want.shape[0], : want.shape[1]] - want).max() <= 1
+
+
+def test_cutmix_moves_rectangles_with_all_that_is_known_of_them():
+    ids = torch.arange(6, dtype=torch.uint8).view(6, 1, 1)
+    views = (
+        ids[:, None].expand(6, 3, 48, 64),
+        ids.expand(6, 48, 64),
+        ids[:, None].half().expand(6, 2, 6, 8),
+        ids.expand(6, 6, 8) > 2,
+    )
+    assert cutmix(views, 0.0, generator()) is views
+    pictures, labels, soft, where = cutmix(views, 1.0, generator(1))
+    assert torch.equal(pictures, labels[:, None].expand_as(pictures))
+    assert torch.equal(soft, labels[:, None, ::8, ::8].half().expand_as(soft))
+    assert torch.equal(where, labels[:, ::8, ::8] > 2)
+    for index, view in enumerate(labels):
+        strange = view != index
+        rows, columns = (strange.any(axis).nonzero().flatten() for axis in (1, 0))
+        assert strange[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert 0 < strange.float().mean() <= 0.6
+        assert torch.equal(view[strange].unique(), ids[index - 1].flatten())
+    assert torch.equal(views[1], ids.expand(6, 48, 64))
+    kept = cutmix(views, 0.5, generator(2))[1].flatten(1).float().std(1) == 0
+    assert 0 < kept.sum() < 6
 
 
 def test_the_rate_rises_then_falls():
@@ -278,6 +332,8 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"splits": "train"}, "a list of names"),
         ({"splits": []}, "a list of names"),
         ({"jitter": 1.5}, r"jitter=1.5 must be in \[0,1\)"),
+        ({"cutmix": 1.5}, r"cutmix=1.5 must be in \[0,1\]"),
+        ({"by_class": -1}, r"by_class=-1 must be in \[0,1\]"),
         ({"batch": 0}, "batch and loss_stride are at least 1"),
         ({"data": "nowhere"}, "no folder or table"),
     ],

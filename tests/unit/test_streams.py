@@ -223,11 +223,11 @@ def test_closing_drops_what_is_under_way(cuda):
 
 def nets():
     torch.manual_seed(0)
-    names = vocabularies.get("cityscapes")
+    names = tuple(vocabularies.get("cityscapes"))
     segmenter, styler = DABNet(len(names)), TransformerNet(16)
     for net in (segmenter, styler):
         net.eval().requires_grad_(False).to("cuda")
-    routes = [Route(tuple(names[:10]), "johnson")]
+    routes = [Route(names[:10], "johnson")]
     return Pipeline(
         segmenter=Stage(segmenter, "segmenter 's' of x 1"),
         stylers={routes[0].style: Stage(lambda i: styler(i).clamp(0, 1), "styler 't' of x 1")},

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cbs_plugins.compositors.hard import HardCompositor
+from cbs_plugins.stylers.johnson import TransformerNet
 
 from cbs_core import tiles
 from cbs_core.memory import MemoryLimitError
@@ -159,3 +160,35 @@ def test_where_the_smallest_tile_does_not_fit_the_run_ends_with_one_line():
     scheduler = SerialScheduler(build(Net(10, halves), negative), meter=Meter())
     with pytest.raises(MemoryLimitError, match=r"600x600 does not fit .* make it smaller"):
         Runner(Source(), scheduler, Sink(), meter=Meter()).run()
+
+
+def test_a_gpu_too_full_for_any_algorithm_makes_do_with_tiles():
+    def net(image):
+        if image.shape[3] > 300:
+            raise RuntimeError("FIND was unable to find an engine to execute this computation")
+        return 1 - image
+
+    image = picture(200, 500)
+    stage = Stage(net, "styler 'x' of y 1")
+    torch.testing.assert_close(Tiles()(stage, stage.what, image), 1 - image)
+
+
+@pytest.mark.cuda
+def test_a_full_gpu_makes_do_with_tiles(caplog):
+    device = torch.device("cuda")
+    net = TransformerNet(32).eval().requires_grad_(False).to(device)
+    image = torch.rand(1, 3, 1024, 2048, device=device)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(device).total_memory
+    room = torch.cuda.memory_reserved(device) + 700 * 2**20
+    torch.cuda.set_per_process_memory_fraction(room / total, device)
+    try:
+        with torch.inference_mode(), caplog.at_level(logging.WARNING, logger="cbs"):
+            stage = Stage(net, "styler 'x' of y 1")
+            out = Tiles()(stage, stage.what, image)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+    assert out.is_cuda
+    assert out.shape == image.shape
+    assert out.isfinite().all()
+    assert "it goes in tiles of" in caplog.text

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.functional as TF
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -18,10 +17,6 @@ from cbs_core.labelled import IGNORE
 
 PADDING = (124, 116, 104)
 """RGB where a crop is larger than the picture: ImageNet's mean. No label is there."""
-
-
-NOTHING = -1
-"""No label."""
 
 SOFT_STRIDE = 8
 """Pixels of a view that a cell of its soft labels stands for, across and down."""
@@ -45,13 +40,13 @@ class View:
         """Returns a picture ``(H,W,3)`` seen so: uint8 ``(3,h,w)``, `PADDING` around it."""
         view = np.empty((*self.crop, 3), np.uint8)
         view[:] = PADDING
-        filled = self._filled(view, _resized(picture, self.size, Image.Resampling.BILINEAR))
+        filled = self._filled(view, picture, Image.Resampling.BILINEAR)
         return filled.permute(2, 0, 1).contiguous()
 
     def of_labels(self, labels: NDArray[np.uint8]) -> Tensor:
         """Returns labels ``(H,W)`` seen so: uint8 ``(h,w)``, `IGNORE` around them."""
         view = np.full(self.crop, IGNORE, np.uint8)
-        return self._filled(view, _resized(labels, self.size, Image.Resampling.NEAREST))
+        return self._filled(view, labels, Image.Resampling.NEAREST)
 
     def of_soft(self, soft: Tensor) -> tuple[Tensor, Tensor]:
         """Returns soft labels seen so, a cell for `SOFT_STRIDE` pixels, and where they hold.
@@ -73,29 +68,42 @@ class View:
         seen = F.grid_sample(soft[None].float(), grid, padding_mode="border", align_corners=False)
         return seen[0].to(soft.dtype), (down <= 1) & (across <= 1)
 
-    def _filled(self, view: NDArray[np.uint8], scaled: NDArray[np.uint8]) -> Tensor:
-        part = scaled[self.top :, self.left :][: self.crop[0], : self.crop[1]]
-        height, width = part.shape[:2]
-        view[:height, :width] = part
+    def _filled(
+        self, view: NDArray[np.uint8], picture: NDArray[np.uint8], how: Image.Resampling
+    ) -> Tensor:
+        height, width = (
+            min(n, total - start)
+            for n, total, start in zip(self.crop, self.size, (self.top, self.left), strict=True)
+        )
+        # Only the part that is seen is scaled.
+        down, across = (side / n for side, n in zip(picture.shape, self.size, strict=False))
+        box = (
+            self.left * across,
+            self.top * down,
+            (self.left + width) * across,
+            (self.top + height) * down,
+        )
+        view[:height, :width] = Image.fromarray(picture).resize((width, height), how, box)
         return torch.from_numpy(np.ascontiguousarray(view[:, ::-1] if self.mirrored else view))
 
 
 def random_view(
-    labels: NDArray[np.uint8],
+    shape: tuple[int, ...],
     crop: tuple[int, int],
     scales: Sequence[float],
     generator: torch.Generator,
     *,
-    focus: int | None = None,
+    focus: NDArray[np.bool_] | None = None,
 ) -> View:
     """Draws a view of a picture.
 
     Args:
-        labels: of the picture, ``(H,W)``.
+        shape: of the picture, height and width first.
         crop: h and w.
         scales: one of them multiplies the sides.
         generator: the only source of chance.
-        focus: a label of which a pixel, if there is any, lies in the view.
+        focus: places of the picture, on a grid of any size; one of them, if there are any, lies in
+            the view.
     """
 
     def below(limit: int) -> int:
@@ -103,41 +111,85 @@ def random_view(
 
     scale = scales[below(len(scales))]
     mirrored = below(2) == 1
-    height, width = (max(1, round(side * scale)) for side in labels.shape)
-    scaled = _resized(labels, (height, width), Image.Resampling.NEAREST)
-    rows, columns = np.nonzero(scaled == (NOTHING if focus is None else focus))
-    place = below(len(rows)) if len(rows) else None
+    size = tuple(max(1, round(side * scale)) for side in shape[:2])
+    places = np.argwhere(focus) if focus is not None else ()
+    place = places[below(len(places))] if len(places) else None
     corner = []
-    for side, length, ids in ((height, crop[0], rows), (width, crop[1], columns)):
+    for axis, (side, length) in enumerate(zip(size, crop, strict=True)):
         room = max(0, side - length)
         start = below(room + 1)
         if place is not None:
-            start = min(max(0, int(ids[place]) - below(length)), room)
+            assert focus is not None
+            at = int((place[axis] + 0.5) / focus.shape[axis] * side)
+            start = min(max(0, at - below(length)), room)
         corner.append(start)
-    return View(crop, (height, width), corner[0], corner[1], mirrored)
+    return View(crop, (size[0], size[1]), corner[0], corner[1], mirrored)
 
 
-def jittered(picture: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Returns a picture in another light: brightness, contrast and saturation changed by chance.
+def random_light(count: int, amount: float, generator: torch.Generator) -> Tensor:
+    """Draws the factors that `jittered` takes, for so many views: ``(B,3)``.
 
     Args:
-        picture: uint8 ``(3,h,w)``.
-        amount: each factor is drawn from ``[1 - amount, 1 + amount]``; 0 changes nothing and draws
-            nothing.
+        count: B.
+        amount: each factor is drawn from ``[1 - amount, 1 + amount]``.
         generator: the only source of chance.
     """
-    if not amount:
-        return picture
-    brightness, contrast, saturation = (
-        1 + amount * (2 * torch.rand(3, generator=generator) - 1)
-    ).tolist()
-    picture = TF.adjust_brightness(picture, brightness)
-    picture = TF.adjust_contrast(picture, contrast)
-    picture = TF.adjust_saturation(picture, saturation)
-    return picture
+    return 1 + amount * (2 * torch.rand(count, 3, generator=generator) - 1)
 
 
-def _resized(
-    picture: NDArray[np.uint8], size: tuple[int, int], how: Image.Resampling
-) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], how))
+def jittered(image: Tensor, light: Tensor) -> Tensor:
+    """Returns pictures ``(B,3,h,w)`` in [0,1] in another light.
+
+    Args:
+        image: the pictures.
+        light: ``(B,3)``, of each the factors of brightness, contrast and saturation; they are
+            applied in this order.
+    """
+    brightness, contrast, saturation = light[..., None, None, None].unbind(1)
+    image = (image * brightness).clamp(max=1)
+    image = torch.lerp(_grey(image).mean((2, 3), keepdim=True), image, contrast).clamp(0, 1)
+    return torch.lerp(_grey(image), image, saturation).clamp(0, 1)
+
+
+def _grey(pictures: Tensor) -> Tensor:
+    """Returns the luminance ``(B,1,h,w)`` of RGB ``(B,3,h,w)`` (ITU-R BT.601)."""
+    red, green, blue = pictures.unbind(1)
+    return (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
+
+
+def cutmix(
+    views: tuple[Tensor, ...], share: float, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Sets rectangles of views into others, with all that is known of them.
+
+    A class is then learnt by its own look, and less by what usually surrounds it.
+
+    Source: Yun et al. 2019 (1905.04899); for segmentation French et al. 2020 (1906.01916).
+
+    Args:
+        views: what is known of B views: each ``(B,*,h,w)``, at full size or a cell for
+            `SOFT_STRIDE` pixels.
+        share: of the views that get one from the view before; 0 changes nothing and draws nothing.
+        generator: the only source of chance.
+    """
+    if not share:
+        return views
+    count, height, width = len(views[0]), *views[0].shape[-2:]
+    cells = height // SOFT_STRIDE, width // SOFT_STRIDE
+    mixed = tuple(one.clone() for one in views)
+    for slot in range(count):
+        chance, area, across, y, x = torch.rand(5, generator=generator).tolist()
+        if chance >= share:
+            continue
+        tall = 0.25 + across / 2  # of the area, up to half of the view, this power is the height
+        high, broad = (
+            max(1, round((area / 2) ** power * side))
+            for power, side in zip((tall, 1 - tall), cells, strict=True)
+        )
+        top, left = int(y * (cells[0] - high + 1)), int(x * (cells[1] - broad + 1))
+        for ours, theirs in zip(mixed, views, strict=True):
+            unit = SOFT_STRIDE if ours.shape[-2:] == (height, width) else 1
+            rows = slice(top * unit, (top + high) * unit)
+            columns = slice(left * unit, (left + broad) * unit)
+            ours[slot, ..., rows, columns] = theirs[slot - 1, ..., rows, columns]
+    return mixed

@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -29,9 +28,15 @@ from cbs_core.build import split as split_section
 from cbs_core.errors import CbsError, ConfigError, closest
 from cbs_core.evaluation import score_segmenter
 from cbs_core.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
-from cbs_core.training.data import Samples, Shuffled, find_photos, log
+from cbs_core.training.data import Samples, Shuffled, find_photos, log, prefetch
 from cbs_core.weights import Checkpoint, load, load_into
-from cbs_plugins.segmenters.augmentation import SOFT_STRIDE, jittered, random_view
+from cbs_plugins.segmenters.augmentation import (
+    SOFT_STRIDE,
+    cutmix,
+    jittered,
+    random_light,
+    random_view,
+)
 from cbs_plugins.segmenters.backbones import PaddedSegmenter
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -54,6 +59,9 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": lambda params, **options: torch.optim.SGD(params, momentum=0.9, **options),
 }
+
+READERS = 2
+"""Threads that read photographs for the teacher's first look at all of them."""
 
 LEAST = 0.01
 """Share of a photograph that a class must cover for the photograph to be chosen by that class."""
@@ -109,6 +117,8 @@ class SegmentationTask:
         scales: one of them resizes the picture before each crop.
         jitter: by how much, at most, each view's brightness, contrast and saturation are changed,
             as a share.
+        cutmix: share of the views into which a part of another is set
+            (`cbs_plugins.segmenters.augmentation.cutmix`).
         weighted: whether classes are weighed by ``1 / ln(1.10 + frequency)``.
         ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
         by_class: share of the views that are chosen by class, each class alike, and cut around it,
@@ -150,6 +160,7 @@ class SegmentationTask:
         splits: Sequence[str] = ("train",),
         scales: Sequence[float] = SCALES,
         jitter: float = 0.0,
+        cutmix: float = 0.0,
         weighted: bool = True,
         ohem: float | None = None,
         by_class: float = 0.0,
@@ -166,11 +177,11 @@ class SegmentationTask:
         seed: int = 0,
     ) -> None:
         self.crop = _checked_crop(crop)
-        if batch < 1 or loss_stride < 1 or unlabelled_batch < 0 or not 0 <= by_class <= 1:
-            raise ConfigError(
-                "recipe: batch and loss_stride are at least 1, unlabelled_batch 0, by_class in "
-                "[0,1]"
-            )
+        if batch < 1 or loss_stride < 1 or unlabelled_batch < 0:
+            raise ConfigError("recipe: batch and loss_stride are at least 1, unlabelled_batch 0")
+        for key, share in (("by_class", by_class), ("cutmix", cutmix)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"recipe.{key}={share} must be in [0,1]")
         if (unlabelled is None) != (unlabelled_batch == 0):
             raise ConfigError("recipe.unlabelled and recipe.unlabelled_batch go together")
         if unlabelled is not None and teacher is None:
@@ -179,7 +190,7 @@ class SegmentationTask:
             raise ConfigError(f"recipe.jitter={jitter} must be in [0,1)")
         self.train, self.val = _sets(data, splits, vocabulary, held_out)
         self.classes = self.train.classes
-        self._scales, self._jitter = tuple(scales), jitter
+        self._scales, self._jitter, self._cutmix = tuple(scales), jitter, cutmix
         self._batch_size, self._unlabelled_batch = batch, unlabelled_batch
         self._by_class = by_class
         self._loss_stride = loss_stride
@@ -246,10 +257,11 @@ class SegmentationTask:
             self._photo_places = self._found_in(self._photos)
 
     def batch(self, step: int, generator: torch.Generator, /) -> tuple[Tensor, ...]:
-        """Returns views, labelled ones first, and what is known of them.
+        """Returns the light of some views, labelled ones first, these and what is known of them.
 
-        These are uint8 ``(B,3,H,W)`` and labels ``(B,H,W)``; with a teacher also its logits
-        ``(B,K,H/8,W/8)`` in float16, and a bool ``(B,H/8,W/8)`` that tells where they hold.
+        The light is ``(B,3)`` as `jittered` takes it, the views uint8 ``(B,3,H,W)``, their labels
+        ``(B,H,W)``; with a teacher also its logits ``(B,K,H/8,W/8)`` in float16, and a bool
+        ``(B,H/8,W/8)`` that tells where they hold.
         """
         rows = []
         for slot in range(self._batch_size):
@@ -261,7 +273,9 @@ class SegmentationTask:
             index = self._photo_order(step * self._unlabelled_batch + slot)
             index, focus = self._chosen(index, self._photo_places, generator)
             rows.append(self._view(self._photos(index), generator, focus))
-        return tuple(map(torch.stack, zip(*rows, strict=True)))
+        light = random_light(len(rows), self._jitter, generator)
+        views = tuple(map(torch.stack, zip(*rows, strict=True)))
+        return light, *cutmix(views, self._cutmix, generator)
 
     def _chosen(
         self, index: int, places: Mapping[int, list[int]], generator: torch.Generator
@@ -279,23 +293,23 @@ class SegmentationTask:
         self, example: Example, generator: torch.Generator, focus: int | None
     ) -> tuple[Tensor, ...]:
         picture, labels, soft = example
-        found = labels
-        if soft is not None and (labels == IGNORE).all():
-            cells = Image.fromarray(soft.argmax(0).to(torch.uint8).numpy())
-            found = np.asarray(cells.resize(labels.shape[::-1], Image.Resampling.NEAREST))
-        view = random_view(found, self.crop, self._scales, generator, focus=focus)
-        light = jittered(view.of_picture(picture), self._jitter, generator)
-        seen = (light, view.of_labels(labels))
+        places = None
+        if focus is not None:
+            # Of a photograph without labels, what the teacher finds.
+            found = labels if soft is None or (labels != IGNORE).any() else soft.argmax(0).numpy()
+            places = found == focus
+        view = random_view(picture.shape, self.crop, self._scales, generator, focus=places)
+        seen = (view.of_picture(picture), view.of_labels(labels))
         return seen if soft is None else (*seen, *view.of_soft(soft))
 
     def _found_in(self, photos: Samples[Path, Example]) -> dict[int, list[int]]:
         """Returns, for each class but a background, the photographs that the teacher finds it in.
 
-        It sees all of them for that, a tenth of a second each on a CPU.
+        It sees all of them for that, a tenth of a second each on a CPU; files are read meanwhile.
         """
         places: dict[int, list[int]] = {}
-        for index in range(len(photos.items)):
-            soft = photos(index)[2]
+        examples = prefetch(photos, range(len(photos.items)), workers=READERS)
+        for index, (_, _, soft) in enumerate(examples):
             assert soft is not None
             cells = soft.argmax(0).flatten()
             counts = torch.bincount(cells, minlength=len(self.classes))
@@ -318,9 +332,11 @@ class SegmentationTask:
 
     def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
         """Returns ``loss`` and its parts; logits are resized to the labels that are compared."""
-        pictures, labels, *soft = batch
+        light, pictures, labels, *soft = batch
         stride = self._loss_stride
         image, labels = pictures.float() / 255, labels[:, ::stride, ::stride].long()
+        if self._jitter:
+            image = jittered(image, light)
         logits = self.segmenter(image).float()
         full = F.interpolate(logits, labels.shape[1:], mode="bilinear", align_corners=False)
         parts = {"cross_entropy": cross_entropy(full, labels, self._weights, ohem=self._ohem)}

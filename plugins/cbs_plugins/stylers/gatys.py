@@ -149,10 +149,11 @@ class GatysStyler:
     def _style(self, image: Tensor, matte: Tensor | None) -> Tensor:
         height, width = image.shape[2:]
         rest = (0, -width % STRIDE, 0, -height % STRIDE)
-        self.vgg.to(image.device)
         self.losses = []
-        # The core calls in inference mode, whose tensors autograd refuses; these are new ones.
+        # The core calls in inference mode, whose tensors autograd refuses, weights moved there too;
+        # these are new ones.
         with torch.inference_mode(False), torch.enable_grad():
+            self.vgg.to(image.device)
             pixels = F.pad(image.float() * 255, rest, mode="replicate")
             matte = None if matte is None else F.pad(matte.float().clone(), rest)
             warm = self._warm(pixels)

@@ -30,6 +30,9 @@ DEFAULT_STYLE = "starry_night"
 MIN_SIDE = 8
 """Pixels: below this, the reflection padding at a quarter of the size finds nothing to reflect."""
 
+SQUARE = 4
+"""Pixels a side that the first and the last layer compute at once on CUDA."""
+
 STRIDE = 4
 """Pixels of the picture for each at the net's narrowest: windows start at multiples of it."""
 
@@ -44,6 +47,9 @@ Normalise: TypeAlias = Callable[[nn.InstanceNorm2d, Tensor], Tensor]
 
 def by_own(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
     """Normalises by the mean and variance of each picture's own channels."""
+    if x.is_cuda and not layer.training:
+        # torch's own takes pictures in another layout than the convolutions: two more passes.
+        return _normalised(layer, x, *_moments(x))
     out: Tensor = layer(x)
     return out
 
@@ -72,39 +78,81 @@ class UpsampleConvLayer(ConvLayer):
     enlarged picture is the repetition of this one.
     """
 
+    seen: Tensor
+
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__(channels_in, channels_out, 3)
+        # The odd row above a corner sees the row above it twice, the even one below it once. A
+        # buffer, because a tensor made on the way would make CUDA wait, and no graph can hold it.
+        seen = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
+        self.register_buffer("seen", seen, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B,channels_in,h,w)`` -> ``(B,channels_out,2h,2w)``."""
-        weight, bias = self.conv2d.weight, self.conv2d.bias
+        weight, bias, seen = self.conv2d.weight, self.conv2d.bias, self.seen
         assert bias is not None
-        # The odd row above a corner sees the row above it twice, the even one below it once.
-        seen = weight.new_tensor([[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
         four = torch.einsum("pak,qbl,oikl->opqiab", seen, seen, weight).flatten(0, 2)
         x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         corners = F.conv2d(x, four, bias.repeat_interleave(4))
         return F.pixel_shuffle(corners, 2)[..., 1:-1, 1:-1]
 
 
-class OutputConvLayer(ConvLayer):
-    """A 9x9 convolution to three channels, which computes four pixels at once.
+class InputConvLayer(ConvLayer):
+    """A 9x9 convolution of three channels, by `conv_by_squares` on CUDA."""
 
-    Processors multiply by 8, 16 or 32 output channels; three leave most of that empty. A 10x10
-    convolution of stride 2 gives the twelve values of 2x2 pixels in the time of sixteen.
+    def __init__(self, channels_out: int) -> None:
+        super().__init__(3, channels_out, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,3,h,w)`` -> ``(B,channels_out,h,w)``."""
+        if not x.is_cuda or any(side % SQUARE for side in x.shape[2:]):
+            return super().forward(x)
+        assert self.conv2d.bias is not None
+        x = F.pad(x, (4, 4, 4, 4), mode="reflect")
+        return conv_by_squares(x, self.conv2d.weight, self.conv2d.bias, SQUARE, gather=True)
+
+
+class OutputConvLayer(ConvLayer):
+    """A 9x9 convolution to three channels, by `conv_by_squares`.
+
+    Processors multiply by 8, 16 or 32 output channels; three leave most of that empty. On a CPU a
+    10x10 convolution of stride 2 gives the twelve values of 2x2 pixels in the time of sixteen.
     """
 
     def __init__(self, channels_in: int) -> None:
         super().__init__(channels_in, 3, 9)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B,channels_in,h,w)``, h and w even -> ``(B,3,h,w)``."""
+        """``(B,channels_in,h,w)``, h and w multiples of 4 -> ``(B,3,h,w)``."""
         weight, bias = self.conv2d.weight, self.conv2d.bias
         assert bias is not None
-        moved = [F.pad(weight, (q, 1 - q, p, 1 - p)) for p in (0, 1) for q in (0, 1)]
-        four = torch.stack(moved, 1).flatten(0, 1)
         x = F.pad(x, (4, 4, 4, 4), mode="reflect")
-        return F.pixel_shuffle(F.conv2d(x, four, bias.repeat_interleave(4), stride=2), 2)
+        if x.is_cuda:
+            return conv_by_squares(x, weight, bias, SQUARE, gather=True)
+        return conv_by_squares(x, weight, bias, 2)
+
+
+def conv_by_squares(
+    x: Tensor, weight: Tensor, bias: Tensor, side: int, *, gather: bool = False
+) -> Tensor:
+    """Returns a convolution, the pixels of each square of ``side`` by ``side`` at once.
+
+    Args:
+        x: ``(B,C,h,w)``.
+        weight: ``(D,C,rows,columns)``.
+        bias: ``(D,)``.
+        side: divides the height and the width of what is returned.
+        gather: whether the pixels of squares of the input are made channels first, so that it is a
+            convolution without a stride: of 9x9 by squares of 4, a 3x3 one of many channels, for
+            which GPUs are made.
+    """
+    places = range(side)
+    moved = [F.pad(weight, (q, side - 1 - q, p, side - 1 - p)) for p in places for q in places]
+    together = torch.stack(moved, 1).flatten(0, 1)
+    stride = side
+    if gather:
+        x, together, stride = F.pixel_unshuffle(x, side), F.pixel_unshuffle(together, side), 1
+    return F.pixel_shuffle(F.conv2d(x, together, bias.repeat_interleave(side**2), stride), side)
 
 
 class ResidualBlock(nn.Module):
@@ -132,7 +180,7 @@ class TransformerNet(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.conv1 = ConvLayer(3, width, 9)
+        self.conv1 = InputConvLayer(width)
         self.in1 = nn.InstanceNorm2d(width, affine=True)
         self.conv2 = ConvLayer(width, 2 * width, 3, stride=2)
         self.in2 = nn.InstanceNorm2d(2 * width, affine=True)
@@ -249,9 +297,7 @@ class Dense(nn.Module):
         found: list[Tensor] = []
 
         def by_measured(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-            wide = x.float()  # half precision would lose the variance
-            mean = wide.mean((2, 3))
-            variance = wide.var((2, 3), correction=0)
+            mean, variance = _moments(x)
             found.extend((mean, variance))
             return _normalised(layer, x, mean, variance)
 
@@ -278,6 +324,27 @@ class Window(nn.Module):
 
         out: Tensor = self.styler(image, by_given)
         return out
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``."""
+    if x.is_cuda and x.dtype != torch.float32 and not torch.compiler.is_compiling():
+        return moments_of_half(x)
+    wide = x.float()  # half precision would lose the variance
+    return wide.mean((2, 3)), wide.var((2, 3), correction=0)
+
+
+def moments_of_half(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``.
+
+    Sums are float32's, but x itself is not copied as float32, which is a compiler's to avoid. About
+    a value near the mean the squares are small, so that none cancel.
+    """
+    mean = x.mean((2, 3), dtype=torch.float32)
+    near = mean.to(x.dtype)
+    length = torch.linalg.vector_norm(x - near[..., None, None], dim=(2, 3), dtype=torch.float32)
+    square = length.square() / (x.shape[2] * x.shape[3])
+    return mean, (square - (mean - near).square()).clamp(min=0)
 
 
 def _normalised(layer: nn.InstanceNorm2d, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
