@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -150,7 +149,8 @@ class PipelineScheduler:
         if nets not in get_args(Nets):
             raise ConfigError(f"scheduler.nets={nets} is none of {', '.join(get_args(Nets))}")
         self._turns = Turns() if nets == "auto" else Fixed(together=nets == "together")
-        self._computes = threading.Lock()
+        self._restyled = threading.Event()  # the last frame that came; none has yet
+        self._restyled.set()
 
     @property
     def choice(self) -> str:
@@ -165,9 +165,13 @@ class PipelineScheduler:
         """
         if len(self._under_way) >= DEPTH:
             self._done.append(self._oldest())
-        half = self._front.submit(self._segment, raw)
+        before, restyled = self._restyled, threading.Event()
+        half = self._front.submit(self._segment, raw, before)
         self._halves.append(half)
-        self._under_way.append(self._back.submit(self._restyle, raw, half))
+        done = self._back.submit(self._restyle, raw, half, restyled)
+        self._under_way.append(done)
+        done.add_done_callback(lambda _: restyled.set())  # where it fails, or is cancelled
+        self._restyled = restyled
 
     def ready(self) -> Iterator[RawFrame]:
         """Yields what is done."""
@@ -202,19 +206,19 @@ class PipelineScheduler:
         self._turns.came_out()
         return done
 
-    def _computing(self) -> AbstractContextManager[object]:
-        return nullcontext() if self._turns.together else self._computes
-
-    def _segment(self, raw: RawFrame) -> _Half:
+    def _segment(self, raw: RawFrame, before: threading.Event) -> _Half:
         with self._meter.stage("upload"):
             image = self._pipeline.upload(raw).image
-        with self._computing():
-            return _Half(image, self._pipeline.score(image, meter=self._meter))
+        # A lock would leave the order to chance: two frames segmented and then two restyled come
+        # out a step apart, which the times take for a frame.
+        if not self._turns.together:
+            before.wait()
+        return _Half(image, self._pipeline.score(image, meter=self._meter))
 
-    def _restyle(self, raw: RawFrame, half: "Future[_Half]") -> RawFrame:
+    def _restyle(self, raw: RawFrame, half: "Future[_Half]", restyled: threading.Event) -> RawFrame:
         frame = half.result()
-        with self._computing():
-            result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
+        result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
+        restyled.set()
         with self._meter.stage("download"):
             done = self._pipeline.download(result.image, raw)
         if self._observe is not None:

@@ -47,6 +47,11 @@ def frame(index, side=8):
     return RawFrame(pixels, index, Fraction(index, 25))
 
 
+def light_frame(index, side=8):
+    """One whose class is there, so that the style's net is run."""
+    return RawFrame(torch.full((side, side, 3), 200, dtype=torch.uint8), index)
+
+
 def scores(image):
     light = image.mean(1, keepdim=True)
     return torch.cat([0.5 - light, light - 0.5], 1)
@@ -165,8 +170,7 @@ def test_an_error_comes_at_its_frames_turn(kind, part):
 
     def drive():
         for index in range(60):
-            # Light enough for the style to be run on every frame.
-            scheduler.submit(RawFrame(torch.full((8, 8, 3), 200, dtype=torch.uint8), index))
+            scheduler.submit(light_frame(index))
             done.extend(frame.index for frame in scheduler.ready())
 
     with pytest.raises(PluginContractError, match=r"ValueError: fifteenth"):
@@ -188,7 +192,8 @@ def test_ctrl_c_keeps_what_is_done(kind):
         return scores(image)
 
     sink, meter = Sink(), Meter()
-    runner = Runner(Source(10**9), kind(build(segment), meter=meter), sink, meter=meter)
+    # Enough frames not to end first, and few enough to end soon where Ctrl-C is lost.
+    runner = Runner(Source(1000), kind(build(segment), meter=meter), sink, meter=meter)
     assert runner.run().interrupted
     indices = [done.index for done in sink.frames]
     assert indices == list(range(len(indices)))
@@ -270,7 +275,7 @@ class TestNets:
     def drive(self, pipeline, count, **params):
         scheduler = PipelineScheduler(pipeline, meter=Meter(), **params)
         for index in range(count):
-            scheduler.submit(frame(index))
+            scheduler.submit(light_frame(index))
             list(scheduler.ready())
         list(scheduler.drain())
         scheduler.close()
@@ -299,6 +304,32 @@ class TestNets:
         assert seen == [most]
         assert scheduler.choice == f"pipeline, nets {nets.replace('_', ' ')}"
 
+    def test_in_turn_a_frame_is_restyled_before_the_next_is_segmented(self):
+        order = []
+
+        def noting(name, call):
+            def run(image):
+                order.append(name)
+                return call(image)
+
+            return run
+
+        pipeline = build(noting("segment", scores), noting("style", torch.neg))
+        scheduler = PipelineScheduler(pipeline, meter=Meter(), nets="in_turn")
+        restyle = scheduler._restyle
+
+        def late(raw, half, *rest):
+            half.result()
+            time.sleep(0.005)  # the segmentation's thread is on its way to the next frame
+            return restyle(raw, half, *rest)
+
+        scheduler._restyle = late
+        for index in range(6):
+            scheduler.submit(light_frame(index))
+        assert sum(1 for _ in scheduler.drain()) == 6
+        scheduler.close()
+        assert order == ["segment", "style"] * 6
+
     def test_no_other_way(self):
         with pytest.raises(ConfigError, match=r"scheduler.nets=both is none of auto, together, in"):
             PipelineScheduler(build(), meter=Meter(), nets="both")
@@ -317,7 +348,7 @@ class TestNets:
                 crowded = not cores.acquire(blocking=False)
                 if crowded:
                     cores.acquire()
-                time.sleep(0.012 if crowded else 0.008)
+                time.sleep(0.03 if crowded else 0.008)
                 cores.release()
                 return call(image)
 
@@ -462,7 +493,6 @@ def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
         ended.set()
         return 1 - image
 
-    light = torch.full((8, 8, 3), 200, dtype=torch.uint8)
     scheduler = PipelineScheduler(build(style=style), meter=Meter())
     press = partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGINT)
     presses = [threading.Timer(seconds, press) for seconds in (0.2, 0.4)]
@@ -471,7 +501,7 @@ def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
 
     def drive():
         for index in range(DEPTH + 1):
-            scheduler.submit(RawFrame(light, index))
+            scheduler.submit(light_frame(index))
 
     with pytest.raises(KeyboardInterrupt):
         drive()
