@@ -235,30 +235,28 @@ class Planner:
 
 
 class Line:
-    """One axis of the frame: from cells to the pixels that have to be styled for them."""
+    """One axis of the frame: from cells to the pixels that have to be styled for them.
+
+    All is looked up: a GPU waits while the host plans.
+    """
 
     def __init__(self, total: int, *, halo: int, align: int, reach: int) -> None:
         self.total = total
-        self.halo = halo
-        self.align = align
         self.reach = reach
+        edges = np.arange(-(-total // CELL) + 1) * CELL
+        self._begin = np.maximum(0, edges - reach - halo) // align * align
+        self._end = np.minimum(total, edges + reach + halo)
+        # What is beyond a multiple is the frame's own, so that a window may end where it ends.
+        rest = total % align
+        steps = np.maximum(1, -(-(np.arange(total + 1) - rest) // STEP))
+        self._length = np.minimum(total, steps * STEP + rest)
 
     def length(self, first: Ints | int, last: Ints | int) -> Ints:
         """Returns the pixels of a window for the cells from ``first`` to before ``last``."""
-        begin, end = self._span(first, last)
-        # What is beyond a multiple is the frame's own, so that a window may end where it ends.
-        rest = self.total % self.align
-        steps = np.maximum(1, -(-(end - begin - rest) // STEP))
-        return np.asarray(np.minimum(self.total, steps * STEP + rest))
+        return np.asarray(self._length[self._end[last] - self._begin[first]])
 
     def place(self, first: int, last: int, length: int) -> tuple[int, int, int]:
         """Returns the start of a window of this length, its core's start and its core's length."""
-        begin, _ = self._span(first, last)
         start = max(0, first * CELL - self.reach)
         end = min(self.total, last * CELL + self.reach)
-        return min(int(begin), self.total - length), start, end - start
-
-    def _span(self, first: Ints | int, last: Ints | int) -> tuple[Ints, Ints]:
-        begin = np.maximum(0, np.asarray(first) * CELL - self.reach - self.halo)
-        end = np.minimum(self.total, np.asarray(last) * CELL + self.reach + self.halo)
-        return begin // self.align * self.align, end
+        return min(int(self._begin[first]), self.total - length), start, end - start

@@ -175,7 +175,7 @@ def test_a_gpu_too_full_for_any_algorithm_makes_do_with_tiles():
 
 @pytest.mark.cuda
 def test_a_full_gpu_makes_do_with_tiles(caplog):
-    device = torch.device("cuda")
+    device = torch.device("cuda", torch.cuda.current_device())
     net = TransformerNet(32).eval().requires_grad_(False).to(device)
     image = torch.rand(1, 3, 1024, 2048, device=device)
     torch.cuda.empty_cache()

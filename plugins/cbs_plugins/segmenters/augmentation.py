@@ -83,7 +83,8 @@ class View:
             (self.left + width) * across,
             (self.top + height) * down,
         )
-        view[:height, :width] = Image.fromarray(picture).resize((width, height), how, box)
+        part = Image.fromarray(picture).resize((width, height), how, box)
+        view[:height, :width] = np.asarray(part)
         return torch.from_numpy(np.ascontiguousarray(view[:, ::-1] if self.mirrored else view))
 
 
