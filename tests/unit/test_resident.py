@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import floor, resident
-from benchmarks.workloads import Nets, Scene
+from benchmarks.workloads import Nets, Scene, ours
 
 
 def result(**measured):
@@ -46,6 +46,15 @@ def test_without_a_device_nothing_is_claimed(monkeypatch, capsys):
     assert "nothing is measured" in capsys.readouterr().err
 
 
+def test_frames_are_driven_through_a_scheduler_in_order(tmp_path):
+    words = ("device=cpu", "scheduler=pipeline", "accelerator=eager")
+    run = ours(Nets(Path(tmp_path)), Scene(64, 128), 8, words)
+    found = list(resident.drive(run, run.raw, 7))
+    run.close()
+    assert [index for index, _ in found] == list(range(7))
+    assert sorted(found, key=lambda one: one[1]) == found
+
+
 @pytest.mark.cuda
 def test_a_short_run(tmp_path, monkeypatch):
     monkeypatch.setattr(resident, "FRAMES", 20)
@@ -53,6 +62,10 @@ def test_a_short_run(tmp_path, monkeypatch):
     nets = Nets(Path(tmp_path))
     row = resident.Row("matte", Scene(256, 512, 0.1, 2), 1, 2, ("styler.where=mask",))
     found = resident.measure(row, nets, floor.rate(torch.float16, torch.device("cuda")))
-    assert found["measured"].keys() == {"eager", "cudagraph"}
+    assert found["measured"].keys() == {
+        f"{name} {scheduler}"
+        for name in ("eager", "cudagraph")
+        for scheduler in ("serial", "streams")
+    }
     assert all(one["fps"] > 0 and one["p95_ms"] > 0 for one in found["measured"].values())
     print("\n".join(resident.table(found)))
