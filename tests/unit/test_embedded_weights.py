@@ -1,6 +1,7 @@
 """The weights in the package, and that each does what its card says."""
 
 import json
+import re
 from pathlib import Path
 
 import cbs_plugins
@@ -49,6 +50,19 @@ def test_header_and_card_tell_where_they_come_from(path):
     assert checkpoint.file.sha256 in card
     for heading in ("**Licence**", "**Trained on**", "## Figures", "Recipe:"):
         assert heading in card
+
+
+@pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
+def test_a_styles_card_compares_it_with_an_optimisation_of_each_photograph(path):
+    rows = re.findall(
+        r"^\| (\d+|mean) \| (\S+) \| (\S+) \|$", path.with_suffix(".md").read_text(), re.M
+    )
+    values = {name: (float(ours.strip("*")), float(theirs)) for name, ours, theirs in rows}
+    ours, theirs = values.pop("mean")
+    assert len(values) == 20
+    assert ours <= theirs
+    means = np.mean([*values.values()], axis=0)
+    assert means == pytest.approx((ours, theirs), rel=0.01)
 
 
 @pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
