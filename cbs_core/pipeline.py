@@ -33,7 +33,8 @@ from cbs_core.types import Frame, Instances, RawFrame, Scores
 from cbs_core.windows import INVISIBLE, Presence, occupancy
 
 NO_ENGINE = "unable to find an engine"
-"""What cuDNN says where none of its algorithms gets the memory that it wants."""
+"""What cuDNN says where none of its algorithms gets the memory that it wants. One that cannot
+compute at all says so too, but to `cbs_core.device.choose`, before there is a frame."""
 
 
 @dataclass(frozen=True, slots=True)

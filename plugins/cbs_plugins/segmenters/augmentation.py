@@ -113,16 +113,16 @@ def random_view(
     scale = scales[below(len(scales))]
     mirrored = below(2) == 1
     size = tuple(max(1, round(side * scale)) for side in shape[:2])
-    places = np.argwhere(focus) if focus is not None else ()
-    place = places[below(len(places))] if len(places) else None
+    place = None  # as shares of the height and the width
+    if focus is not None and focus.any():
+        places = np.argwhere(focus)
+        place = (places[below(len(places))] + 0.5) / focus.shape
     corner = []
     for axis, (side, length) in enumerate(zip(size, crop, strict=True)):
         room = max(0, side - length)
         start = below(room + 1)
         if place is not None:
-            assert focus is not None
-            at = int((place[axis] + 0.5) / focus.shape[axis] * side)
-            start = min(max(0, at - below(length)), room)
+            start = min(max(0, int(place[axis] * side) - below(length)), room)
         corner.append(start)
     return View(crop, (size[0], size[1]), corner[0], corner[1], mirrored)
 

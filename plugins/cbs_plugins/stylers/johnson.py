@@ -127,9 +127,8 @@ class OutputConvLayer(ConvLayer):
         weight, bias = self.conv2d.weight, self.conv2d.bias
         assert bias is not None
         x = F.pad(x, (4, 4, 4, 4), mode="reflect")
-        if x.is_cuda:
-            return conv_by_squares(x, weight, bias, SQUARE, gather=True)
-        return conv_by_squares(x, weight, bias, 2)
+        side = SQUARE if x.is_cuda else 2
+        return conv_by_squares(x, weight, bias, side, gather=x.is_cuda)
 
 
 def conv_by_squares(
