@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -52,6 +52,13 @@ class Row:
 ROWS = (
     Row("dense", Scene(1024, 2048), 150, 300, p95_ms=10),
     Row("matte", Scene(1024, 2048, 0.10, 2), 300, 600, ("styler.where=mask",)),
+    Row(
+        "matte, segmented at half its size",
+        Scene(1024, 2048, 0.10, 2),
+        300,
+        600,
+        ("styler.where=mask", "styler.halo=32", "segment_size=0.5"),
+    ),
 )
 
 
@@ -59,6 +66,9 @@ def main() -> int:
     """Measures, prints and writes; returns 1 where there is no device."""
     parser = argparse.ArgumentParser(prog="resident", description=__doc__.partition("\n")[0])
     parser.add_argument("--long", type=int, default=10_000, help="frames of the run for memory")
+    parser.add_argument(
+        "--accelerators", nargs="+", choices=ACCELERATORS, default=ACCELERATORS, metavar="NAME"
+    )
     args = parser.parse_args()
     if not torch.cuda.is_available():
         print("resident: there is no CUDA device here: nothing is measured", file=sys.stderr)
@@ -67,33 +77,41 @@ def main() -> int:
     facts = machine.facts(device)
     rate = floor.rate(torch.float16, device)
     results: dict[str, Any] = {"machine": facts, "weights": "random", "rows": []}
+    out = machine.RESULTS / str(facts["class"]) / "cuda.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    def write() -> None:
+        out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
         nets = Nets(Path(folder))
         for row in ROWS:
-            results["rows"].append(measure(row, nets, rate))
+            results["rows"].append(measure(row, nets, rate, args.accelerators))
             print("\n".join(table(results["rows"][-1])), flush=True)
-        results["streams"] = streamed(nets, args.long)
+            write()
+        results["streams"] = streamed(nets, args.long, args.accelerators[0])
     print(", ".join(f"{name} {value:.4g}" for name, value in results["streams"].items()))
-    out = machine.RESULTS / str(facts["class"]) / "cuda.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write()
     print(out)
     return 0
 
 
-def measure(row: Row, nets: Nets, rate: float) -> dict[str, Any]:
+def measure(
+    row: Row, nets: Nets, rate: float, accelerators: Sequence[str] = ACCELERATORS
+) -> dict[str, Any]:
     """Returns a row's frames a second and latencies, by accelerator.
 
     Args:
         row: the promise.
         nets: the weights.
         rate: of the device (`benchmarks.floor.rate`).
+        accelerators: by name.
     """
     scene = row.scene
     floor_ms = 1e3 * sum(floor.gflop(scene.height, scene.width, WIDTH).values()) / rate
     measured: dict[str, Any] = {}
     absent: dict[str, str] = {}
-    for name, scheduler in product(ACCELERATORS, SCHEDULERS):
+    for name, scheduler in product(accelerators, SCHEDULERS):
         words = ("device=cuda", f"scheduler={scheduler}", "precision=fp16", f"accelerator={name}")
         try:
             run = ours(nets, scene, WIDTH, (*words, *row.words))
@@ -161,15 +179,15 @@ def drive(run: Ours, raw: RawFrame, count: int) -> Iterator[tuple[int, float]]:
         yield done.index, begun[done.index]
 
 
-def streamed(nets: Nets, frames: int) -> dict[str, float]:
-    """Runs frames from host to host by ``scheduler=streams``.
+def streamed(nets: Nets, frames: int, accelerator: str = "auto") -> dict[str, float]:
+    """Runs whole frames from host to host by ``scheduler=streams``.
 
     Returns:
         Frames a second, the share of the stages' time that their overlap saves, and by how many
         MiB the device memory that torch reserved grew after the first hundred frames.
     """
-    words = ("device=cuda", "scheduler=streams", "precision=fp16", "accelerator=auto")
-    run = ours(nets, ROWS[0].scene, WIDTH, words)
+    words = ("device=cuda", "scheduler=streams", "precision=fp16")
+    run = ours(nets, ROWS[0].scene, WIDTH, (*words, f"accelerator={accelerator}"))
 
     for _ in drive(run, run.raw, 100):
         pass

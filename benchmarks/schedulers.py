@@ -21,7 +21,7 @@ from benchmarks import machine
 SCHEDULERS = ("serial", "pipeline", "auto")
 
 SETTINGS = (
-    ("accelerator=openvino",),
+    ("accelerator=openvino", "styler.where=mask"),
     ("accelerator=openvino", "styler.where=frame"),
     ("accelerator=eager", "precision=fp32", "styler.where=frame"),
 )

@@ -58,10 +58,10 @@ def test_frames_are_driven_through_a_scheduler_in_order(tmp_path):
 @pytest.mark.cuda
 def test_a_short_run(tmp_path, monkeypatch):
     monkeypatch.setattr(resident, "FRAMES", 20)
-    monkeypatch.setattr(resident, "ACCELERATORS", ("eager", "cudagraph"))
     nets = Nets(Path(tmp_path))
     row = resident.Row("matte", Scene(256, 512, 0.1, 2), 1, 2, ("styler.where=mask",))
-    found = resident.measure(row, nets, floor.rate(torch.float16, torch.device("cuda")))
+    rate = floor.rate(torch.float16, torch.device("cuda"))
+    found = resident.measure(row, nets, rate, ("eager", "cudagraph"))
     assert found["measured"].keys() == {
         f"{name} {scheduler}"
         for name in ("eager", "cudagraph")

@@ -15,9 +15,12 @@ from cbs_plugins.segmenters.augmentation import (
     cutmix,
     jittered,
     random_light,
+    random_rectangles,
     random_view,
+    seen_places,
 )
 from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
+from cbs_plugins.segmenters.held import Held
 from cbs_plugins.segmenters.losses import (
     class_weights,
     cross_entropy,
@@ -180,8 +183,9 @@ def test_cutmix_moves_rectangles_with_all_that_is_known_of_them():
         ids[:, None].half().expand(6, 2, 6, 8),
         ids.expand(6, 6, 8) > 2,
     )
-    assert cutmix(views, 0.0, generator()) is views
-    pictures, labels, soft, where = cutmix(views, 1.0, generator(1))
+    assert not random_rectangles(6, 0.0, (48, 64), generator()).any()
+    rectangles = random_rectangles(6, 1.0, (48, 64), generator(1))
+    pictures, labels, soft, where = cutmix(views, rectangles)
     assert torch.equal(pictures, labels[:, None].expand_as(pictures))
     assert torch.equal(soft, labels[:, None, ::8, ::8].half().expand_as(soft))
     assert torch.equal(where, labels[:, ::8, ::8] > 2)
@@ -192,8 +196,47 @@ def test_cutmix_moves_rectangles_with_all_that_is_known_of_them():
         assert 0 < strange.float().mean() <= 0.6
         assert torch.equal(view[strange].unique(), ids[index - 1].flatten())
     assert torch.equal(views[1], ids.expand(6, 48, 64))
-    kept = cutmix(views, 0.5, generator(2))[1].flatten(1).float().std(1) == 0
-    assert 0 < kept.sum() < 6
+    some = random_rectangles(6, 0.5, (48, 64), generator(2))
+    changed = cutmix(views, some)[1].flatten(1).float().std(1) > 0
+    assert torch.equal(changed, some.any(1))
+    assert 0 < changed.sum() < 6
+
+
+def test_cutmix_of_a_crop_that_is_no_multiple_of_a_cell():
+    views = [torch.arange(2.0).view(2, 1, 1).expand(2, 45, 51)]
+    assert cutmix(views, random_rectangles(2, 1.0, (45, 51), generator()))[0].shape == (2, 45, 51)
+
+
+def test_held_pictures_are_seen_as_those_that_are_read():
+    random = np.random.default_rng(0)
+    shapes = [(50, 70), (64, 40), (33, 33)]
+    examples = [
+        (random.integers(0, 256, (*shape, 3), np.uint8), random.integers(0, 21, shape, np.uint8))
+        for shape in shapes
+    ]
+    crop = (48, 64)
+    held = Held(examples, crop, CPU)
+    held.soft = torch.randn(3, 2, 9, 9, generator=generator()).half()
+    for seed in range(30):
+        index = seed % 3
+        view = random_view(shapes[index], crop, [1.0, 1.3, 2.0], generator(seed))
+        boxes = torch.tensor([view.box])
+        picture, labels, soft, where = held(torch.tensor([index]), boxes)
+        places = zip(seen_places(boxes, crop), shapes[index], strict=True)
+        down, across = ((place[0] * side % 1 - 0.5).abs() < 0.499 for place, side in places)
+        sure = down[:, None] & across  # a place between two pixels is either's
+        assert sure.float().mean() > 0.7
+        assert torch.equal(labels[0][sure], view.of_labels(examples[index][1])[sure])
+        theirs = view.of_picture(examples[index][0])
+        assert (picture[0].int() - theirs.int()).abs().max() <= 1
+        # Of soft labels those inside: at the picture's edge the held ones go on.
+        rows, columns = (-(-side // 8) for side in shapes[index])
+        seen, inside = view.of_soft(held.soft[index, :, :rows, :columns])
+        assert torch.equal(where[0], inside)
+        if shapes[index] == (64, 40):  # which whole cells make up
+            core = inside.clone()
+            core[:, -3:] = core[-3:] = core[:, :3] = False
+            torch.testing.assert_close(soft[0][:, core], seen[:, core], atol=0.05, rtol=0.05)
 
 
 def test_the_rate_rises_then_falls():
@@ -261,14 +304,15 @@ def test_training_learns_and_the_plugin_loads_what_is_exported(drawn, tmp_path):
         assert task.preview().shape[2] == 3
 
 
-def test_a_run_that_goes_on_ends_in_the_same_weights(drawn, tmp_path):
+@pytest.mark.parametrize("way", [{}, {"held": True, "teacher_sees": "views", "cutmix": 0.5}])
+def test_a_run_that_goes_on_ends_in_the_same_weights(drawn, tmp_path, way):
     teacher = {"name": "toy_teacher"}
     if "toy_teacher" not in registry.segmenters.names():
         registry.segmenters.register("toy_teacher", Redness)
     mixed = {"unlabelled": str(drawn / "images"), "unlabelled_batch": 1, "by_class": 0.5}
 
     def task():
-        return dabnet(drawn, teacher=teacher, **mixed)
+        return dabnet(drawn, teacher=teacher, **mixed, **way)
 
     whole, first, second = task(), task(), task()
     run(whole, tmp_path / "whole", 4)
@@ -289,14 +333,17 @@ class Redness(nn.Module):
         return torch.cat([8 * red, torch.full_like(red, -9), -8 * red], 1)
 
 
-def test_a_teacher_alone_is_learnt_from(drawn, tmp_path):
+@pytest.mark.parametrize("sees", ["photographs", "views"])
+@pytest.mark.parametrize("held", [False, True])
+def test_a_teacher_alone_is_learnt_from(drawn, tmp_path, sees, held):
     if "toy_teacher" not in registry.segmenters.names():
         registry.segmenters.register("toy_teacher", Redness)
     unlabelled = {"unlabelled": str(drawn / "images"), "unlabelled_batch": 4, "batch": 1}
     for path in (drawn / "labels").iterdir():
         if path.stem != "00":  # that one validates
             Image.new("L", (48, 48), 255).save(path)
-    task = dabnet(drawn, teacher={"name": "toy_teacher"}, **LEARNING | unlabelled)
+    how = {"teacher_sees": sees, "held": held, "by_class": 0.3}
+    task = dabnet(drawn, teacher={"name": "toy_teacher"}, **LEARNING | unlabelled | how)
     assert run(task, tmp_path / "run", 40).metrics["mean_iou"] > 0.7
 
 
@@ -332,6 +379,7 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"splits": "train"}, "a list of names"),
         ({"splits": []}, "a list of names"),
         ({"jitter": 1.5}, r"jitter=1.5 must be in \[0,1\)"),
+        ({"teacher_sees": "view"}, "one of photographs, views; did you mean 'views'"),
         ({"cutmix": 1.5}, r"cutmix=1.5 must be in \[0,1\]"),
         ({"by_class": -1}, r"by_class=-1 must be in \[0,1\]"),
         ({"batch": 0}, "batch and loss_stride are at least 1"),

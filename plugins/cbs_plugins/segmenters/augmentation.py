@@ -48,6 +48,17 @@ class View:
         view = np.full(self.crop, IGNORE, np.uint8)
         return self._filled(view, labels, Image.Resampling.NEAREST)
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """Top, left, height and width of what is seen, as shares of the picture.
+
+        More than is there where the crop is larger; of a mirrored view from the right, with a
+        negative width.
+        """
+        (height, width), (tall, broad) = self.crop, self.size
+        top, left, down, across = self.top / tall, self.left / broad, height / tall, width / broad
+        return (top, left + across, down, -across) if self.mirrored else (top, left, down, across)
+
     def of_soft(self, soft: Tensor) -> tuple[Tensor, Tensor]:
         """Returns soft labels seen so, a cell for `SOFT_STRIDE` pixels, and where they hold.
 
@@ -57,13 +68,10 @@ class View:
         Returns:
             Logits ``(K,h/8,w/8)``, and a bool ``(h/8,w/8)`` that is true inside the picture.
         """
-        rows, columns = ((torch.arange(n // SOFT_STRIDE) + 0.5) * SOFT_STRIDE for n in self.crop)
-        if self.mirrored:
-            columns = self.crop[1] - columns
+        cells = self.crop[0] // SOFT_STRIDE, self.crop[1] // SOFT_STRIDE
+        rows, columns = (places[0] for places in seen_places(torch.tensor([self.box]), cells))
         # grid_sample counts from -1 to 1 over the picture.
-        rows = (self.top + rows) / self.size[0] * 2 - 1
-        columns = (self.left + columns) / self.size[1] * 2 - 1
-        down, across = torch.meshgrid(rows, columns, indexing="ij")
+        down, across = torch.meshgrid(rows * 2 - 1, columns * 2 - 1, indexing="ij")
         grid = torch.stack([across, down], 2)[None]
         seen = F.grid_sample(soft[None].float(), grid, padding_mode="border", align_corners=False)
         return seen[0].to(soft.dtype), (down <= 1) & (across <= 1)
@@ -86,6 +94,21 @@ class View:
         part = Image.fromarray(picture).resize((width, height), how, box)
         view[:height, :width] = np.asarray(part)
         return torch.from_numpy(np.ascontiguousarray(view[:, ::-1] if self.mirrored else view))
+
+
+def seen_places(boxes: Tensor, cells: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Returns where the centres of a view's rows and columns lie: ``(B,h)`` and ``(B,w)``.
+
+    Args:
+        boxes: ``(B,4)`` of views (`View.box`).
+        cells: h and w.
+
+    Returns:
+        Shares of the picture's height and width, above 1 outside of it.
+    """
+    top, left, down, across = boxes[..., None].unbind(1)
+    rows, columns = ((torch.arange(n, device=boxes.device) + 0.5) / n for n in cells)
+    return top + down * rows, left + across * columns
 
 
 def random_view(
@@ -158,27 +181,20 @@ def _grey(pictures: Tensor) -> Tensor:
     return (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
 
 
-def cutmix(
-    views: tuple[Tensor, ...], share: float, generator: torch.Generator
-) -> tuple[Tensor, ...]:
-    """Sets rectangles of views into others, with all that is known of them.
-
-    A class is then learnt by its own look, and less by what usually surrounds it.
-
-    Source: Yun et al. 2019 (1905.04899); for segmentation French et al. 2020 (1906.01916).
+def random_rectangles(
+    count: int, share: float, crop: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Draws what `cutmix` takes, for so many views: int64 ``(B,4)``, all 0 where nothing is set.
 
     Args:
-        views: what is known of B views: each ``(B,*,h,w)``, at full size or a cell for
-            `SOFT_STRIDE` pixels.
-        share: of the views that get one from the view before; 0 changes nothing and draws nothing.
+        count: B.
+        share: of the views that get a rectangle, of at most half of their area.
+        crop: h and w.
         generator: the only source of chance.
     """
-    if not share:
-        return views
-    count, height, width = len(views[0]), *views[0].shape[-2:]
-    cells = height // SOFT_STRIDE, width // SOFT_STRIDE
-    mixed = tuple(one.clone() for one in views)
-    for slot in range(count):
+    rectangles = torch.zeros(count, 4, dtype=torch.int64)
+    cells = crop[0] // SOFT_STRIDE, crop[1] // SOFT_STRIDE
+    for slot in range(count if share else 0):
         chance, area, across, y, x = torch.rand(5, generator=generator).tolist()
         if chance >= share:
             continue
@@ -188,9 +204,32 @@ def cutmix(
             for power, side in zip((tall, 1 - tall), cells, strict=True)
         )
         top, left = int(y * (cells[0] - high + 1)), int(x * (cells[1] - broad + 1))
-        for ours, theirs in zip(mixed, views, strict=True):
-            unit = SOFT_STRIDE if ours.shape[-2:] == (height, width) else 1
-            rows = slice(top * unit, (top + high) * unit)
-            columns = slice(left * unit, (left + broad) * unit)
-            ours[slot, ..., rows, columns] = theirs[slot - 1, ..., rows, columns]
+        rectangles[slot] = torch.tensor([top, left, high, broad])
+    return rectangles
+
+
+def cutmix(views: Sequence[Tensor], rectangles: Tensor) -> list[Tensor]:
+    """Sets rectangles of each view's predecessor into it, with all that is known of them.
+
+    A class is then learnt by its own look, and less by what usually surrounds it.
+
+    Source: Yun et al. 2019 (1905.04899); for segmentation French et al. 2020 (1906.01916).
+
+    Args:
+        views: what is known of B views: each ``(B,*,h,w)``, at full size or a cell for
+            `SOFT_STRIDE` pixels.
+        rectangles: ``(B,4)``, top, left, height and width in such cells.
+    """
+    top, left, high, broad = rectangles[..., None, None].unbind(1)
+    height, width = views[0].shape[-2:]
+    rows = torch.arange(height // SOFT_STRIDE, device=rectangles.device)[:, None]
+    columns = torch.arange(width // SOFT_STRIDE, device=rectangles.device)
+    inside = (rows >= top) & (rows < top + high) & (columns >= left) & (columns < left + broad)
+    full = inside.repeat_interleave(SOFT_STRIDE, 1).repeat_interleave(SOFT_STRIDE, 2)
+    full = F.pad(full, (0, width - full.shape[2], 0, height - full.shape[1]))
+    mixed = []
+    for view in views:
+        mask = full if view.shape[-2:] == (height, width) else inside
+        mask = mask.view(len(mask), *(1,) * (view.ndim - 3), *mask.shape[1:])
+        mixed.append(torch.where(mask, view.roll(1, 0), view))
     return mixed

@@ -8,7 +8,8 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the crop, ``h w`` a net's output.
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
@@ -35,9 +36,11 @@ from cbs_plugins.segmenters.augmentation import (
     cutmix,
     jittered,
     random_light,
+    random_rectangles,
     random_view,
 )
 from cbs_plugins.segmenters.backbones import PaddedSegmenter
+from cbs_plugins.segmenters.held import Held
 from cbs_plugins.segmenters.losses import (
     class_weights,
     cross_entropy,
@@ -60,8 +63,16 @@ OPTIMIZERS: Mapping[str, Callable[..., Optimizer]] = {
     "sgd": lambda params, **options: torch.optim.SGD(params, momentum=0.9, **options),
 }
 
-READERS = 2
-"""Threads that read photographs for the teacher's first look at all of them."""
+READERS = min(8, os.cpu_count() or 1)
+"""Threads that read photographs when all of them are looked at once, before the first step."""
+
+LOOKED_AT = 16
+"""Held pictures that a teacher sees at once."""
+
+GRID = 4
+"""Pixels, across and down, of which one label of a held picture tells where its classes are."""
+
+SEES = ("photographs", "views")
 
 LEAST = 0.01
 """Share of a photograph that a class must cover for the photograph to be chosen by that class."""
@@ -127,6 +138,13 @@ class SegmentationTask:
         loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
             losses at full size are more than half of a step's time.
         teacher: the ``name`` and parameters of a segmenter that knows all the classes.
+        teacher_sees: ``photographs``, each once and whole, in memory from then on: little work a
+            step. Or ``views``, as the student does, in the same light and with the same rectangles
+            set in, so that no two of its answers are the same (Beyer et al. 2022, 2106.05237): it
+            computes at each step, which pays on a GPU.
+        held: whether all pictures are kept on the device that trains, and views cut there
+            (`cbs_plugins.segmenters.held.Held`), for a GPU that would wait for the threads that
+            decode and scale. The set must fit into its memory.
         teacher_weight: of the distillation loss.
         temperature: of the distillation loss.
         unlabelled: photographs, as `cbs_core.training.data.find_photos` takes them; they need a
@@ -167,6 +185,8 @@ class SegmentationTask:
         not_person_weight: float = 0.1,
         loss_stride: int = 1,
         teacher: Mapping[str, object] | None = None,
+        teacher_sees: str = "photographs",
+        held: bool = False,
         teacher_weight: float = 1.0,
         temperature: float = 1.0,
         unlabelled: str | None = None,
@@ -188,6 +208,11 @@ class SegmentationTask:
             raise ConfigError("recipe.unlabelled needs a teacher: say teacher=NAME")
         if not 0 <= jitter < 1:
             raise ConfigError(f"recipe.jitter={jitter} must be in [0,1)")
+        if teacher_sees not in SEES:
+            raise ConfigError(
+                f"recipe.teacher_sees={teacher_sees} must be one of {', '.join(SEES)}"
+                f"{closest(teacher_sees, SEES)}"
+            )
         self.train, self.val = _sets(data, splits, vocabulary, held_out)
         self.classes = self.train.classes
         self._scales, self._jitter, self._cutmix = tuple(scales), jitter, cutmix
@@ -199,16 +224,19 @@ class SegmentationTask:
         self._person = self.classes.index("person") if "person" in self.classes else None
 
         usable, frequencies, self._places = scan(self.train)
-        self._order = Shuffled(len(usable), seed)
-        self._labelled = Samples(usable, self._read, lambda index: index)
         self._weights = torch.tensor(class_weights(frequencies)) if weighted else None
-        self._photos: Samples[Path, Example] | None = None
-        if unlabelled is not None:
-            photos = find_photos(unlabelled, split="train")
-            self._photos = Samples(photos, self._read_photo, lambda index: index)
-            self._photo_order = Shuffled(len(photos), seed + 1)
+        self._order = Shuffled(len(usable), seed)
+        photos = [] if unlabelled is None else find_photos(unlabelled, split="train")
+        self._photo_order = Shuffled(len(photos), seed + 1)
         self._photo_places: dict[int, list[int]] = {}
+        self._labelled = len(usable)
+        items: list[Pair | Path] = [*usable, *photos]
+        self._examples = Samples(items, self._read, lambda index: index)
         self._teacher = None if teacher is None else _teacher(teacher, self.classes)
+        self._sees_views = teacher_sees == "views"
+        self._holds = held
+        self._held: Held | None = None
+        self._grids: list[NDArray[np.uint8]] = []
 
         known = vocabularies.of_classes(self.classes)
         self.vocabulary = next(
@@ -253,29 +281,29 @@ class SegmentationTask:
             self._weights = self._weights.to(device)
         if self._teacher is not None:
             self._teacher.to(device)
-        if self._photos is not None and self._by_class:
-            self._photo_places = self._found_in(self._photos)
+        if self._holds:
+            self._hold(device)
+        if self._unlabelled_batch and self._by_class:
+            self._photo_places = self._found_in_photos()
 
     def batch(self, step: int, generator: torch.Generator, /) -> tuple[Tensor, ...]:
-        """Returns the light of some views, labelled ones first, these and what is known of them.
+        """Returns what is drawn for a step, of labelled pictures first.
 
-        The light is ``(B,3)`` as `jittered` takes it, the views uint8 ``(B,3,H,W)``, their labels
-        ``(B,H,W)``; with a teacher also its logits ``(B,K,H/8,W/8)`` in float16, and a bool
-        ``(B,H/8,W/8)`` that tells where they hold.
+        The light is ``(B,3)`` as `jittered` takes it, then come the rectangles ``(B,4)`` that
+        `cutmix` takes. Then views, uint8 ``(B,3,H,W)``, and their labels ``(B,H,W)``; with a
+        teacher that sees photographs also its logits ``(B,K,H/8,W/8)`` in float16, and a bool
+        ``(B,H/8,W/8)`` that tells where they hold. Of held pictures: what `Held` takes.
         """
-        rows = []
+        rows: list[tuple[Tensor, ...]] = []
         for slot in range(self._batch_size):
             index = self._order(step * self._batch_size + slot)
-            index, focus = self._chosen(index, self._places, generator)
-            rows.append(self._view(self._labelled(index), generator, focus))
+            rows.append(self._view(*self._chosen(index, self._places, generator), generator))
         for slot in range(self._unlabelled_batch):
-            assert self._photos is not None
-            index = self._photo_order(step * self._unlabelled_batch + slot)
-            index, focus = self._chosen(index, self._photo_places, generator)
-            rows.append(self._view(self._photos(index), generator, focus))
+            index = self._labelled + self._photo_order(step * self._unlabelled_batch + slot)
+            rows.append(self._view(*self._chosen(index, self._photo_places, generator), generator))
         light = random_light(len(rows), self._jitter, generator)
-        views = tuple(map(torch.stack, zip(*rows, strict=True)))
-        return light, *cutmix(views, self._cutmix, generator)
+        rectangles = random_rectangles(len(rows), self._cutmix, self.crop, generator)
+        return light, rectangles, *map(torch.stack, zip(*rows, strict=True))
 
     def _chosen(
         self, index: int, places: Mapping[int, list[int]], generator: torch.Generator
@@ -290,49 +318,87 @@ class SegmentationTask:
         return having[int(torch.randint(len(having), (), generator=generator))], focus
 
     def _view(
-        self, example: Example, generator: torch.Generator, focus: int | None
+        self, index: int, focus: int | None, generator: torch.Generator
     ) -> tuple[Tensor, ...]:
-        picture, labels, soft = example
-        places = None
-        if focus is not None:
-            # Of a photograph without labels, what the teacher finds.
-            found = labels if soft is None or (labels != IGNORE).any() else soft.argmax(0).numpy()
-            places = found == focus
-        view = random_view(picture.shape, self.crop, self._scales, generator, focus=places)
+        if self._held is not None:
+            known = self._grids[index]
+            shape = tuple(self._held_sides[index])
+        else:
+            picture, labels, soft = self._examples(index)
+            known, shape = self._known(index, labels, soft), labels.shape
+        places = None if focus is None else known == focus
+        view = random_view(shape, self.crop, self._scales, generator, focus=places)
+        if self._held is not None:
+            return torch.tensor(index), torch.tensor(view.box)
         seen = (view.of_picture(picture), view.of_labels(labels))
-        return seen if soft is None else (*seen, *view.of_soft(soft))
+        return seen if soft is None or self._sees_views else (*seen, *view.of_soft(soft))
 
-    def _found_in(self, photos: Samples[Path, Example]) -> dict[int, list[int]]:
+    def _known(
+        self, index: int, labels: NDArray[np.uint8], soft: Tensor | None
+    ) -> NDArray[np.uint8]:
+        """Returns the classes in a picture: its labels, else what the teacher finds."""
+        if soft is None or index < self._labelled:
+            return labels
+        return soft.argmax(0).byte().numpy()
+
+    def _hold(self, device: torch.device) -> None:
+        """Reads all pictures, and has the teacher look at them where that is needed."""
+        examples = list(prefetch(self._examples, range(len(self._examples.items)), workers=READERS))
+        self._held = held = Held([one[:2] for one in examples], self.crop, device)
+        self._held_sides = held.sides.tolist()
+        self._grids = [labels[::GRID, ::GRID].copy() for _, labels, _ in examples]
+        del examples
+        if self._teacher is None or (self._sees_views and not self._by_class):
+            return
+        found = []
+        for part in torch.split(held.pictures, LOOKED_AT):
+            cells = [side // SOFT_STRIDE for side in part.shape[1:3]]
+            found.append(self._teacher.cells(part.permute(0, 3, 1, 2) / 255, cells))
+        soft = torch.cat(found)
+        for index in range(self._labelled, len(soft)):
+            down, across = (math.ceil(side / SOFT_STRIDE) for side in self._held_sides[index])
+            self._grids[index] = soft[index, :, :down, :across].argmax(0).byte().cpu().numpy()
+        if not self._sees_views:
+            held.soft = soft
+
+    def _found_in_photos(self) -> dict[int, list[int]]:
         """Returns, for each class but a background, the photographs that the teacher finds it in.
 
-        It sees all of them for that, a tenth of a second each on a CPU; files are read meanwhile.
+        Without held pictures it sees all of them for that, a tenth of a second each on a CPU.
         """
+        indices = range(self._labelled, len(self._examples.items))
+        grids: Iterable[NDArray[np.uint8]] = self._grids[self._labelled :]
+        if self._held is None:
+            seen = prefetch(self._examples, indices, workers=READERS)
+            grids = (self._known(i, one[1], one[2]) for i, one in zip(indices, seen, strict=True))
         places: dict[int, list[int]] = {}
-        examples = prefetch(photos, range(len(photos.items)), workers=READERS)
-        for index, (_, _, soft) in enumerate(examples):
-            assert soft is not None
-            cells = soft.argmax(0).flatten()
-            counts = torch.bincount(cells, minlength=len(self.classes))
-            for found in torch.nonzero(counts > LEAST * cells.numel()).flatten().tolist():
-                if self.classes[found] != "background" and index not in photos.broken:
+        for index, grid in zip(indices, grids, strict=True):
+            counts = np.bincount(grid.ravel(), minlength=len(self.classes))
+            for found in np.nonzero(counts > LEAST * grid.size)[0].tolist():
+                if self.classes[found] != "background" and index not in self._examples.broken:
                     places.setdefault(found, []).append(index)
         return places
 
-    def _read(self, pair: Pair) -> Example:
-        picture, labels = self.train.read(pair)
-        return picture, labels, self._soft(pair.picture, picture)
-
-    def _read_photo(self, path: Path) -> Example:
-        picture = read_rgb(path)
-        labels = np.full(picture.shape[:2], IGNORE, np.uint8)
-        return picture, labels, self._soft(path, picture)
-
-    def _soft(self, path: Path, picture: NDArray[np.uint8]) -> Tensor | None:
-        return None if self._teacher is None else self._teacher.soft(path, picture)
+    def _read(self, item: Pair | Path) -> Example:
+        if isinstance(item, Pair):
+            picture, labels = self.train.read(item)
+            path = item.picture
+        else:
+            picture, path = read_rgb(item), item
+            labels = np.full(picture.shape[:2], IGNORE, np.uint8)
+        needed = not self._sees_views or (self._by_class and isinstance(item, Path))
+        if self._teacher is None or self._holds or not needed:
+            return picture, labels, None
+        return picture, labels, self._teacher.soft(path, picture)
 
     def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
         """Returns ``loss`` and its parts; logits are resized to the labels that are compared."""
-        light, pictures, labels, *soft = batch
+        light, rectangles, *views = batch
+        if self._held is not None:
+            views = self._held(*views)
+        if self._cutmix:
+            views = cutmix(views, rectangles)
+        pictures, labels, *soft = views
         stride = self._loss_stride
         image, labels = pictures.float() / 255, labels[:, ::stride, ::stride].long()
         if self._jitter:
@@ -344,8 +410,8 @@ class SegmentationTask:
         if self._person is not None and self.train.ignored:
             parts["not_person"] = not_person_loss(full, labels, self._person)
             loss = loss + self._not_person_weight * parts["not_person"]
-        if soft:
-            theirs, where = soft
+        if self._teacher is not None:
+            theirs, where = soft if soft else (self._teacher.logits(image), None)
             parts["distillation"] = distillation_loss(
                 logits, theirs.float(), self._temperature, where=where
             )
@@ -502,8 +568,8 @@ def _sets(
 class _Teacher:
     """A segmenter's soft labels, its channels in the student's order.
 
-    Each photograph is seen once, whole and as large as it is: of crops and enlargements a teacher
-    knows less. A photograph of 512x384 pixels then takes 130 KB of memory at 21 classes.
+    A photograph that is seen once is seen whole and as large as it is: of crops and enlargements a
+    teacher knows less. One of 512x384 pixels then takes 130 KB of memory at 21 classes.
     """
 
     def __init__(self, segmenter: nn.Module, channels: Sequence[int]) -> None:
@@ -514,17 +580,25 @@ class _Teacher:
 
     def to(self, device: torch.device) -> None:
         self._device = device
-        self._segmenter.to(device)
+        self._segmenter.to(device).to(memory_format=torch.channels_last)
 
     @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Returns logits ``(B,K,h,w)`` of pictures ``(B,3,H,W)`` in [0,1]."""
+        logits: Tensor = self._segmenter(images)
+        return logits[:, self._channels]
+
+    def cells(self, images: Tensor, size: Sequence[int]) -> Tensor:
+        """Returns the same in float16 as means over so many cells: ``(B,K,*size)``."""
+        logits = self.logits(images)
+        return F.interpolate(logits, size, mode="bilinear", antialias=True).half()
+
     def soft(self, path: Path, picture: NDArray[np.uint8]) -> Tensor:
         """Returns logits ``(K,H/8,W/8)``, float16 on the host, of a picture ``(H,W,3)``."""
         if path not in self._seen:
             image = torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None] / 255
-            logits: Tensor = self._segmenter(image)[:, self._channels]
             cells = [math.ceil(side / SOFT_STRIDE) for side in picture.shape[:2]]
-            small = F.interpolate(logits, cells, mode="bilinear", antialias=True)
-            self._seen[path] = small[0].half().cpu()
+            self._seen[path] = self.cells(image, cells)[0].cpu()
         return self._seen[path]
 
 
