@@ -206,11 +206,12 @@ def streamed(nets: Nets, frames: int, accelerator: str = "auto") -> dict[str, fl
 def table(row: dict[str, Any]) -> list[str]:
     """Returns a row's table in Markdown, the fastest first."""
     scene = row["scene"]
+    named = " ".join(("", *(f"`{word}`" for word in row["words"])))
     late = "" if row["p95_ms"] is None else f" with p95 at most {row['p95_ms']:g} ms"
     lines = [
-        f"**{scene['height']}x{scene['width']}, width {WIDTH}, fp16, matte {scene['share']:.0%}**: "
-        f"must {row['must']:g} FPS{late}, aim {row['aim']:g}; a whole frame's arithmetic takes "
-        f"{row['floor_ms']:.2f} ms",
+        f"**{scene['height']}x{scene['width']}, width {WIDTH}, fp16, matte {scene['share']:.0%}**"
+        f"{named}: must {row['must']:g} FPS{late}, aim {row['aim']:g}; a whole frame's arithmetic "
+        f"takes {row['floor_ms']:.2f} ms",
         "",
         "| accelerator and scheduler | FPS | p50 ms | p95 ms | of the floor's rate | |",
         "|---|---|---|---|---|---|",

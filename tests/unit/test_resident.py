@@ -12,6 +12,7 @@ from benchmarks.workloads import Nets, Scene, ours
 def result(**measured):
     return {
         "scene": {"height": 1024, "width": 2048, "share": 1.0, "objects": 1},
+        "words": ("styler.where=mask",),
         "must": 150,
         "aim": 300,
         "p95_ms": 10,
@@ -28,6 +29,7 @@ def one(fps, p95=5.0):
 def test_a_row_is_judged_by_rate_and_latency():
     lines = resident.table(result(slow=one(100), good=one(200), late=one(310, 11.0), best=one(320)))
     verdicts = {line.split()[1]: line.split()[-2] for line in lines if line.endswith(" |")}
+    assert "matte 100%** `styler.where=mask`: must 150 FPS with p95 at most 10 ms" in lines[0]
     assert list(verdicts)[1:5] == ["best", "late", "good", "slow"]
     assert [verdicts[name] for name in ("best", "late", "good", "slow")] == [
         "aim",

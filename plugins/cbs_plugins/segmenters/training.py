@@ -590,7 +590,7 @@ class _Teacher:
 
     def cells(self, images: Tensor, size: Sequence[int]) -> Tensor:
         """Returns the same in float16 as means over so many cells: ``(B,K,*size)``."""
-        logits = self.logits(images)
+        logits = self.logits(images).float()
         return F.interpolate(logits, size, mode="bilinear", antialias=True).half()
 
     def soft(self, path: Path, picture: NDArray[np.uint8]) -> Tensor:
