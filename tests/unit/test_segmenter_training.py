@@ -428,7 +428,8 @@ def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):
         {f"a{i}": t for i, t in enumerate(encoder.state_dict().values())}, tmp_path / "e.pth"
     )
     options = {"encoder": "tu-resnet10t", "encoder_weights": str(tmp_path / "e.pth")}
-    task = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options})
+    light = {"mean": [0.1, 0.2, 0.3]}
+    task = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options, **light})
     want = encoder.state_dict()["conv1.0.weight"]
     assert torch.equal(task.module.encoder.state_dict()["model.conv1.0.weight"], want)
     run(task, tmp_path / "run", 2)
@@ -437,5 +438,32 @@ def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):
     export.write(tmp_path / "net.safetensors", tensors, metadata)
     plugin = SMPSegmenter(weights=str(tmp_path / "net.safetensors")).eval()
     assert plugin.classes == ("background", "square")
+    told = {"init": str(tmp_path / "net.safetensors"), "encoder": "tu-resnet10t"}
+    again = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **told})
+    assert again.trainee.mean == pytest.approx([0.1, 0.2, 0.3])
+    own = {"std": [1.0, 1.0, 1.0]}
+    again = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **told, **own})
+    assert (again.trainee.mean, again.trainee.std) == ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0])
     with pytest.raises(ConfigError, match="multiples of 32"):
         SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options, "crop": [40, 40]})
+
+
+@pytest.mark.cuda
+def test_held_on_a_gpu_the_views_are_the_same():
+    random = np.random.default_rng(0)
+    examples = [
+        (random.integers(0, 256, (*shape, 3), np.uint8), random.integers(0, 21, shape, np.uint8))
+        for shape in ((50, 70), (64, 40))
+    ]
+    index = torch.tensor([1, 0, 1])
+    boxes = torch.rand(3, 4, generator=generator()) * torch.tensor([0.5, 0.5, 1.0, 1.0])
+    rectangles = random_rectangles(3, 1.0, (48, 64), generator(1))
+    seen = []
+    for device in (CPU, torch.device("cuda")):
+        held = Held(examples, (48, 64), device)
+        held.soft = torch.randn(2, 2, 9, 9, generator=generator(2)).half().to(device)
+        views = cutmix(held(index.to(device), boxes.to(device)), rectangles.to(device))
+        seen.append([view.cpu() for view in views])
+    for ours, theirs in zip(*seen, strict=True):
+        near = (ours.float() - theirs.float()).abs() <= (1.01 if ours.ndim == 4 else 0)
+        assert near.float().mean() > 0.999  # a place between two pixels is either's

@@ -39,7 +39,7 @@ from cbs_plugins.segmenters.augmentation import (
     random_rectangles,
     random_view,
 )
-from cbs_plugins.segmenters.backbones import PaddedSegmenter
+from cbs_plugins.segmenters.backbones import PaddedSegmenter, said_rgb
 from cbs_plugins.segmenters.held import Held
 from cbs_plugins.segmenters.losses import (
     class_weights,
@@ -464,6 +464,13 @@ def segmentation_task(
     """
     of_net = [p.name for p in signature(create).parameters.values() if p.kind is p.KEYWORD_ONLY]
     chosen = {key: params[key] for key in of_net if params.get(key) is not None}
+    if params.get("init") is not None:
+        # What the weights learnt is worth little on pictures that are normalised in another way.
+        start = load(str(params["init"]))
+        for key in {"mean", "std"} & {*of_net} - {*chosen}:
+            told = said_rgb(start, key)
+            if told is not None:
+                chosen[key] = told
     build = partial(SegmentationTask, partial(create, **chosen))
     rest = {key: value for key, value in params.items() if key not in of_net}
     checked: dict[str, Any] = registry.checked_parameters(build, rest, owner=owner)
