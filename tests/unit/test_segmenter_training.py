@@ -304,7 +304,10 @@ def test_training_learns_and_the_plugin_loads_what_is_exported(drawn, tmp_path):
         assert task.preview().shape[2] == 3
 
 
-@pytest.mark.parametrize("way", [{}, {"held": True, "teacher_sees": "views", "cutmix": 0.5}])
+@pytest.mark.parametrize(
+    "way",
+    [{}, {"held": True, "teacher_sees": "views", "cutmix": 0.5, "average": 1.0}],
+)
 def test_a_run_that_goes_on_ends_in_the_same_weights(drawn, tmp_path, way):
     teacher = {"name": "toy_teacher"}
     if "toy_teacher" not in registry.segmenters.names():
@@ -389,6 +392,27 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
 def test_what_is_wrong_is_told(drawn, params, message):
     with pytest.raises(ConfigError, match=message):
         dabnet(drawn, **params)
+
+
+def test_the_last_steps_weights_are_averaged(drawn, tmp_path):
+    task = dabnet(drawn, average=0.5)
+    weight = task.net.classifier[0].conv.weight
+    left: list[Tensor] = []
+    task.optimizer.register_step_post_hook(lambda *_: left.append(weight.detach().clone()))
+    run(task, tmp_path / "run", 4)
+    exported, _ = task.export()
+    have = exported["classifier.0.conv.weight"]
+    torch.testing.assert_close(have, (left[2] + left[3]) / 2)
+    assert not torch.equal(have, left[3])
+    assert exported.keys() == task.net.state_dict().keys()
+
+
+def test_a_short_run_that_averages_nothing_yet_exports_its_net(drawn, tmp_path):
+    task = dabnet(drawn, average=0.25)
+    run(task, tmp_path / "run", 1)
+    exported, _ = task.export()
+    for name, tensor in task.net.state_dict().items():
+        assert torch.equal(exported[name], tensor), name
 
 
 def test_a_teacher_must_know_every_class(drawn, tmp_path):

@@ -37,9 +37,12 @@ class Held:
         device: torch.device,
     ) -> None:
         self.crop = crop
-        self.sides = torch.tensor([labels.shape for _, labels in examples], device=device)
-        side = -(-int(self.sides.max()) // SOFT_STRIDE) * SOFT_STRIDE
+        self.shapes = [labels.shape for _, labels in examples]
+        """Heights and widths."""
+        self._sides = torch.tensor(self.shapes, device=device)
+        side = -(-int(self._sides.max()) // SOFT_STRIDE) * SOFT_STRIDE
         self.pictures = torch.empty(len(examples), side, side, 3, dtype=torch.uint8, device=device)
+        """``(N,S,S,3)``, `PADDING` right of each and below it."""
         self.pictures[:] = torch.tensor(PADDING, dtype=torch.uint8)
         self._labels = torch.full(
             (len(examples), side, side), IGNORE, dtype=torch.uint8, device=device
@@ -62,7 +65,7 @@ class Held:
             The views, uint8 ``(B,3,h,w)``; their labels, uint8 ``(B,h,w)``; with `soft` its logits
             ``(B,K,h/8,w/8)``, and a bool ``(B,h/8,w/8)`` that is true inside the picture.
         """
-        down, across = (one[:, None].float() for one in self.sides[index].unbind(1))
+        down, across = (one[:, None].float() for one in self._sides[index].unbind(1))
         rows, columns = seen_places(boxes, self.crop)
         inside = (rows <= 1)[:, :, None] & (columns <= 1)[:, None]
         rows, columns = rows * down, columns * across
@@ -93,7 +96,7 @@ class Held:
         cells = self.crop[0] // SOFT_STRIDE, self.crop[1] // SOFT_STRIDE
         rows, columns = seen_places(boxes, cells)
         where = (rows <= 1)[:, :, None] & (columns <= 1)[:, None]
-        shares = self.sides[index].float() / side
+        shares = self._sides[index].float() / side
         rows, columns = rows * shares[:, :1], columns * shares[:, 1:]
         grid = torch.stack(
             [

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from cbs_core import registry, vocabularies
 from cbs_core.build import split as split_section
@@ -134,6 +135,9 @@ class SegmentationTask:
         ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
         by_class: share of the views that are chosen by class, each class alike, and cut around it,
             so that rare classes are seen; of unlabelled photographs by what the teacher finds.
+        average: share of the steps, the last ones, over which the weights are averaged; the mean
+            is validated and exported (Izmailov et al. 2018, 1803.05407). 0 takes those of the last
+            step. It made a net that knows the training set by heart better on other pictures.
         not_person_weight: of the loss of pixels known not to be a person.
         loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
             losses at full size are more than half of a step's time.
@@ -182,6 +186,7 @@ class SegmentationTask:
         weighted: bool = True,
         ohem: float | None = None,
         by_class: float = 0.0,
+        average: float = 0.0,
         not_person_weight: float = 0.1,
         loss_stride: int = 1,
         teacher: Mapping[str, object] | None = None,
@@ -199,7 +204,7 @@ class SegmentationTask:
         self.crop = _checked_crop(crop)
         if batch < 1 or loss_stride < 1 or unlabelled_batch < 0:
             raise ConfigError("recipe: batch and loss_stride are at least 1, unlabelled_batch 0")
-        for key, share in (("by_class", by_class), ("cutmix", cutmix)):
+        for key, share in (("by_class", by_class), ("cutmix", cutmix), ("average", average)):
             if not 0 <= share <= 1:
                 raise ConfigError(f"recipe.{key}={share} must be in [0,1]")
         if (unlabelled is None) != (unlabelled_batch == 0):
@@ -245,33 +250,53 @@ class SegmentationTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.trainee = create(self.classes, self.vocabulary)
-        self.module = self.trainee.net
+        self.net = self.trainee.net
         if init is not None:
-            start_from(self.module, load(init), len(self.classes), net=self.trainee.name)
+            start_from(self.net, load(init), len(self.classes), net=self.trainee.name)
         if any(side % self.trainee.multiple for side in self.crop):
             raise ConfigError(
                 f"recipe.crop={list(self.crop)}: {self.trainee.name} takes multiples of "
                 f"{self.trainee.multiple} pixels"
             )
         self.name = self.vocabulary or "segmenter"
-        self.segmenter = PaddedSegmenter(
-            self.module,
-            multiple=self.trainee.multiple,
-            mean=self.trainee.mean,
-            std=self.trainee.std,
-        )
         self.device = torch.device("cpu")
+        self.module, self._average = self.net, None
+        self._average_from = steps * (1 - average)
+        if average:
+            self._average = AveragedModel(self.net, use_buffers=True)
+            self.module = nn.ModuleDict({"net": self.net, "average": self._average})
+        self.segmenter = self._normalised(self.net)
         if optimizer not in OPTIMIZERS:
             raise ConfigError(
                 f"no optimizer '{optimizer}'{closest(optimizer, OPTIMIZERS)} (there are: "
                 f"{', '.join(OPTIMIZERS)})"
             )
         self.optimizer = OPTIMIZERS[optimizer](
-            self.module.parameters(), lr=learning_rate, weight_decay=weight_decay
+            self.net.parameters(), lr=learning_rate, weight_decay=weight_decay
         )
+        if self._average is not None:
+            self.optimizer.register_step_post_hook(self._add_to_average)
         self.scheduler: LRScheduler = LambdaLR(
             self.optimizer, lambda step: poly(step, steps, warm_up)
         )
+
+    def _normalised(self, net: nn.Module) -> PaddedSegmenter:
+        trainee = self.trainee
+        return PaddedSegmenter(
+            net, multiple=trainee.multiple, mean=trainee.mean, std=trainee.std
+        ).to(self.device)
+
+    def _result(self) -> nn.Module:
+        """Returns the net whose weights are validated and exported."""
+        if self._average is None or not self._average.n_averaged:
+            return self.net
+        return self._average.module
+
+    def _add_to_average(self, *_: object) -> None:
+        """Counts the weights that the optimizer has just left."""
+        assert self._average is not None
+        if self.scheduler.last_epoch >= self._average_from:
+            self._average.update_parameters(self.net)
 
     def prepare(self, device: torch.device, /) -> None:
         """Moves what is not trained."""
@@ -322,7 +347,7 @@ class SegmentationTask:
     ) -> tuple[Tensor, ...]:
         if self._held is not None:
             known = self._grids[index]
-            shape = tuple(self._held_sides[index])
+            shape = self._held.shapes[index]
         else:
             picture, labels, soft = self._examples(index)
             known, shape = self._known(index, labels, soft), labels.shape
@@ -345,7 +370,6 @@ class SegmentationTask:
         """Reads all pictures, and has the teacher look at them where that is needed."""
         examples = list(prefetch(self._examples, range(len(self._examples.items)), workers=READERS))
         self._held = held = Held([one[:2] for one in examples], self.crop, device)
-        self._held_sides = held.sides.tolist()
         self._grids = [labels[::GRID, ::GRID].copy() for _, labels, _ in examples]
         del examples
         if self._teacher is None or (self._sees_views and not self._by_class):
@@ -356,7 +380,7 @@ class SegmentationTask:
             found.append(self._teacher.cells(part.permute(0, 3, 1, 2) / 255, cells))
         soft = torch.cat(found)
         for index in range(self._labelled, len(soft)):
-            down, across = (math.ceil(side / SOFT_STRIDE) for side in self._held_sides[index])
+            down, across = (math.ceil(side / SOFT_STRIDE) for side in held.shapes[index])
             self._grids[index] = soft[index, :, :down, :across].argmax(0).byte().cpu().numpy()
         if not self._sees_views:
             held.soft = soft
@@ -421,7 +445,11 @@ class SegmentationTask:
     def validate(self) -> Mapping[str, float]:
         """Returns mIoU, pixel accuracy and each class's IoU on the validation pictures."""
         scores = score_segmenter(
-            self.segmenter, self.classes, self.val, device=self.device, boundaries=False
+            self._normalised(self._result()),
+            self.classes,
+            self.val,
+            device=self.device,
+            boundaries=False,
         )
         figures = {"mean_iou": scores.mean_iou, "pixel_accuracy": scores.pixel_accuracy}
         return figures | {f"iou {name}": value for name, value in scores.iou.items()}
@@ -430,11 +458,11 @@ class SegmentationTask:
         """Returns a sheet of pictures, their labels and what the net finds, uint8 ``(H,W,3)``."""
         colours = np.zeros((256, 3), np.uint8)
         colours[: len(self.classes)] = vocabularies.colours(self.classes)
-        rows = []
+        rows, segmenter = [], self._normalised(self._result())
         for pair in self.val.pairs[:SHOWN]:
             picture, labels = self.val.read(pair)
             image = torch.from_numpy(picture).to(self.device).permute(2, 0, 1)[None] / 255
-            logits = self.segmenter(image).float()
+            logits = segmenter(image).float()
             found = F.interpolate(logits, labels.shape, mode="bilinear").argmax(1)[0].cpu().numpy()
             cells = torch.from_numpy(np.stack([picture, colours[labels], colours[found]]))
             small = F.interpolate(cells.permute(0, 3, 1, 2), (SHOWN_SIDE, SHOWN_SIDE))
@@ -446,7 +474,7 @@ class SegmentationTask:
         names = {"classes": json.dumps(self.classes)}
         if self.vocabulary is not None:
             names = {"vocabulary": self.vocabulary}
-        return self.module.state_dict(), {**names, **self.trainee.metadata}
+        return self._result().state_dict(), {**names, **self.trainee.metadata}
 
 
 def segmentation_task(
