@@ -185,7 +185,8 @@ def test_cutmix_moves_rectangles_with_all_that_is_known_of_them():
     )
     assert not random_rectangles(6, 0.0, (48, 64), generator()).any()
     rectangles = random_rectangles(6, 1.0, (48, 64), generator(1))
-    pictures, labels, soft, where = cutmix(views, rectangles)
+    with torch.autocast("cpu", torch.bfloat16):  # in which a step computes; the logits are float16
+        pictures, labels, soft, where = cutmix(views, rectangles)
     assert torch.equal(pictures, labels[:, None].expand_as(pictures))
     assert torch.equal(soft, labels[:, None, ::8, ::8].half().expand_as(soft))
     assert torch.equal(where, labels[:, ::8, ::8] > 2)

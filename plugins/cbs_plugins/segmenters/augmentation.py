@@ -227,9 +227,10 @@ def cutmix(views: Sequence[Tensor], rectangles: Tensor) -> list[Tensor]:
     inside = (rows >= top) & (rows < top + high) & (columns >= left) & (columns < left + broad)
     full = inside.repeat_interleave(SOFT_STRIDE, 1).repeat_interleave(SOFT_STRIDE, 2)
     full = F.pad(full, (0, width - full.shape[2], 0, height - full.shape[1]))
+    before = torch.arange(len(rectangles), device=rectangles.device) - 1
     mixed = []
     for view in views:
         mask = full if view.shape[-2:] == (height, width) else inside
         mask = mask.view(len(mask), *(1,) * (view.ndim - 3), *mask.shape[1:])
-        mixed.append(torch.where(mask, view.roll(1, 0), view))
+        mixed.append(torch.where(mask, view[before], view))
     return mixed
