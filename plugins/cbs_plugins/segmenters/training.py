@@ -137,7 +137,8 @@ class SegmentationTask:
             so that rare classes are seen; of unlabelled photographs by what the teacher finds.
         average: share of the steps, the last ones, over which the weights are averaged; the mean
             is validated and exported (Izmailov et al. 2018, 1803.05407). 0 takes those of the last
-            step. It made a net that knows the training set by heart better on other pictures.
+            step. It made a net that knew its training set by heart better on other pictures. Its
+            checkpoints hold both, and are no weight files.
         not_person_weight: of the loss of pixels known not to be a person.
         loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
             losses at full size are more than half of a step's time.
