@@ -72,10 +72,18 @@ def call(place, monkeypatch, capsys):
     os.environ.update(environment)
 
 
-def test_trained_with_a_teacher_then_evaluated_then_used(call):
+@pytest.mark.parametrize(
+    "way",
+    [
+        (),
+        ("precision=bf16", "recipe.cutmix=1"),
+        ("recipe.held=true", "recipe.teacher_sees=views", "recipe.average=0.5"),
+    ],
+)
+def test_trained_with_a_teacher_then_evaluated_then_used(call, way):
     teacher = ("teacher=espnetv2", "teacher.weights=teacher.pth", "recipe.unlabelled_batch=1")
     data = ("data=it's", "recipe.unlabelled=it's/images")
-    trained = call(train, "segmenter=dabnet", *data, *teacher, *QUICK, "steps=2")
+    trained = call(train, "segmenter=dabnet", *data, *teacher, *QUICK, "steps=2", *way)
     assert trained.code == 0, trained.err
     file = "weights/dabnet/segmenter.safetensors"
     with safe_open(file, "pt") as header:
