@@ -383,6 +383,7 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"splits": "train"}, "a list of names"),
         ({"splits": []}, "a list of names"),
         ({"jitter": 1.5}, r"jitter=1.5 must be in \[0,1\)"),
+        ({"adjust": 0.2}, "the last layer of DABNet has no bias to adjust"),
         ({"teacher_sees": "view"}, "one of photographs, views; did you mean 'views'"),
         ({"cutmix": 1.5}, r"cutmix=1.5 must be in \[0,1\]"),
         ({"by_class": -1}, r"by_class=-1 must be in \[0,1\]"),
@@ -463,6 +464,17 @@ def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):
     export.write(tmp_path / "net.safetensors", tensors, metadata)
     plugin = SMPSegmenter(weights=str(tmp_path / "net.safetensors")).eval()
     assert plugin.classes == ("background", "square")
+    adjusted = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options, **light, "adjust": 0.5})
+    adjusted.module.load_state_dict(task.module.state_dict())
+    moved = adjusted.export()[0]["segmentation_head.0.bias"] - tensors["segmentation_head.0.bias"]
+    found = [
+        task.segmenter.eval()(torch.from_numpy(task.train.read(p)[0]).permute(2, 0, 1)[None] / 255)
+        .softmax(1)
+        .mean((0, 2, 3))
+        for p in task.train.pairs
+    ]
+    want = -0.5 * torch.stack(found).mean(0).log()
+    torch.testing.assert_close(moved, want.detach(), atol=1e-4, rtol=1e-4)
     told = {"init": str(tmp_path / "net.safetensors"), "encoder": "tu-resnet10t"}
     again = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **told})
     assert again.trainee.mean == pytest.approx([0.1, 0.2, 0.3])

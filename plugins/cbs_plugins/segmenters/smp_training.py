@@ -79,7 +79,9 @@ def create(
     if encoder_weights is not None:
         file = _lite0() if of_lite0 else encoder_weights
         metadata["encoder_weights"] = load_encoder(net.encoder, file)
-    return Trainee(f"smp's {arch} on {encoder}", net, multiple, mean, std, metadata)
+    name = f"smp's {arch} on {encoder}"
+    # Its head begins with the convolution that gives the logits.
+    return Trainee(name, net, multiple, mean, std, metadata, last="segmentation_head.0")
 
 
 def _lite0() -> Path:

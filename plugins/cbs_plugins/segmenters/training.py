@@ -6,6 +6,7 @@ mining, the poly schedule with warm-up, random scale, flip and crop.
 Letters: ``B`` batch, ``K`` classes, ``H W`` the crop, ``h w`` a net's output.
 """
 
+import copy
 import json
 import math
 import os
@@ -73,6 +74,9 @@ LOOKED_AT = 16
 GRID = 4
 """Pixels, across and down, of which one label of a held picture tells where its classes are."""
 
+PRIOR_PICTURES = 100
+"""Of the training set, evenly spread, that tell how often a net finds each class."""
+
 SEES = ("photographs", "views")
 
 LEAST = 0.01
@@ -108,6 +112,9 @@ class Trainee:
     metadata: Mapping[str, str]
     """Of the weight file, besides vocabulary or classes."""
 
+    last: str | None = None
+    """The name of the convolution that gives the logits, where it has a bias."""
+
 
 class SegmentationTask:
     """Trains a net on a labelled set, and on unlabelled photographs by a teacher's soft labels.
@@ -139,6 +146,9 @@ class SegmentationTask:
             is validated and exported (Izmailov et al. 2018, 1803.05407). 0 takes those of the last
             step. It made a net that knew its training set by heart better on other pictures. Its
             checkpoints hold both, and are no weight files.
+        adjust: how far rare classes are favoured: so many times the logarithm of a class's mean
+            probability, by the net itself on training pictures, is taken from its logits when the
+            net is validated and exported (Menon et al. 2021, 2007.07314, section 4). 0 leaves them.
         not_person_weight: of the loss of pixels known not to be a person.
         loss_stride: the losses see every so many pixels of a row and a column. With 21 classes,
             losses at full size are more than half of a step's time.
@@ -188,6 +198,7 @@ class SegmentationTask:
         ohem: float | None = None,
         by_class: float = 0.0,
         average: float = 0.0,
+        adjust: float = 0.0,
         not_person_weight: float = 0.1,
         loss_stride: int = 1,
         teacher: Mapping[str, object] | None = None,
@@ -254,6 +265,11 @@ class SegmentationTask:
         self.net = self.trainee.net
         if init is not None:
             start_from(self.net, load(init), len(self.classes), net=self.trainee.name)
+        self._adjust = adjust
+        if adjust and self.trainee.last is None:
+            raise ConfigError(
+                f"recipe.adjust: the last layer of {self.trainee.name} has no bias to adjust"
+            )
         if any(side % self.trainee.multiple for side in self.crop):
             raise ConfigError(
                 f"recipe.crop={list(self.crop)}: {self.trainee.name} takes multiples of "
@@ -288,10 +304,29 @@ class SegmentationTask:
         ).to(self.device)
 
     def _result(self) -> nn.Module:
-        """Returns the net whose weights are validated and exported."""
-        if self._average is None or not self._average.n_averaged:
-            return self.net
-        return self._average.module
+        """Returns the net that is validated and exported."""
+        net: nn.Module = self.net
+        if self._average is not None and self._average.n_averaged:
+            net = self._average.module
+        if not self._adjust:
+            return net
+        net = copy.deepcopy(net)
+        bias = net.get_submodule(str(self.trainee.last)).bias
+        assert isinstance(bias, Tensor)
+        with torch.no_grad():
+            bias -= self._adjust * self._found(net).log()
+        return net
+
+    def _found(self, net: nn.Module) -> Tensor:
+        """Returns the mean probability ``(K,)`` of each class on `PRIOR_PICTURES`, above 0."""
+        stride = math.ceil(self._labelled / PRIOR_PICTURES)
+        segmenter, total = self._normalised(net).eval(), torch.zeros((), device=self.device)
+        with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            for index in range(0, self._labelled, stride):
+                picture = torch.from_numpy(self._examples(index)[0]).to(self.device)
+                image = picture.permute(2, 0, 1)[None] / 255
+                total = total + segmenter(image).softmax(1).mean((0, 2, 3))
+        return (total / total.sum()).clamp(min=1e-6)
 
     def _add_to_average(self, *_: object) -> None:
         """Counts the weights that the optimizer has just left."""
