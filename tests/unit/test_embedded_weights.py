@@ -65,6 +65,15 @@ def test_a_styles_card_compares_it_with_an_optimisation_of_each_photograph(path)
     assert means == pytest.approx((ours, theirs), rel=0.01)
 
 
+def test_people_horses_and_cars_are_found_as_by_the_teacher():
+    text = (FOLDER / "smp/voc.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\w+) \| ([\d.]+) \| [\d.]+ \| [\d.]+ \|$", text, re.MULTILINE))
+    theirs = dict(re.findall(r"^\| (\w+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", text, re.MULTILINE))
+    assert len(rows) == 19
+    for name in ("person", "horse", "car"):
+        assert float(rows[name]) >= float(theirs[name]) - 0.03, name
+
+
 @pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
 @torch.inference_mode()
 def test_a_style_changes_a_picture_and_keeps_its_layout(path):
@@ -91,7 +100,7 @@ def test_the_default_segmenter_finds_the_object_of_each_sample(sample, names, wi
     labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
     found = torch.isin(labels, torch.tensor([segmenter.classes.index(name) for name in names]))
     assert found[window].float().mean() > 0.6
-    assert 0.1 < found.float().mean() < 0.85
+    assert 0.1 < found.float().mean() < 0.9  # the cat covers four fifths
 
 
 @torch.inference_mode()
