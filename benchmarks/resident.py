@@ -67,7 +67,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="resident", description=__doc__.partition("\n")[0])
     parser.add_argument("--long", type=int, default=10_000, help="frames of the run for memory")
     parser.add_argument(
-        "--accelerators", nargs="+", choices=ACCELERATORS, default=ACCELERATORS, metavar="NAME"
+        "--accelerators",
+        nargs="+",
+        choices=ACCELERATORS,
+        default=ACCELERATORS,
+        metavar="NAME",
+        help=f"to measure, of {', '.join(ACCELERATORS)}; the run for memory takes the first",
     )
     args = parser.parse_args()
     if not torch.cuda.is_available():

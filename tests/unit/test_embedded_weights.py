@@ -67,11 +67,12 @@ def test_a_styles_card_compares_it_with_an_optimisation_of_each_photograph(path)
 
 def test_people_horses_and_cars_are_found_as_by_the_teacher():
     text = (FOLDER / "smp/voc.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| (\w+) \| ([\d.]+) \| [\d.]+ \| [\d.]+ \|$", text, re.MULTILINE))
-    theirs = dict(re.findall(r"^\| (\w+) \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|$", text, re.MULTILINE))
+    rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \|$", text, re.M)
     assert len(rows) == 19
+    of_class = {name: (float(ours), float(theirs)) for name, ours, theirs in rows}
     for name in ("person", "horse", "car"):
-        assert float(rows[name]) >= float(theirs[name]) - 0.03, name
+        ours, theirs = of_class[name]
+        assert ours >= theirs - 0.03, name
 
 
 @pytest.mark.parametrize("path", STYLES, ids=lambda path: path.stem)
@@ -86,21 +87,21 @@ def test_a_style_changes_a_picture_and_keeps_its_layout(path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "names", "window"),
+    ("sample", "names", "window", "most"),
     [
-        ("astronaut", ("person",), (slice(60, 200), slice(170, 280))),
-        ("cat", ("cat",), (slice(60, 250), slice(100, 300))),
-        ("motorcycle", ("motorbike",), (slice(200, 400), slice(150, 450))),
+        ("astronaut", ("person",), (slice(60, 200), slice(170, 280)), 0.85),
+        ("cat", ("cat",), (slice(60, 250), slice(100, 300)), 0.86),  # nearly fills the picture
+        ("motorcycle", ("motorbike",), (slice(200, 400), slice(150, 450)), 0.85),
     ],
 )
 @torch.inference_mode()
-def test_the_default_segmenter_finds_the_object_of_each_sample(sample, names, window):
+def test_the_default_segmenter_finds_the_object_of_each_sample(sample, names, window, most):
     segmenter = SMPSegmenter().eval()
     image = picture(sample)
     labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
     found = torch.isin(labels, torch.tensor([segmenter.classes.index(name) for name in names]))
     assert found[window].float().mean() > 0.6
-    assert 0.1 < found.float().mean() < 0.9  # the cat covers four fifths
+    assert 0.1 < found.float().mean() < most
 
 
 @torch.inference_mode()

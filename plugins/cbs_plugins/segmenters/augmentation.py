@@ -69,12 +69,8 @@ class View:
             Logits ``(K,h/8,w/8)``, and a bool ``(h/8,w/8)`` that is true inside the picture.
         """
         cells = self.crop[0] // SOFT_STRIDE, self.crop[1] // SOFT_STRIDE
-        rows, columns = (places[0] for places in seen_places(torch.tensor([self.box]), cells))
-        # grid_sample counts from -1 to 1 over the picture.
-        down, across = torch.meshgrid(rows * 2 - 1, columns * 2 - 1, indexing="ij")
-        grid = torch.stack([across, down], 2)[None]
-        seen = F.grid_sample(soft[None].float(), grid, padding_mode="border", align_corners=False)
-        return seen[0].to(soft.dtype), (down <= 1) & (across <= 1)
+        rows, columns = seen_places(torch.tensor([self.box]), cells)
+        return sampled(soft[None], rows, columns)[0], inside(rows, columns)[0]
 
     def _filled(
         self, view: NDArray[np.uint8], picture: NDArray[np.uint8], how: Image.Resampling
@@ -109,6 +105,21 @@ def seen_places(boxes: Tensor, cells: tuple[int, int]) -> tuple[Tensor, Tensor]:
     top, left, down, across = boxes[..., None].unbind(1)
     rows, columns = ((torch.arange(n, device=boxes.device) + 0.5) / n for n in cells)
     return top + down * rows, left + across * columns
+
+
+def inside(rows: Tensor, columns: Tensor) -> Tensor:
+    """Returns a bool ``(B,h,w)`` that tells which of `seen_places` lie in the picture."""
+    return (rows <= 1)[:, :, None] & (columns <= 1)[:, None]
+
+
+def sampled(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Returns maps ``(B,K,H,W)`` at rows ``(B,h)`` and columns ``(B,w)``, shares of their size."""
+    # grid_sample counts from -1 to 1.
+    across = (columns * 2 - 1)[:, None].expand(-1, rows.shape[1], -1)
+    down = (rows * 2 - 1)[:, :, None].expand(-1, -1, columns.shape[1])
+    grid = torch.stack([across, down], 3)
+    seen = F.grid_sample(maps.float(), grid, padding_mode="border", align_corners=False)
+    return seen.to(maps.dtype)
 
 
 def random_view(

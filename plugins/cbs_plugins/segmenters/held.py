@@ -9,12 +9,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cbs_core.labelled import IGNORE
-from cbs_plugins.segmenters.augmentation import PADDING, SOFT_STRIDE, seen_places
+from cbs_plugins.segmenters.augmentation import (
+    PADDING,
+    SOFT_STRIDE,
+    inside,
+    sampled,
+    seen_places,
+)
 
 
 class Held:
@@ -67,11 +72,11 @@ class Held:
         """
         down, across = (one[:, None].float() for one in self._sides[index].unbind(1))
         rows, columns = seen_places(boxes, self.crop)
-        inside = (rows <= 1)[:, :, None] & (columns <= 1)[:, None]
+        there = inside(rows, columns)
         rows, columns = rows * down, columns * across
         which = index[:, None, None]
         y, x = _clamped(rows.long(), down)[:, :, None], _clamped(columns.long(), across)[:, None]
-        labels = torch.where(inside, self._labels[which, y, x], IGNORE)
+        labels = torch.where(there, self._labels[which, y, x], IGNORE)
 
         y0, y1, low = _neighbours(rows, down)
         x0, x1, right = _neighbours(columns, across)
@@ -85,7 +90,7 @@ class Held:
             for y in (y0, y1)
         )
         views = torch.lerp(upper, lower, low).round().byte()
-        views = torch.where(inside[..., None], views, views.new_tensor(PADDING))
+        views = torch.where(there[..., None], views, views.new_tensor(PADDING))
         views = views.permute(0, 3, 1, 2)
         if self.soft is None:
             return [views, labels]
@@ -95,18 +100,9 @@ class Held:
         side = self.pictures.shape[1]
         cells = self.crop[0] // SOFT_STRIDE, self.crop[1] // SOFT_STRIDE
         rows, columns = seen_places(boxes, cells)
-        where = (rows <= 1)[:, :, None] & (columns <= 1)[:, None]
         shares = self._sides[index].float() / side
-        rows, columns = rows * shares[:, :1], columns * shares[:, 1:]
-        grid = torch.stack(
-            [
-                columns[:, None].expand(-1, cells[0], -1) * 2 - 1,
-                rows[:, :, None].expand(-1, -1, cells[1]) * 2 - 1,
-            ],
-            3,
-        )
-        seen = F.grid_sample(soft[index].float(), grid, padding_mode="border", align_corners=False)
-        return seen.to(soft.dtype), where
+        seen = sampled(soft[index], rows * shares[:, :1], columns * shares[:, 1:])
+        return seen, inside(rows, columns)
 
 
 def _clamped(places: Tensor, side: Tensor) -> Tensor:
