@@ -384,6 +384,7 @@ def test_broken_labels_are_named_and_passed_over(drawn, caplog):
         ({"splits": []}, "a list of names"),
         ({"jitter": 1.5}, r"jitter=1.5 must be in \[0,1\)"),
         ({"adjust": 0.2}, "the last layer of DABNet has no bias to adjust"),
+        ({"frozen_norm": True}, "frozen_norm needs weights to start from"),
         ({"teacher_sees": "view"}, "one of photographs, views; did you mean 'views'"),
         ({"cutmix": 1.5}, r"cutmix=1.5 must be in \[0,1\]"),
         ({"by_class": -1}, r"by_class=-1 must be in \[0,1\]"),
@@ -415,6 +416,24 @@ def test_a_short_run_that_averages_nothing_yet_exports_its_net(drawn, tmp_path):
     exported, _ = task.export()
     for name, tensor in task.net.state_dict().items():
         assert torch.equal(exported[name], tensor), name
+
+
+def test_frozen_statistics_are_used_in_training_and_stay(drawn, tmp_path):
+    first = dabnet(drawn)
+    run(first, tmp_path / "first", 2)
+    export.write(tmp_path / "net.safetensors", *first.export())
+    task = dabnet(drawn, init=str(tmp_path / "net.safetensors"), frozen_norm=True)
+    before = {name: tensor.clone() for name, tensor in task.net.state_dict().items()}
+    batch = task.batch(0, generator())
+    losses = []
+    for learning in (True, False):
+        task.net.train(learning)
+        losses.append(task.step(*batch)["loss"].detach())
+    assert torch.equal(*losses)
+    run(task, tmp_path / "run", 2)
+    for name, tensor in task.net.state_dict().items():
+        learnt = "running" not in name and "num_batches" not in name
+        assert torch.equal(tensor, before[name]) != learnt, name
 
 
 def test_a_teacher_must_know_every_class(drawn, tmp_path):

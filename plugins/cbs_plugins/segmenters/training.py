@@ -142,6 +142,9 @@ class SegmentationTask:
         ohem: see `cbs_plugins.segmenters.losses.cross_entropy`.
         by_class: share of the views that are chosen by class, each class alike, and cut around it,
             so that rare classes are seen; of unlabelled photographs by what the teacher finds.
+        frozen_norm: whether BatchNorm's means and variances stay those of ``init``, in training
+            too, as in the second phase of Chen et al. 2017 (1706.05587, section 4.1): for batches
+            too small to tell them. It wants a low learning rate.
         average: share of the steps, the last ones, over which the weights are averaged; the mean
             is validated and exported (Izmailov et al. 2018, 1803.05407). 0 takes those of the last
             step. It made a net that knew its training set by heart better on other pictures. Its
@@ -197,6 +200,7 @@ class SegmentationTask:
         weighted: bool = True,
         ohem: float | None = None,
         by_class: float = 0.0,
+        frozen_norm: bool = False,
         average: float = 0.0,
         adjust: float = 0.0,
         not_person_weight: float = 0.1,
@@ -223,6 +227,8 @@ class SegmentationTask:
             raise ConfigError("recipe.unlabelled and recipe.unlabelled_batch go together")
         if unlabelled is not None and teacher is None:
             raise ConfigError("recipe.unlabelled needs a teacher: say teacher=NAME")
+        if frozen_norm and init is None:
+            raise ConfigError("recipe.frozen_norm needs weights to start from: say init=FILE")
         if not 0 <= jitter < 1:
             raise ConfigError(f"recipe.jitter={jitter} must be in [0,1)")
         if teacher_sees not in SEES:
@@ -265,6 +271,8 @@ class SegmentationTask:
         self.net = self.trainee.net
         if init is not None:
             start_from(self.net, load(init), len(self.classes), net=self.trainee.name)
+        norms = [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
+        self._frozen = norms if frozen_norm else []
         self._adjust = adjust
         if adjust and self.trainee.last is None:
             raise ConfigError(
@@ -453,6 +461,8 @@ class SegmentationTask:
 
     def step(self, *batch: Tensor) -> Mapping[str, Tensor]:
         """Returns ``loss`` and its parts; logits are resized to the labels that are compared."""
+        for module in self._frozen:
+            module.eval()
         light, rectangles, *views = batch
         if self._held is not None:
             views = self._held(*views)
