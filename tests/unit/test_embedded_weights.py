@@ -65,7 +65,7 @@ def test_a_styles_card_compares_it_with_an_optimisation_of_each_photograph(path)
     assert means == pytest.approx((ours, theirs), rel=0.01)
 
 
-def test_people_horses_and_cars_are_found_as_by_the_teacher():
+def test_the_default_segmenter_comes_near_its_teacher():
     text = (FOLDER / "smp/voc.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\w+) \| ([\d.]+) \| [\d.]+ \| ([\d.]+) \|$", text, re.M)
     assert len(rows) == 19
@@ -90,26 +90,22 @@ def test_a_style_changes_a_picture_and_keeps_its_layout(path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "name", "inside", "outside"),
+    ("sample", "name", "inside", "outside", "most"),
     [
-        ("astronaut", "person", (slice(60, 200), slice(170, 280)), (slice(0, 60), slice(320, 400))),
-        ("cat", "cat", (slice(60, 250), slice(100, 300)), (slice(100, 200), slice(415, 450))),
-        (
-            "motorcycle",
-            "motorbike",
-            (slice(200, 400), slice(150, 450)),
-            (slice(0, 100), slice(150, 600)),
-        ),
+        ("astronaut", "person", np.s_[60:200, 170:280], np.s_[:60, 320:400], 0.85),
+        ("cat", "cat", np.s_[60:250, 100:300], np.s_[100:200, 415:450], 0.87),  # nearly fills it
+        ("motorcycle", "motorbike", np.s_[200:400, 150:450], np.s_[:100, 150:600], 0.85),
     ],
 )
 @torch.inference_mode()
-def test_the_default_segmenter_finds_the_object_of_each_sample(sample, name, inside, outside):
+def test_the_default_segmenter_finds_the_object_of_each_sample(sample, name, inside, outside, most):
     segmenter = SMPSegmenter().eval()
     image = picture(sample)
     labels = F.interpolate(segmenter(image), image.shape[-2:], mode="bilinear").argmax(1)[0]
     found = (labels == segmenter.classes.index(name)).float()
     assert found[inside].mean() > 0.6
     assert found[outside].mean() < 0.1
+    assert 0.1 < found.mean() < most
 
 
 @torch.inference_mode()
