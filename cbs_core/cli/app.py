@@ -107,6 +107,10 @@ def hydra_app(
         def run(config: DictConfig) -> None:
             # Here too, because Hydra prints lines of its own about what a task raises.
             with one_line_errors(command):
+                # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was then
+                # left half imported, and whoever used it next failed in strange ways.
+                import numpy  # noqa: F401
+
                 codes.append(task(_plain(config)))
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)

@@ -82,11 +82,12 @@ def test_in_the_middle_the_file_so_far_is_kept(
     assert left <= {"out.mp4", "report.json", "sheet.png"}
 
 
+@pytest.mark.parametrize("seconds", [0.6, 0.7, 0.8])  # torch and the nets are being loaded
 def test_before_the_first_frame_nothing_is_left(
-    start: Callable[..., subprocess.Popen[str]], place: Path
+    start: Callable[..., subprocess.Popen[str]], place: Path, seconds: float
 ) -> None:
     process = start()
-    time.sleep(0.7)  # torch and the nets are being loaded
+    time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=20)[1]
     assert process.returncode == 130
