@@ -114,6 +114,32 @@ def train(
         return _Run(task, settings, folder, device, console).go(interrupted)
 
 
+class _Contiguous:
+    """Mixed into a convolution by `guard`."""
+
+    # Compiled code would choose the layout itself.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(self, pictures: Tensor) -> Tensor:
+        out: Tensor = super().forward(pictures.contiguous())  # type: ignore[misc]
+        return out
+
+
+def guard(module: nn.Module) -> None:
+    """Keeps oneDNN from one of its kernels, in a module that a CPU trains in bfloat16.
+
+    In channels_last its gradient of a dilated depth-wise convolution's weights is whatever was in
+    memory, from widths above 32 (torch 2.14 with AVX-512 BF16: errors of 1e35, now and then the
+    process dies). Where pictures and weights are contiguous, another kernel computes it.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and part.groups > 1 and max(part.dilation) > 1:
+            # `contiguous` would leave them: of one channel a filter, the strides may be those of
+            # channels_last too.
+            part.weight.data = part.weight.data.clone(memory_format=torch.contiguous_format)
+            kind = type(part)
+            part.__class__ = type(kind.__name__, (_Contiguous, kind), {})
+
+
 class _Run:
     """One call of `train`."""
 
@@ -127,6 +153,8 @@ class _Run:
         self.console = console
         layout = torch.channels_last if settings.channels_last else torch.preserve_format
         task.module.to(device).to(memory_format=layout)
+        if device.type == "cpu" and settings.dtype == torch.bfloat16:
+            guard(task.module)
         task.prepare(device)
         scaled = settings.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)

@@ -1,5 +1,6 @@
 """The training loop on a net that trains in milliseconds."""
 
+import copy
 import json
 import os
 import signal
@@ -10,11 +11,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
+from torch import nn
 
 from cbs_core.errors import SinkError, WeightsError
 from cbs_core.training import checkpoint, export
 from cbs_core.training.history import DivergenceError
-from cbs_core.training.loop import Settings, restore_best, train
+from cbs_core.training.loop import Settings, guard, restore_best, train
 from tests.toy_task import STEPS, ToyTask
 
 CPU = torch.device("cpu")
@@ -60,6 +62,46 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, workers, precision):
     assert equal(whole, resumed)
     last = [checkpoint.load(tmp_path / part / "last.pt") for part in ("whole", "parts")]
     assert last[0]["history"]["training"] == last[1]["history"]["training"]
+
+
+def dilated(channels: int, dilation: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, 3, 1, dilation, dilation, groups=channels)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_bfloat16_gradients_of_dilated_depthwise_convolutions(compiled):
+    """oneDNN leaves what was in memory, in channels_last from widths above 32."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 16, 1), dilated(16, 4), nn.ReLU(), dilated(16, 2))
+    net = net.to(memory_format=torch.channels_last)
+    exact = copy.deepcopy(net).double()
+    image = torch.rand(2, 3, 40, 40).to(memory_format=torch.channels_last)
+    exact(image.double()).square().mean().backward()
+    guard(net)
+    assert net.state_dict().keys() == exact.state_dict().keys()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = (torch.compile(net) if compiled else net)(image)
+    out.float().square().mean().backward()
+    for ours, theirs in zip(net.parameters(), exact.parameters(), strict=True):
+        assert (ours.grad - theirs.grad).norm() < 0.05 * theirs.grad.norm()
+
+
+def test_a_bfloat16_training_is_guarded(tmp_path):
+    def learnt(dtype):
+        task = ToyTask()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            task.module.append(dilated(3, 4))
+        task.step = lambda image, _: {"loss": (task.module(image) - image).square().mean()}
+        task.batch = lambda _, generator: (torch.rand(1, 3, 40, 40, generator=generator),) * 2
+        before = task.module[-1].weight.detach().clone()
+        task.optimizer = torch.optim.SGD(task.module.parameters(), 1.0)
+        task.scheduler = torch.optim.lr_scheduler.LambdaLR(task.optimizer, lambda _: 1.0)
+        run(tmp_path / str(dtype), task, dtype=dtype, steps=1, preview_every=0)
+        return task.module[-1].weight.detach() - before
+
+    one, other = learnt(torch.bfloat16), learnt(torch.float32)
+    assert (one - other).norm() < 0.05 * other.norm()
 
 
 @pytest.mark.filterwarnings("error:Detected call of")
