@@ -13,8 +13,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
-from cbs_core import registry
-from cbs_core.types import RawFrame
+from cbs_core.choose import registry
+from cbs_core.contract.types import RawFrame
 
 FRAMES = 6
 """In flight together at most, where a scheduler overlaps neighbours."""

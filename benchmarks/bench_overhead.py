@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from cbs_core import build, vocabularies
-from cbs_core.meter import Meter
-from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.machine.meter import Meter
+from cbs_core.run import build
+from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.testing import raw_frame
+from cbs_core.words import vocabularies
 
 NETS = ("segment", "style")
 LIMITS = {"hard": 0.10, "feather": 0.15, "guided": 0.15}

@@ -6,7 +6,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
-from cbs_core.meter import Meter
+from cbs_core.machine.meter import Meter
 
 SETTINGS = {
     "eager": ("accelerator=eager", "precision=fp32"),

@@ -20,9 +20,9 @@ from typing import Any
 
 import cbs_plugins
 
-from cbs_core.files import replace
+from cbs_core.choose.weights import load
+from cbs_core.machine.files import replace
 from cbs_core.training import export
-from cbs_core.weights import load
 
 FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
 

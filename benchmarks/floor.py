@@ -9,7 +9,7 @@ gets the same numbers by fewer operations.
 import time
 
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.nets.dabnet import DABNet
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 

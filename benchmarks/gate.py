@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks import machine
 from benchmarks.interleave import interleave, ratio
 from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Scene, ours
-from cbs_core import device
+from cbs_core.machine import device
 
 LOSS = 0.15
 """Part of a recorded ratio that may be lost: below the noise of a shared machine, repeats taken."""

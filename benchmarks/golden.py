@@ -47,19 +47,19 @@ PICTURES = {
 }
 """On ``sample:astronaut``, but for the last."""
 
-CLIP = "input=pan:sample:cat source.frames=7 source.width=192 source.height=160 source.period=24"
+CLIP = "input=pan:sample:astronaut source.frames=8 source.width=400 source.height=320 source.period=150"
 
 CLIPS = {
-    "clip": "routes=[cat]",
-    "clip-serial-soft": "scheduler=serial matte=soft routes=[cat]",
-    "clip-pipeline": "scheduler=pipeline routes={cat: wave, background: udnie}",
-    "clip-scene": "styler.statistics=scene routes=[cat]",
-    "clip-frozen": "styler.statistics=frozen routes=[cat]",
-    "clip-refresh": "styler.statistics=refresh:3 routes=[cat]",
-    "clip-mask": "styler.where=mask routes=[cat]",
-    "clip-mask-16": "styler.where=mask styler.halo=16 routes=[cat]",
-    "clip-every-3": "segment_every=3 routes=[cat]",
-    "clip-every-3-mask-select": "segment_every=3 styler.where=mask select=largest routes=[cat]",
+    "clip": "routes=[person]",
+    "clip-serial-soft": "scheduler=serial matte=soft routes=[person]",
+    "clip-pipeline": "scheduler=pipeline routes={person: wave, background: udnie}",
+    "clip-scene": "styler.statistics=scene routes=[person]",
+    "clip-frozen": "styler.statistics=frozen routes=[person]",
+    "clip-refresh": "styler.statistics=refresh:3 routes=[person]",
+    "clip-mask": "styler.where=mask routes=[person]",
+    "clip-mask-16": "styler.where=mask styler.halo=16 routes=[person]",
+    "clip-every-3": "segment_every=3 routes=[person]",
+    "clip-every-3-mask-select": "segment_every=3 styler.where=mask select=largest routes=[person]",
 }
 
 

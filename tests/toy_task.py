@@ -9,7 +9,7 @@ STEPS = 12
 
 
 class ToyTask:
-    """`cbs_core.training.task.Task`.
+    """`cbs_core.contract.task.Task`.
 
     Args:
         steps: of the learning rate's decay.

@@ -6,8 +6,8 @@ default memory format. Enlarging the logits and compositing are left out, which 
 
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import ConvLayer, TransformerNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import ConvLayer, TransformerNet
 from torch import Tensor
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from cbs_core.accelerators import onnxruntime
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Checked, EagerWay, Way, precisions, reference
 from cbs_core.accelerators.compile import CompileWay
 from cbs_core.accelerators.cudagraph import CUDAGraphWay
@@ -14,6 +13,7 @@ from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
 from cbs_core.accelerators.openvino import Net, OpenVINOWay
 from cbs_core.accelerators.store import Store
 from cbs_core.accelerators.tensorrt import TensorRTWay
+from cbs_core.contract.accelerated import Accelerated, Kind
 
 
 class AutoAccelerator:

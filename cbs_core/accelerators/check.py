@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.accelerators.base import Kind
+from cbs_core.contract.accelerated import Kind
 
 PSNR = 35.0
 """Decibels, of a signal of 1; for what a module returns beside its picture, of the root mean

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators import check
-from cbs_core.accelerators.base import Kind, Shapes, shapes
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
-from cbs_core.device import precision
-from cbs_core.errors import AcceleratorError
+from cbs_core.contract.accelerated import Kind, Shapes, shapes
+from cbs_core.contract.errors import AcceleratorError
+from cbs_core.machine.device import precision
 
 log = logging.getLogger("cbs")
 

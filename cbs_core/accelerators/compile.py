@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Call, Checked, in_precision, precisions, reference
 from cbs_core.accelerators.cudagraph import Recorded
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
-from cbs_core.device import precision
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.machine.device import precision
 
 
 class CompileAccelerator:

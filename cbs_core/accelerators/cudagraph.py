@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Call, Checked, in_precision, precisions, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
-from cbs_core.device import precision
-from cbs_core.errors import AcceleratorError
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import AcceleratorError
+from cbs_core.machine.device import precision
 
 WARM_UP = 3
 """Runs before the recording: the first ones allocate and choose kernels."""

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators.base import Accelerated, Kind
-from cbs_core.device import precision
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.machine.device import precision
 
 
 class EagerAccelerator:

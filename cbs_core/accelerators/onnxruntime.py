@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.dlpack import from_dlpack
 
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.store import Store, versions
-from cbs_core.device import precision
-from cbs_core.errors import AcceleratorError, PluginLoadError
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.machine.device import precision
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cbs_core.accelerators.base import Accelerated, Kind, shapes
 from cbs_core.accelerators.checked import Call, Checked, precisions, reference
 from cbs_core.accelerators.store import Store, versions
-from cbs_core.device import precision
-from cbs_core.errors import AcceleratorError, PluginLoadError
+from cbs_core.contract.accelerated import Accelerated, Kind, shapes
+from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.machine.device import precision
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 

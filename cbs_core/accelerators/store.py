@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cbs_core.errors import SinkError
-from cbs_core.files import replace
+from cbs_core.contract.errors import SinkError
+from cbs_core.machine.files import replace
 
 log = logging.getLogger("cbs")
 

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators.base import Accelerated, Kind
 from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
-from cbs_core.device import precision
-from cbs_core.errors import AcceleratorError, PluginLoadError
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.machine.device import precision
 
 
 class TensorRTAccelerator:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, NoReturn
 
-from cbs_core.errors import CbsError, ConfigError, closest
+from cbs_core.contract.errors import CbsError, ConfigError, closest
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
@@ -97,8 +97,8 @@ def hydra_app(
         from hydra.errors import HydraException
         from omegaconf import DictConfig
 
+        from cbs_core.choose.presets import conf_dir, install
         from cbs_core.cli.arguments import normalise
-        from cbs_core.confsearch import conf_dir, install
 
         sys.argv = [command, *normalise(argv, streams=config_name == "config")]
         install()
@@ -185,7 +185,7 @@ def explain(error: Exception) -> str | None:
 
 
 def _missing_preset(file: str) -> str:
-    from cbs_core.registry import REGISTRIES
+    from cbs_core.choose.registry import REGISTRIES
 
     kind, _, name = file.removesuffix(".yaml").partition("/")
     if kind not in REGISTRIES:

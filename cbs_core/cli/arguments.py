@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from cbs_core.errors import ConfigError
-from cbs_core.registry import REGISTRIES, sinks, sources
+from cbs_core.choose.registry import REGISTRIES, sinks, sources
+from cbs_core.contract.errors import ConfigError
 
 FLAGS = {
     **dict.fromkeys(

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
 from packaging.requirements import Requirement
 
-from cbs_core.registry import REGISTRIES
+from cbs_core.choose.registry import REGISTRIES
 
 DISTRIBUTION = "class-based-styling"
 
@@ -71,8 +71,8 @@ def _torch() -> Iterator[Finding]:
     except Exception as error:  # a broken native library raises whatever it likes
         yield Finding(BAD, "torch", f"cannot be imported ({error}): pip install torch")
         return
-    from cbs_core.device import choose
-    from cbs_core.errors import CbsError
+    from cbs_core.contract.errors import CbsError
+    from cbs_core.machine.device import choose
 
     yield Finding(OK, "torch", f"{torch.__version__} (CUDA build: {torch.version.cuda or 'no'})")
     try:
@@ -99,7 +99,7 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from cbs_core.weights import available, search_folders
+    from cbs_core.choose.weights import available, search_folders
 
     for folder in search_folders():
         state = "" if folder.is_dir() else " (does not exist)"
@@ -122,7 +122,7 @@ def _weights() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    from cbs_core.errors import CbsError
+    from cbs_core.contract.errors import CbsError
 
     for kind, registry in REGISTRIES.items():
         good = []
@@ -139,7 +139,7 @@ def _plugins() -> Iterator[Finding]:
 def _accelerators() -> Iterator[Finding]:
     try:
         from cbs_core.accelerators.store import folder
-        from cbs_core.device import BF16, features
+        from cbs_core.machine.device import BF16, features
     except ImportError:  # torch, of which the line above tells
         return
     found = features()

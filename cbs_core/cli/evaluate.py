@@ -17,7 +17,7 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    from cbs_core.evaluation_session import evaluate_session
+    from cbs_core.evaluation.session import evaluate_session
 
     return evaluate_session(config)
 

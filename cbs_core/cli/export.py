@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,8 +38,8 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    from cbs_core import registry
-    from cbs_core.build import split
+    from cbs_core.choose import registry
+    from cbs_core.run.build import split
 
     chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
     if len(chosen) != 1:
@@ -112,7 +112,7 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
 
 
 def describe(classes: "tuple[str, ...] | None") -> dict[str, object]:
-    """Returns the description that `cbs_plugins.onnx_spec` reads; ``classes`` of a segmenter."""
+    """Returns the description that a reader of ONNX files needs; ``classes`` of a segmenter."""
     meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
     return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": MIN_SIDE, **meaning}
 

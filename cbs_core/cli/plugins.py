@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from cbs_core.errors import CbsError, ConfigError, closest
-from cbs_core.registry import REGISTRIES, parameters
+from cbs_core.choose.registry import REGISTRIES, parameters
+from cbs_core.contract.errors import CbsError, ConfigError, closest
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
     Raises:
         ConfigError: no such kind.
     """
-    from cbs_core.confsearch import presets
+    from cbs_core.choose.presets import presets
 
     if kind is not None and kind not in REGISTRIES:
         raise ConfigError(f"no kind '{kind}'{closest(kind, REGISTRIES)} ({', '.join(REGISTRIES)})")
@@ -87,7 +87,7 @@ def show_plugin(plugin: str) -> int:
     """
     import inspect
 
-    from cbs_core.confsearch import presets
+    from cbs_core.choose.presets import presets
 
     kind, _, name = plugin.partition("/")
     if kind not in REGISTRIES or not name:

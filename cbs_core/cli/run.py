@@ -21,6 +21,6 @@ def run(config: Mapping[str, object]) -> int:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from cbs_core.session import run_session
+    from cbs_core.run.session import run_session
 
     return run_session(config, run_folder=Path(HydraConfig.get().runtime.output_dir))

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from cbs_core.errors import WeightsError
-from cbs_core.files import replace
+from cbs_core.contract.errors import WeightsError
+from cbs_core.contract.task import Task
+from cbs_core.machine.files import replace
 from cbs_core.training.history import History
-from cbs_core.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"
 """File names in a run's folder."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from cbs_core.files import replace
+from cbs_core.machine.files import replace
 from cbs_core.training.history import History
 
 WIDTH, HEIGHT = 460, 260

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
-from cbs_core.progress import PLAIN_EVERY
+from cbs_core.run.progress import PLAIN_EVERY
 
 Tick = Callable[[int, Mapping[str, float]], None]
 """Takes the number of steps done and the losses of the last one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cbs_core.files import replace
+from cbs_core.machine.files import replace
 
 
 def write(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from cbs_core.errors import CbsError
+from cbs_core.contract.errors import CbsError
 
 WINDOW = 100
 """Steps whose median the last loss is compared with."""

@@ -23,12 +23,13 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from cbs_core.files import replace
-from cbs_core.training import checkpoint, curves, data
+from cbs_core.contract.task import Task
+from cbs_core.datasets import samples
+from cbs_core.machine.files import replace
+from cbs_core.training import checkpoint, curves
 from cbs_core.training.checkpoint import BEST, LAST, Progress
 from cbs_core.training.display import display
 from cbs_core.training.history import DivergenceError, History
-from cbs_core.training.task import Task
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ class _Run:
     def go(self, interrupted: Callable[[], bool]) -> Outcome:
         settings, progress = self.settings, self.progress
         end: End = "steps"
-        batches = data.prefetch(
+        batches = samples.prefetch(
             self._batch, range(progress.step, settings.steps), workers=settings.workers
         )
         with (
@@ -201,14 +202,14 @@ class _Run:
             log.warning("goes on with other settings than it began with: %s", told)
 
     def _batch(self, step: int) -> tuple[Tensor, ...]:
-        batch = self.task.batch(step, data.generator(self.settings.seed, step))
+        batch = self.task.batch(step, samples.generator(self.settings.seed, step))
         # Only from pinned memory a copy runs beside the computation.
         return tuple(t.pin_memory() for t in batch) if self.device.type == "cuda" else batch
 
     def _step(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
         task, step = self.task, self.progress.step
         # Dropout and the like draw from the global generators.
-        torch.manual_seed(data.mixed(self.settings.seed, step, 1))
+        torch.manual_seed(samples.mixed(self.settings.seed, step, 1))
         task.module.train()
         task.optimizer.zero_grad(set_to_none=True)
         with self._autocast():

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cbs_core import device as devices
-from cbs_core import registry
-from cbs_core.build import split
-from cbs_core.errors import ConfigError
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.task import Task
+from cbs_core.machine import device as devices
+from cbs_core.run.build import split
 from cbs_core.training import export
 from cbs_core.training.checkpoint import BEST, LAST
 from cbs_core.training.loop import Outcome, Settings, restore_best, train
-from cbs_core.training.task import Task
 
 INPUTS = ("data", "style", "init", "teacher")
 """Keys at the top of the configuration that go to the task where they are not null."""
@@ -88,7 +88,7 @@ def build(config: Mapping[str, object], settings: Settings) -> Task:
     if not callable(factory):
         raise ConfigError(
             f"the {what} cannot be trained: its class has no `task` (see `Trainable` in "
-            "cbs_core/interfaces.py). styler=johnson can"
+            "cbs_core/contract/interfaces.py). styler=johnson can"
         )
     params = registry.checked_parameters(
         factory, _params(config, settings), owner=f"task of {what}"

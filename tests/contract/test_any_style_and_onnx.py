@@ -11,8 +11,8 @@ from cbs_plugins.stylers.microast import Decoder, Encoder, Modulator
 from PIL import Image
 
 from cbs_core import testing
-from cbs_core.errors import PluginLoadError
-from cbs_core.registry import REGISTRIES
+from cbs_core.choose.registry import REGISTRIES
+from cbs_core.contract.errors import PluginLoadError
 from tests.media import picture
 
 _folder = TemporaryDirectory()

@@ -13,16 +13,16 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.segmenters.espnetv2 import ESPNetv2
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.espnetv2 import ESPNetv2
+from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.segmenters.timm import LinearHeadNet
 from cbs_plugins.sources.sample import sample_file
-from cbs_plugins.stylers.johnson import TransformerNet
 from cbs_plugins.stylers.microast import Decoder, Encoder, Modulator
 from PIL import Image
 
 from cbs_core import testing
-from cbs_core.registry import REGISTRIES
+from cbs_core.choose.registry import REGISTRIES
 from tests.media import make_clip, picture
 
 

@@ -4,8 +4,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from cbs_core import confsearch, testing
-from cbs_core.registry import compositors, stylers
+from cbs_core import testing
+from cbs_core.choose import presets as confsearch
+from cbs_core.choose.registry import compositors, stylers
 from tests.media import picture
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cbs_core import testing
-from cbs_core.registry import segmenters
+from cbs_core.choose.registry import segmenters
 from tests.shapes import NAMES
 
 torchvision = pytest.importorskip("torchvision")

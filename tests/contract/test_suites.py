@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from cbs_core import testing
-from cbs_core.errors import SourceError
-from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.types import StreamInfo
+from cbs_core.contract.errors import SourceError
+from cbs_core.contract.types import StreamInfo
+from cbs_core.run.schedulers.serial import SerialScheduler
 
 
 def suite_of(base, plugin, **attributes):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 from hydra.core.global_hydra import GlobalHydra
 
 from cbs_core.cli import run

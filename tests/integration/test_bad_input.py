@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.nets.dabnet import DABNet
 from PIL import Image
 
-from cbs_core.registry import sinks
+from cbs_core.choose.registry import sinks
 from tests.integration.command import COMMAND, ROUTES, WAVE, Ran
 from tests.media import cut, make_clip, picture
 
@@ -158,7 +158,7 @@ def test_bad_input_files(
 def test_a_picture_too_large_is_refused_before_it_is_decoded(
     refused: Callable[..., str], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cbs_core.memory.available", lambda device: 2 * 1024**3)
+    monkeypatch.setattr("cbs_core.machine.memory.available", lambda device: 2 * 1024**3)
     Image.new("1", (16384, 16384)).save(place / "huge.png")
     message = refused("input=huge.png", WAVE, ROUTES)
     assert "16384x16384 needs about" in message
@@ -264,7 +264,7 @@ def test_weights_that_are_not_there(
 ) -> None:
     assert "no.pth" in refused(WAVE, "segmenter.weights=no.pth")
     assert "no.pth" in refused("styler.weights=no.pth")
-    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     assert "segmenter.weights=FILE" in refused(WAVE)
 
 
@@ -388,7 +388,7 @@ def test_a_fault_of_the_program_is_called_one(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("cbs_core.report.compose", broken)
+    monkeypatch.setattr("cbs_core.run.report.compose", broken)
     ran = command("input=photo.png", "output=out.png", WAVE, ROUTES)
     assert ran.code == 1
     assert ran.err.count("\n") == 1

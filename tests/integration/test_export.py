@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 from torch import nn
 
-from cbs_core import registry
+from cbs_core.choose import registry
 from cbs_core.cli import export as command
-from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -11,9 +11,9 @@ import av
 import pytest
 import torch
 
-from cbs_core.pipeline import Pipeline
-from cbs_core.registry import sources
-from cbs_core.types import Frame, RawFrame, StreamInfo
+from cbs_core.choose.registry import sources
+from cbs_core.contract.types import Frame, RawFrame, StreamInfo
+from cbs_core.frame.pipeline import Pipeline
 from tests.integration.command import ROUTES, WAVE, Ran
 from tests.media import picture
 

@@ -5,15 +5,16 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.pan import PanSource
-from cbs_plugins.stylers.johnson import TransformerNet
 
-from cbs_core import build, vocabularies
-from cbs_core.meter import Meter
-from cbs_core.runner import Runner
-from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.machine.meter import Meter
+from cbs_core.run import build
+from cbs_core.run.runner import Runner
+from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.words import vocabularies
 
 FRAMES = 3000
 WARM = 100

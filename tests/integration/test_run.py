@@ -17,7 +17,7 @@ from cbs_plugins.sources.video import VideoSource
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 
-from cbs_core import vocabularies
+from cbs_core.words import vocabularies
 from tests.integration.command import ROUTES, WAVE, Ran
 from tests.media import damage, make_clip, picture, sound_packets
 

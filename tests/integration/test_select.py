@@ -12,10 +12,11 @@ from cbs_plugins.sources.pan import PanSource
 from PIL import Image
 from torch import Tensor
 
-from cbs_core import build, registry
-from cbs_core.meter import Meter
-from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.types import RawFrame
+from cbs_core.choose import registry
+from cbs_core.contract.types import RawFrame
+from cbs_core.machine.meter import Meter
+from cbs_core.run import build
+from cbs_core.run.schedulers.serial import SerialScheduler
 from tests.integration.command import Ran
 from tests.shapes import NAMES, draw, texture
 

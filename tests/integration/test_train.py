@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.stylers.johnson import JohnsonStyler, TransformerNet
+from cbs_plugins.nets.johnson import TransformerNet
+from cbs_plugins.stylers.johnson import JohnsonStyler
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from cbs_core.choose.registry import stylers
 from cbs_core.cli import train
-from cbs_core.registry import stylers
 from cbs_core.training import checkpoint
 from tests.integration.command import Ran
 from tests.toy_task import ToyTask

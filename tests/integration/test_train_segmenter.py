@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.segmenters.espnetv2 import ESPNetv2
+from cbs_plugins.nets.espnetv2 import ESPNetv2
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from safetensors import safe_open

@@ -14,9 +14,9 @@ from cbs_plugins.sinks.null import NullSink
 from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.video import VideoSource
 
-from cbs_core.errors import SinkError, SourceError
-from cbs_core.interfaces import Sink, Source
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.contract.errors import SinkError, SourceError
+from cbs_core.contract.interfaces import Sink, Source
+from cbs_core.contract.types import RawFrame, StreamInfo
 from tests.media import cut, damage, luma, make_clip, picture, sound_packets
 
 

@@ -47,9 +47,9 @@ def environment(request) -> Environment:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
     """A weight folder (as ``$CBS_WEIGHTS``) whose DABNet sees a person in every pixel."""
-    from cbs_plugins.segmenters.dabnet import DABNet
+    from cbs_plugins.nets.dabnet import DABNet
 
-    from cbs_core.vocabularies import VOCABULARIES
+    from cbs_core.words.vocabularies import VOCABULARIES
 
     classes = list(VOCABULARIES["voc"])
     net = DABNet(len(classes))

@@ -38,14 +38,14 @@ def test_every_module_preset_and_table_is_in(archive):
         for source, to, pattern in (
             (ROOT / "conf", "cbs_core/conf", "*.yaml"),
             (ROOT / "cbs_core", "cbs_core", "*.py"),
-            (ROOT / "cbs_core" / "vocabularies", "cbs_core/vocabularies", "*.txt"),
+            (ROOT / "cbs_core" / "words", "cbs_core/words", "*.txt"),
             (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.py"),
             (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.safetensors"),
             (ROOT / "plugins" / "cbs_plugins", "cbs_plugins", "*.md"),
         )
         for path in source.rglob(pattern)
     }
-    assert {"cbs_core/conf/config.yaml", "cbs_core/vocabularies/ade20k.txt"} <= due
+    assert {"cbs_core/conf/config.yaml", "cbs_core/words/ade20k.txt"} <= due
     assert not due - names
 
 

@@ -2,14 +2,14 @@
 
 import torch
 
-from cbs_core import vocabularies
-from cbs_core.build import Built
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.sheet import Sheet
+from cbs_core.contract.types import StreamInfo
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.run.build import Built
+from cbs_core.run.sheet import Sheet
 from cbs_core.testing import raw_frame
-from cbs_core.types import StreamInfo
+from cbs_core.words import vocabularies
 
 CLASSES = tuple(vocabularies.get("cityscapes"))
 ROUTES = (

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from cbs_core import registry
 from cbs_core.accelerators import auto, check, openvino, store
 from cbs_core.accelerators.checked import SHAPES, Checked, EagerWay, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store, fingerprint
-from cbs_core.errors import AcceleratorError, PluginLoadError
+from cbs_core.choose import registry
+from cbs_core.contract.errors import AcceleratorError, PluginLoadError
 from cbs_core.testing import picture
 
 CPU = torch.device("cpu")
@@ -367,7 +367,7 @@ def test_openvino_converts_a_net_once_for_all_sizes_and_runs(monkeypatch):
 def test_an_interrupt_after_openvino_is_an_interrupt():
     code = """
 import gc, signal, torch
-from cbs_core import registry
+from cbs_core.choose import registry
 net = torch.nn.Conv2d(3, 3, 3, padding=1)
 device = torch.device("cpu")
 built = []

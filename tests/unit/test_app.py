@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cbs_core.cli.app import DEBUG, fail, one_line_errors
-from cbs_core.errors import CbsError
+from cbs_core.contract.errors import CbsError
 
 
 @pytest.fixture(autouse=True)

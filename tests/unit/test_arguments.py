@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from cbs_core.cli.arguments import normalise, quote, sink_for, source_for
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 
 ODD_NAMES = [
     "clip (1).mp4",

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cbs_core import build, registry
-from cbs_core.errors import ConfigError, PluginContractError, PluginLoadError
-from cbs_core.weights import WeightsFile
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
+from cbs_core.contract.types import WeightsFile
+from cbs_core.run import build
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ from cbs_plugins.compositors.guided import GuidedCompositor
 from cbs_plugins.compositors.hard import HardCompositor
 from kornia.filters import guided_blur
 
-from cbs_core.errors import ConfigError
-from cbs_core.interfaces import Compositor
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.interfaces import Compositor
 
 ALL = [HardCompositor, FeatherCompositor, GuidedCompositor]
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

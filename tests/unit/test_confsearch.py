@@ -10,9 +10,9 @@ from hydra.core.object_type import ObjectType
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-from cbs_core import confsearch
-from cbs_core.confsearch import EntryPointSource, conf_dir, install, preset_dirs, presets
-from cbs_core.registry import REGISTRIES
+from cbs_core.choose import presets as confsearch
+from cbs_core.choose.presets import EntryPointSource, conf_dir, install, preset_dirs, presets
+from cbs_core.choose.registry import REGISTRIES
 
 PLUGINS = [
     (kind, name)

@@ -6,13 +6,19 @@ import pytest
 import straight_line
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter, depthwise
+from cbs_plugins.nets.dabnet import DABNet, depthwise
+from cbs_plugins.segmenters.dabnet import DABNetSegmenter
 from PIL import Image
 from safetensors.torch import save_file
 
-from cbs_core import vocabularies
-from cbs_core.errors import ConfigError, WeightsError, WeightsKeysError, WeightsMissingError
-from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.contract.errors import (
+    ConfigError,
+    WeightsError,
+    WeightsKeysError,
+    WeightsMissingError,
+)
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.words import vocabularies
 
 
 def randomised(classes: int, seed: int = 0) -> DABNet:
@@ -141,7 +147,7 @@ def test_another_nets_weights_are_refused(tmp_path):
 
 
 def test_missing_weights_are_never_random(tmp_path, monkeypatch):
-    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         DABNetSegmenter()
     with pytest.raises(WeightsMissingError, match="no weight file"):
@@ -149,7 +155,7 @@ def test_missing_weights_are_never_random(tmp_path, monkeypatch):
 
 
 def test_named_weights_are_found_in_the_order_voc_cityscapes_camvid(tmp_path, monkeypatch):
-    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     (tmp_path / "dabnet").mkdir()
     torch.save(DABNet(11).state_dict(), tmp_path / "dabnet/camvid.pth")
     assert len(DABNetSegmenter().classes) == 11

@@ -5,9 +5,9 @@ import logging
 import pytest
 import torch
 
-from cbs_core import device
-from cbs_core.device import DeviceError, choose, dtype, precision
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
+from cbs_core.machine import device
+from cbs_core.machine.device import DeviceError, choose, dtype, precision
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 
-from cbs_core.errors import WeightsKeysError
-from cbs_core.weights import load
+from cbs_core.choose.weights import load
+from cbs_core.contract.errors import WeightsKeysError
 
 FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
 FILES = sorted(FOLDER.glob("*/*.safetensors"))

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cbs_plugins.segmenters.espnetv2 import ESPNetv2, ESPNetv2Segmenter
+from cbs_plugins.nets.espnetv2 import ESPNetv2
+from cbs_plugins.segmenters.espnetv2 import ESPNetv2Segmenter
 from cbs_plugins.sources.sample import sample_file
 from PIL import Image
 
-from cbs_core import vocabularies
-from cbs_core.errors import WeightsKeysError, WeightsMissingError
-from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.contract.errors import WeightsKeysError, WeightsMissingError
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.words import vocabularies
 
 SMALL = (16, 32, 64, 128)
 """Channels of the paper's width 0.5, which is quick to run."""

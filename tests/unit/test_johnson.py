@@ -5,17 +5,13 @@ import pytest
 import straight_line
 import torch
 import torch.nn.functional as F
-from cbs_plugins.stylers.johnson import (
-    JohnsonStyler,
-    TransformerNet,
-    conv_by_squares,
-    moments_of_half,
-)
+from cbs_plugins.nets.johnson import TransformerNet, conv_by_squares, moments_of_half
+from cbs_plugins.stylers.johnson import JohnsonStyler
 from cbs_plugins.stylers.none import NoStyler
 from PIL import Image
 
-from cbs_core.errors import WeightsKeysError, WeightsMissingError
-from cbs_core.interfaces import HasMemory, HasWeights, Styler
+from cbs_core.contract.errors import WeightsKeysError, WeightsMissingError
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Styler
 
 COUNTS = {32: 1_679_235, 16: 424_899, 8: 108_771}
 
@@ -134,7 +130,7 @@ def test_fills_its_interfaces(tmp_path):
 
 
 def test_style_is_a_name_and_a_file_goes_before_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     save(tmp_path / "johnson", "wave_width8", width=8)
     save(tmp_path / "johnson", "wave_width16", width=16)
     other = save(tmp_path, "other")

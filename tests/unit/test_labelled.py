@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cbs_core import vocabularies
-from cbs_core.errors import ConfigError, SourceError
-from cbs_core.labelled import IGNORE, NOT_PERSON, class_map, find
+from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.datasets.labelled import IGNORE, NOT_PERSON, class_map, find
+from cbs_core.words import vocabularies
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:

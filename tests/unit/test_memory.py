@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cbs_core import memory
-from cbs_core.memory import GIB, MemoryLimitError, available, check_memory
+from cbs_core.machine import memory
+from cbs_core.machine.memory import GIB, MemoryLimitError, available, check_memory
 
 CPU = torch.device("cpu")
 

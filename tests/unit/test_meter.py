@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from cbs_core import meter as module
-from cbs_core.meter import Latency, Meter
+from cbs_core.machine import meter as module
+from cbs_core.machine.meter import Latency, Meter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cbs_core.metrics import background_error, boundary_f, boundary_iou, iou
+from cbs_core.evaluation.metrics import background_error, boundary_f, boundary_iou, iou
 
 
 def square(left: int, *, side: int = 100, size: int = 200) -> np.ndarray:

@@ -15,8 +15,8 @@ from cbs_plugins.stylers.microast import (
 )
 from PIL import Image
 
-from cbs_core.errors import ConfigError, SourceError, WeightsKeysError, WeightsMissingError
-from cbs_core.interfaces import HasMemory, HasWeights, Styler
+from cbs_core.contract.errors import ConfigError, SourceError, WeightsKeysError, WeightsMissingError
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Styler
 
 PARTS = {
     "content_encoder": Encoder,

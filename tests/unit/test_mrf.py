@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from cbs_plugins.compositors.mrf import MRFCompositor, min_cut
 
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 
 
 def scene(height=96, width=128, *, cell=8, noise=0.02):

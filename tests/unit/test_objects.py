@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from cbs_core import objects
-from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.meter import Meter
-from cbs_core.objects import Objects, Selection, parse
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.types import Instances
+from cbs_core.contract.errors import ConfigError, PluginContractError
+from cbs_core.contract.types import Instances
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
+from cbs_core.temporal import objects
+from cbs_core.temporal.objects import Objects, Selection, parse
 
 SIZE = (40, 60)
 ROAD, CAR, PERSON = range(3)

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from cbs_plugins.onnx import Runner
+from cbs_plugins.formats.onnx import Runner
 from cbs_plugins.segmenters.onnx import ONNXSegmenter
 from cbs_plugins.stylers.onnx import ONNXStyler
 
-from cbs_core.errors import (
+from cbs_core.contract.errors import (
     CbsError,
     ConfigError,
     PluginContractError,
@@ -19,7 +19,7 @@ from cbs_core.errors import (
     WeightsError,
     WeightsMissingError,
 )
-from cbs_core.interfaces import HasWeights, Segmenter, Styler
+from cbs_core.contract.interfaces import HasWeights, Segmenter, Styler
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.pictures import read_picture
+from cbs_plugins.formats.pictures import read_picture
 from cbs_plugins.sources.pan import MAX_SPEED, PanSource
 from cbs_plugins.sources.sample import sample_file
 from PIL import Image
 
-from cbs_core.errors import SourceError
+from cbs_core.contract.errors import SourceError
 from tests.media import picture
 
 

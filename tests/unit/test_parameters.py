@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cbs_core.errors import ConfigError
-from cbs_core.registry import Registry, checked_parameters
+from cbs_core.choose.registry import Registry, checked_parameters
+from cbs_core.contract.errors import ConfigError
 
 
 def plugin(

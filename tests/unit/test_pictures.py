@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.pictures import picture_size, read_picture
+from cbs_plugins.formats.pictures import picture_size, read_picture
 from cbs_plugins.sinks.folder import FolderSink
 from cbs_plugins.sinks.image import ImageSink
 from cbs_plugins.sources.folder import FolderSource
@@ -16,9 +16,9 @@ from cbs_plugins.sources.image import ImageSource
 from cbs_plugins.sources.sample import SAMPLES, SampleSource
 from PIL import Image
 
-from cbs_core.errors import SinkError, SourceError
-from cbs_core.interfaces import Sink, Source
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.contract.errors import SinkError, SourceError
+from cbs_core.contract.interfaces import Sink, Source
+from cbs_core.contract.types import RawFrame, StreamInfo
 from tests.media import picture
 
 RGB = picture(0, 20, 10)

@@ -9,15 +9,15 @@ from cbs_plugins.compositors.feather import FeatherCompositor
 from cbs_plugins.compositors.hard import HardCompositor
 from kornia.color import rgb_to_ycbcr
 
-from cbs_core import pipeline as module
-from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.memory import MemoryLimitError
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Stage, keep_color
-from cbs_core.regions import Regions, parse_size
-from cbs_core.routes import Route
+from cbs_core.contract.errors import ConfigError, PluginContractError
+from cbs_core.contract.types import Instances
+from cbs_core.frame import pipeline as module
+from cbs_core.frame.mattes import Regions, parse_size
+from cbs_core.frame.pipeline import Pipeline, Stage, keep_color
+from cbs_core.frame.routes import Route
+from cbs_core.machine.memory import MemoryLimitError
+from cbs_core.machine.meter import Meter
 from cbs_core.testing import raw_frame
-from cbs_core.types import Instances
 
 CLASSES = ("road", "car", "person", "sky")
 CPU = torch.device("cpu")

@@ -7,9 +7,9 @@ import threading
 import pytest
 from rich.console import Console
 
-from cbs_core import progress as module
-from cbs_core.meter import Meter
-from cbs_core.progress import progress
+from cbs_core.machine.meter import Meter
+from cbs_core.run import progress as module
+from cbs_core.run.progress import progress
 
 
 @pytest.fixture

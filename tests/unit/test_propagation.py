@@ -9,18 +9,18 @@ import torch.nn.functional as F
 from cbs_plugins.compositors.hard import HardCompositor
 from scipy.ndimage import gaussian_filter
 
-from cbs_core import build
-from cbs_core.errors import ConfigError
-from cbs_core.meter import Meter
-from cbs_core.objects import Selection
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.propagation import parse
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.schedulers.auto import AutoScheduler
-from cbs_core.schedulers.pipeline import PipelineScheduler
-from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.types import Instances, RawFrame
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.types import Instances, RawFrame
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
+from cbs_core.run import build
+from cbs_core.run.schedulers.auto import AutoScheduler
+from cbs_core.run.schedulers.pipeline import PipelineScheduler
+from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.temporal.carrying import parse
+from cbs_core.temporal.objects import Selection
 
 HEIGHT, WIDTH, TOP, SIDE = 192, 320, 40, 112
 SPEED = 8

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from cbs_plugins.segmenters.dabnet import MEANS, DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.dabnet import MEANS, DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 
 from benchmarks.peers.reference_flow import ReferenceFlow
-from cbs_core import build, vocabularies
+from cbs_core.run import build
+from cbs_core.words import vocabularies
 
 
 @pytest.mark.parametrize("width", [16, 32])

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cbs_core.errors import ConfigError
-from cbs_core.regions import MODES, Regions
+from cbs_core.contract.errors import ConfigError
+from cbs_core.frame.mattes import MODES, Regions
 
 CLASSES = ("road", "car", "person", "sky")
 SIZES = [(48, 64), (65, 131), (1, 1), (5, 9)]

@@ -5,15 +5,15 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from cbs_core import registry as module
-from cbs_core.errors import (
+from cbs_core.choose import registry as module
+from cbs_core.choose.registry import REGISTRIES, Registry, checked_parameters, origins
+from cbs_core.contract.errors import (
     ConfigError,
     PluginConflictError,
     PluginLoadError,
     PluginNotFoundError,
     closest,
 )
-from cbs_core.registry import REGISTRIES, Registry, checked_parameters, origins
 
 GROUP = "cbs.stylers"
 
@@ -45,7 +45,7 @@ class Broken:
 
 class Told:
     def __init__(self):
-        from cbs_core.errors import ConfigError
+        from cbs_core.contract.errors import ConfigError
         raise ConfigError("levels must be even")
 
 def anything(**params):

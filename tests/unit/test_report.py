@@ -10,13 +10,12 @@ import sheets
 import torch
 from PIL import Image
 
-from cbs_core import report
-from cbs_core.device import Device
-from cbs_core.errors import SinkError
-from cbs_core.meter import Meter
+from cbs_core.contract.errors import SinkError
+from cbs_core.contract.types import StreamInfo, WeightsFile
+from cbs_core.machine.device import Device
+from cbs_core.machine.meter import Meter
+from cbs_core.run import report
 from cbs_core.testing import raw_frame
-from cbs_core.types import StreamInfo
-from cbs_core.weights import WeightsFile
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cbs_core.errors import ConfigError
-from cbs_core.routes import Route, parse
+from cbs_core.contract.errors import ConfigError
+from cbs_core.frame.routes import Route, parse
 
 CLASSES = ("road", "car", "person", "traffic light", "sky")
 PARAMS = {"style": "mosaic", "weights": None}

@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 import torch
 
-from cbs_core.errors import (
+from cbs_core.contract.errors import (
     CbsError,
     DeviceLostError,
     LostError,
@@ -17,10 +17,10 @@ from cbs_core.errors import (
     SourceError,
     SourceLostError,
 )
-from cbs_core.memory import MemoryLimitError
-from cbs_core.meter import Meter
-from cbs_core.runner import SLOTS, Channel, ClosedError, Outcome, Runner
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.memory import MemoryLimitError
+from cbs_core.machine.meter import Meter
+from cbs_core.run.runner import SLOTS, Channel, ClosedError, Outcome, Runner
 
 SOON = 5.0
 """Seconds after which a test fails that should have gone on at once."""

@@ -13,19 +13,19 @@ from functools import partial
 import pytest
 import torch
 
-from cbs_core.errors import ConfigError, PluginContractError
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.runner import Runner
-from cbs_core.schedulers import auto
-from cbs_core.schedulers import pipeline as pipelined
-from cbs_core.schedulers.auto import AutoScheduler
-from cbs_core.schedulers.pipeline import DEPTH, PipelineScheduler
-from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.schedulers.streams import StreamsScheduler
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.contract.errors import ConfigError, PluginContractError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
+from cbs_core.run.runner import Runner
+from cbs_core.run.schedulers import auto
+from cbs_core.run.schedulers import pipeline as pipelined
+from cbs_core.run.schedulers.auto import AutoScheduler
+from cbs_core.run.schedulers.pipeline import DEPTH, PipelineScheduler
+from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.run.schedulers.streams import StreamsScheduler
 
 TOGETHER = partial(PipelineScheduler, nets="together")
 THREADED = [PipelineScheduler, TOGETHER, AutoScheduler]

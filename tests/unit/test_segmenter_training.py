@@ -9,7 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as TF
-from cbs_plugins.segmenters.augmentation import (
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.segmenters.dabnet import DABNetSegmenter
+from cbs_plugins.segmenters.smp import SMPSegmenter
+from cbs_plugins.training.augmentation import (
     PADDING,
     View,
     cutmix,
@@ -19,23 +22,21 @@ from cbs_plugins.segmenters.augmentation import (
     random_view,
     seen_places,
 )
-from cbs_plugins.segmenters.dabnet import DABNet, DABNetSegmenter
-from cbs_plugins.segmenters.held import Held
-from cbs_plugins.segmenters.losses import (
+from cbs_plugins.training.held import Held
+from cbs_plugins.training.segmentation import poly, scan
+from cbs_plugins.training.segmentation_losses import (
     class_weights,
     cross_entropy,
     distillation_loss,
     not_person_loss,
 )
-from cbs_plugins.segmenters.smp import SMPSegmenter
-from cbs_plugins.segmenters.training import poly, scan
 from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
-from cbs_core import registry
-from cbs_core.errors import ConfigError, WeightsKeysError
-from cbs_core.labelled import find
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError, WeightsKeysError
+from cbs_core.datasets.labelled import find
 from cbs_core.training import export
 from cbs_core.training.loop import Settings, train
 

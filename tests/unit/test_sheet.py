@@ -7,10 +7,10 @@ import pytest
 import sheets
 import torch
 
-from cbs_core import vocabularies
-from cbs_core.sheet import GAP, GREY, LINE, NARROW, PAPER, SIDE, Sheet
+from cbs_core.contract.types import StreamInfo
+from cbs_core.run.sheet import GAP, GREY, LINE, NARROW, PAPER, SIDE, Sheet
 from cbs_core.testing import raw_frame
-from cbs_core.types import StreamInfo
+from cbs_core.words import vocabularies
 
 COLUMNS = ("original", "classes", "style 1", "style 2", "style 3", "composite")
 

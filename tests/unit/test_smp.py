@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from cbs_plugins.segmenters.backbones import IMAGENET_MEAN
+from cbs_plugins.nets.backbones import IMAGENET_MEAN
 from cbs_plugins.segmenters.smp import SMPSegmenter
 from safetensors.torch import save_file
 
-from cbs_core import vocabularies
-from cbs_core.errors import (
+from cbs_core.contract.errors import (
     ConfigError,
     WeightsError,
     WeightsKeysError,
     WeightsMissingError,
 )
-from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.words import vocabularies
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -116,8 +116,8 @@ def test_wrong_class_count_is_refused(file, arguments):
 
 
 def test_weights_are_required_and_must_be_the_nets(file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cbs_plugins.segmenters.backbones.available", lambda room: {})
-    monkeypatch.setattr("cbs_core.weights.search_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("cbs_plugins.nets.backbones.available", lambda room: {})
+    monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         SMPSegmenter(**ARCH)
     with pytest.raises(WeightsKeysError, match="another net than smp's fpn on resnet18"):

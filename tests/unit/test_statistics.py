@@ -4,8 +4,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from cbs_core.errors import ConfigError
-from cbs_core.statistics import BLEND, Policy, Scenes, Statistics, parse
+from cbs_core.contract.errors import ConfigError
+from cbs_core.temporal.statistics import BLEND, Policy, Scenes, Statistics, parse
 
 
 def drive(policy, scenes):

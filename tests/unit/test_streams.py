@@ -6,18 +6,18 @@ from contextlib import contextmanager
 import pytest
 import torch
 from cbs_plugins.compositors.hard import HardCompositor
-from cbs_plugins.segmenters.dabnet import DABNet
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.nets.johnson import TransformerNet
 
-from cbs_core import vocabularies
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.schedulers import streams as module
-from cbs_core.schedulers.serial import SerialScheduler
-from cbs_core.schedulers.streams import DEPTH, STAGES, StreamsScheduler
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
+from cbs_core.run.schedulers import streams as module
+from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.run.schedulers.streams import DEPTH, STAGES, StreamsScheduler
 from cbs_core.testing import no_device_wait, raw_frame
+from cbs_core.words import vocabularies
 
 
 def build(device="cpu", segment=None, style=None):

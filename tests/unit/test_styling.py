@@ -12,15 +12,16 @@ from cbs_plugins.stylers.johnson import HALO, STRIDE, JohnsonStyler
 from PIL import Image
 from test_johnson import save
 
-from cbs_core import build, registry
 from cbs_core.accelerators.eager import Eager
-from cbs_core.errors import ConfigError
-from cbs_core.interfaces import RegionStyler
-from cbs_core.statistics import Policy
-from cbs_core.styling import RegionStyling, parse
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.interfaces import RegionStyler
+from cbs_core.contract.types import RawFrame
+from cbs_core.frame.styling import RegionStyling, parse
+from cbs_core.frame.windows import INVISIBLE, occupancy
+from cbs_core.run import build
+from cbs_core.temporal.statistics import Policy
 from cbs_core.testing import picture
-from cbs_core.types import RawFrame
-from cbs_core.windows import INVISIBLE, occupancy
 
 CPU = torch.device("cpu")
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 from cbs_plugins.compositors.hard import HardCompositor
-from cbs_plugins.stylers.johnson import TransformerNet
+from cbs_plugins.nets.johnson import TransformerNet
 
-from cbs_core import tiles
-from cbs_core.memory import MemoryLimitError
-from cbs_core.meter import Meter
-from cbs_core.pipeline import Pipeline, Stage
-from cbs_core.regions import Regions
-from cbs_core.routes import Route
-from cbs_core.runner import Runner
-from cbs_core.schedulers.serial import SerialScheduler
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.frame import tiles
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.routes import Route
+from cbs_core.frame.tiles import OVERLAP, SMALLEST, Tiles
+from cbs_core.machine.memory import MemoryLimitError
+from cbs_core.machine.meter import Meter
+from cbs_core.run.runner import Runner
+from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.testing import picture
-from cbs_core.tiles import OVERLAP, SMALLEST, Tiles
-from cbs_core.types import RawFrame, StreamInfo
 
 SIZES = [(600, 1000), (257, 900), (1024, 300), (513, 511)]
 

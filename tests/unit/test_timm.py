@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from cbs_plugins.segmenters.timm import LinearHeadNet, TimmSegmenter
 from safetensors.torch import save_file
 
-from cbs_core import vocabularies
-from cbs_core.errors import (
+from cbs_core.contract.errors import (
     ConfigError,
     WeightsError,
     WeightsKeysError,
     WeightsMissingError,
 )
-from cbs_core.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.contract.interfaces import HasMemory, HasWeights, Segmenter
+from cbs_core.words import vocabularies
 
 timm = pytest.importorskip("timm")
 

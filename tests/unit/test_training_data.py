@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cbs_core.errors import ConfigError, SourceError
-from cbs_core.training.data import (
+from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.datasets.samples import (
     Samples,
     Shuffled,
     find_photos,

@@ -4,16 +4,16 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from cbs_plugins import losses
+from cbs_plugins.nets import losses
+from cbs_plugins.nets.vgg16 import BLOCKS, MEAN, STD, VGG16
 from cbs_plugins.stylers.johnson import JohnsonStyler
-from cbs_plugins.stylers.johnson_training import FLOOR, centre_crop, decay, random_crop
-from cbs_plugins.vgg16 import BLOCKS, MEAN, STD, VGG16
+from cbs_plugins.training.johnson import FLOOR, centre_crop, decay, random_crop
 from PIL import Image
 from torch import nn
 
-from cbs_core.errors import ConfigError
-from cbs_core.interfaces import Trainable
-from cbs_core.training.data import generator
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.interfaces import Trainable
+from cbs_core.datasets.samples import generator
 
 SIZES = [(48, 60), (200, 90), (20, 33), (32, 32)]
 

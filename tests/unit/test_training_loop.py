@@ -13,7 +13,7 @@ from rich.console import Console
 from safetensors import safe_open
 from torch import nn
 
-from cbs_core.errors import SinkError, WeightsError
+from cbs_core.contract.errors import SinkError, WeightsError
 from cbs_core.training import checkpoint, export
 from cbs_core.training.history import DivergenceError
 from cbs_core.training.loop import Settings, guard, restore_best, train

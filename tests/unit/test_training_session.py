@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 from cbs_core.training.session import COMPILED_FROM, compiled, precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

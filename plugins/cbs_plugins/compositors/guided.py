@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kornia.filters import box_blur
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 
 
 class GuidedCompositor(nn.Module):

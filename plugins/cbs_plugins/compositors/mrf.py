@@ -29,7 +29,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError
+from cbs_core.contract.errors import ConfigError
 from cbs_plugins.compositors.feather import FeatherCompositor
 
 Floats = NDArray[np.float32]

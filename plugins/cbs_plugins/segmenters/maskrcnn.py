@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cbs_core import objects, vocabularies
-from cbs_core.errors import (
+from cbs_core.choose.weights import Checkpoint, available, load, load_into, search_folders
+from cbs_core.contract.errors import (
     ConfigError,
     WeightsHashError,
     WeightsKeysError,
     WeightsMissingError,
     closest,
 )
-from cbs_core.types import Instances
-from cbs_core.weights import Checkpoint, available, load, load_into, search_folders
+from cbs_core.contract.types import Instances
+from cbs_core.temporal import objects
+from cbs_core.words import vocabularies
 
 log = logging.getLogger("cbs")
 
@@ -86,8 +87,8 @@ class MaskRCNNSegmenter(DetectionSegmenter):
             file may tell its ``classes`` (a JSON list) in its metadata.
         arch: ``v1`` or ``v2`` (Li et al. 2021, 2111.11429).
         backbone: a ResNet of torchvision; v2 is only made on ``resnet50``.
-        vocabulary: ``voc``, ``coco`` or another of `cbs_core.vocabularies`, of a file; None is told
-            by the count, where 91 is torchvision's COCO.
+        vocabulary: ``voc``, ``coco`` or another of `cbs_core.words.vocabularies`, of a file; None
+            is told by the count, where 91 is torchvision's COCO.
         classes: names of the labels from 1 on, of a file that has no vocabulary's.
         score_threshold: objects of less confidence are left out, in [0, 1].
         max_size: longest side that the net sees, in pixels.

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError, WeightsError, WeightsKeysError, WeightsMissingError
-from cbs_core.weights import Checkpoint, WeightsFile, load, load_into
-from cbs_plugins.segmenters.backbones import (
+from cbs_core.choose.weights import Checkpoint, load, load_into
+from cbs_core.contract.errors import (
+    ConfigError,
+    WeightsError,
+    WeightsKeysError,
+    WeightsMissingError,
+)
+from cbs_core.contract.types import WeightsFile
+from cbs_plugins.nets.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PaddedSegmenter,
@@ -27,9 +33,10 @@ from cbs_plugins.segmenters.backbones import (
     find_weights,
     said_rgb,
 )
+from cbs_plugins.nets.smp import trim
 
 if TYPE_CHECKING:
-    from cbs_plugins.segmenters.training import SegmentationTask
+    from cbs_plugins.training.segmentation import SegmentationTask
 
 OURS = ("encoder_name", "encoder_weights", "in_channels", "classes", "activation")
 """Parameters of a hub checkpoint that are not passed on: weights are its own, logits are wanted."""
@@ -50,7 +57,7 @@ class _Source:
     """Further parameters of the architecture's constructor."""
 
     trimmed: bool = False
-    """See `trim`."""
+    """See `cbs_plugins.nets.smp.trim`."""
 
 
 class SMPSegmenter(PaddedSegmenter):
@@ -68,7 +75,7 @@ class SMPSegmenter(PaddedSegmenter):
         weights: a file with the model's state dict, or a folder that ``model.save_pretrained``
             wrote, whose ``config.json`` tells the architecture and all its parameters. None takes
             ``smp/VOCABULARY.*`` from the weight folders (`find_weights`).
-        vocabulary: a name in `cbs_core.vocabularies.NAMES`; else the class count tells it.
+        vocabulary: a name in `cbs_core.words.NAMES`; else the class count tells it.
         classes: the names in channel order, instead of a vocabulary.
         mean: RGB, subtracted from the picture in [0,1]; ImageNet's where nothing tells it.
         std: RGB, divides the difference; likewise.
@@ -131,9 +138,9 @@ class SMPSegmenter(PaddedSegmenter):
 
     @staticmethod
     def task(**params: object) -> "SegmentationTask":
-        """Returns the training of a net (`cbs_core.interfaces.Trainable`)."""
-        from cbs_plugins.segmenters.smp_training import create
-        from cbs_plugins.segmenters.training import segmentation_task
+        """Returns the training of a net (`cbs_core.contract.interfaces.Trainable`)."""
+        from cbs_plugins.training.segmentation import segmentation_task
+        from cbs_plugins.training.smp import create
 
         return segmentation_task(create, params, owner="training of the segmenter 'smp'")
 
@@ -193,23 +200,6 @@ def _json(checkpoint: Checkpoint, key: str, kind: type) -> Any:
             f"{kind.__name__} is due: mend the file"
         )
     return value
-
-
-def trim(net: Any) -> None:
-    """Takes the last stage out of the encoder of smp's ``fpn``; it keeps the stride.
-
-    Of EfficientNet-Lite0 that is a fifth of its weights, which served ImageNet's 1000 classes.
-
-    Raises:
-        ConfigError: another architecture, or an encoder that is not made of timm's blocks.
-    """
-    blocks = getattr(getattr(net.encoder, "model", None), "blocks", None)
-    lateral = getattr(net.decoder, "p5", None)
-    if not isinstance(blocks, nn.Sequential) or not isinstance(lateral, nn.Conv2d):
-        raise ConfigError("only arch=fpn on an EfficientNet or MobileNet of timm can be trimmed")
-    blocks[-1] = nn.Identity()
-    norms = [m for m in blocks.modules() if isinstance(m, nn.BatchNorm2d)]
-    net.decoder.p5 = nn.Conv2d(norms[-1].num_features, lateral.out_channels, 1)
 
 
 def _class_count(checkpoint: Checkpoint) -> int:

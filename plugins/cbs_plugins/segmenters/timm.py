@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError, WeightsKeysError, WeightsMissingError
-from cbs_core.weights import Checkpoint, load, load_into
-from cbs_plugins.segmenters.backbones import (
+from cbs_core.choose.weights import Checkpoint, load, load_into
+from cbs_core.contract.errors import ConfigError, WeightsKeysError, WeightsMissingError
+from cbs_plugins.nets.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PaddedSegmenter,
@@ -76,7 +76,7 @@ class TimmSegmenter(PaddedSegmenter):
         level: which of the backbone's features, from 0, the finest; -1 is the coarsest; ``all``
             upsamples them to the finest and concatenates them. Where nothing tells it, the
             coarsest with the head's C channels, else all.
-        vocabulary: a name in `cbs_core.vocabularies.NAMES`; else the class count tells it.
+        vocabulary: a name in `cbs_core.words.NAMES`; else the class count tells it.
         classes: the names in channel order, instead of a vocabulary.
         mean: RGB, subtracted from the picture in [0,1]; timm's for this model where nothing tells.
         std: RGB, divides the difference; likewise.

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from cbs_core.errors import SinkError
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import rename, temporary
-from cbs_plugins.pictures import checked_suffix, write_picture
+from cbs_core.contract.errors import SinkError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import rename, temporary
+from cbs_plugins.formats.pictures import checked_suffix, write_picture
 
 
 class FolderSink:

@@ -1,6 +1,6 @@
 """No output, for measuring."""
 
-from cbs_core.types import RawFrame, StreamInfo
+from cbs_core.contract.types import RawFrame, StreamInfo
 
 
 class NullSink:

@@ -15,10 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from cbs_core.errors import SinkError
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import reason, rename, temporary
-from cbs_plugins.media import CONVERSION, clock_zero, open_media, picture_stream
+from cbs_core.contract.errors import SinkError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import reason, rename, temporary
+from cbs_plugins.formats.media import CONVERSION, clock_zero, open_media, picture_stream
 
 SUFFIXES = {
     ".mp4": "libx264",

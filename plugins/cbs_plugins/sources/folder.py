@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from cbs_core.errors import SourceError
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import missing, reason
-from cbs_plugins.pictures import READABLE, frame_rate, picture_size, read_picture
+from cbs_core.contract.errors import SourceError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import missing, reason
+from cbs_plugins.formats.pictures import READABLE, frame_rate, picture_size, read_picture
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Self
 
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import input_file
-from cbs_plugins.pictures import picture_size, read_picture
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import input_file
+from cbs_plugins.formats.pictures import picture_size, read_picture
 
 
 class ImageSource:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from cbs_core.errors import SourceError
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import input_file
-from cbs_plugins.pictures import frame_rate, picture_size, read_picture
+from cbs_core.contract.errors import SourceError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import input_file
+from cbs_plugins.formats.pictures import frame_rate, picture_size, read_picture
 from cbs_plugins.sources.sample import sample_file
 
 MAX_SPEED = 4

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from cbs_core.errors import SourceError, closest
+from cbs_core.contract.errors import SourceError, closest
 from cbs_plugins.sources.image import ImageSource
 
 SAMPLES = {

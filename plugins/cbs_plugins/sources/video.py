@@ -15,10 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
-from cbs_core.errors import SourceError
-from cbs_core.types import RawFrame, StreamInfo
-from cbs_plugins.files import reason
-from cbs_plugins.media import CONVERSION, clock_zero, open_media, picture_stream
+from cbs_core.contract.errors import SourceError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.media import CONVERSION, clock_zero, open_media, picture_stream
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""

@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.errors import ConfigError, closest
-from cbs_core.types import RawFrame
-from cbs_core.windows import INVISIBLE
-from cbs_plugins.files import rename, temporary
-from cbs_plugins.losses import LAYERS, GatysLoss
-from cbs_plugins.pictures import checked_suffix, read_picture, write_picture
-from cbs_plugins.vgg import REACH, STRIDE, VGG19
+from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.types import RawFrame
+from cbs_core.frame.windows import INVISIBLE
+from cbs_plugins.formats.files import rename, temporary
+from cbs_plugins.formats.pictures import checked_suffix, read_picture, write_picture
+from cbs_plugins.nets.losses import LAYERS, GatysLoss
+from cbs_plugins.nets.scale import resize, resize_to_area
+from cbs_plugins.nets.vgg import REACH, STRIDE, VGG19
 
 OPTIMIZERS = ("lbfgs", "adam")
 INITS = ("content", "noise")
@@ -324,21 +325,6 @@ def _span(places: list[int]) -> slice:
     halo = REACH + STRIDE // 2
     first, end = max(0, places[0] - halo), places[-1] + 1 + halo
     return slice(first // STRIDE * STRIDE, -(-end // STRIDE) * STRIDE)
-
-
-def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns ``(1,3,H,W)`` at another size (H, W), the same tensor where it has it."""
-    if image.shape[2:] == size:
-        return image
-    return F.interpolate(image, size, mode="bilinear", antialias=True)
-
-
-def resize_to_area(image: Tensor, area: float) -> Tensor:
-    """Returns uint8 ``(1,3,H,W)`` as float32 with about so many pixels and its aspect ratio."""
-    height, width = image.shape[2:]
-    factor = math.sqrt(area / (height * width))
-    size = max(STRIDE, round(height * factor)), max(STRIDE, round(width * factor))
-    return resize(image.float(), size)
 
 
 def _multiple(side: float) -> int:

@@ -19,10 +19,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cbs_core.errors import ConfigError, PluginLoadError
-from cbs_core.weights import WeightsFile
-from cbs_plugins.onnx import Runner
-from cbs_plugins.pictures import read_picture
+from cbs_core.contract.errors import ConfigError, PluginLoadError
+from cbs_core.contract.types import WeightsFile
+from cbs_plugins.formats.onnx import Runner
+from cbs_plugins.formats.pictures import read_picture
 
 STYLES = 26
 

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.errors import ConfigError, WeightsMissingError
-from cbs_core.weights import SUFFIXES, load, load_into, search_folders
-from cbs_plugins.pictures import read_picture
+from cbs_core.choose.weights import SUFFIXES, load, load_into, search_folders
+from cbs_core.contract.errors import ConfigError, WeightsMissingError
+from cbs_plugins.formats.pictures import read_picture
 
 CHANNELS = 64
 """Of the features at a quarter of the size."""

@@ -3,9 +3,9 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.errors import WeightsMissingError
-from cbs_plugins.onnx import PictureNet, Runner
-from cbs_plugins.onnx_spec import read_spec
+from cbs_core.contract.errors import WeightsMissingError
+from cbs_plugins.formats.onnx import PictureNet, Runner
+from cbs_plugins.formats.onnx_spec import read_spec
 
 
 class ONNXStyler:
@@ -15,8 +15,8 @@ class ONNXStyler:
 
     Args:
         weights: the ONNX file.
-        spec: its description (see `cbs_plugins.onnx_spec`); None is ``WEIGHTS.yaml``, or the YAML
-            of the same stem.
+        spec: its description (see `cbs_plugins.formats.onnx_spec`); None is ``WEIGHTS.yaml``, or
+            the YAML of the same stem.
 
     Raises:
         ConfigError: no description, or a wrong one.

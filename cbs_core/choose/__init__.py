@@ -1,0 +1,1 @@
+"""From names to things: registries, presets, weights. Nothing that runs them."""

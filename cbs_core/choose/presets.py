@@ -1,0 +1,122 @@
+"""Where Hydra finds configuration: our presets, each plugin package's ``conf``, entry points.
+
+Order, first match first:
+
+1. ``conf/`` of this project (a file is a preset: a plugin's name and its parameters);
+2. ``conf/`` in the top-level package of every plugin distribution, found without importing it;
+3. ``cbs://``, which answers ``styler/pastel`` with ``{name: pastel}`` from entry-point metadata, so
+   that a plugin with no YAML can be chosen and is listed.
+
+The two Hydra plugins are registered by `install` before Hydra starts, because a ``hydra_plugins``
+namespace package fails under editable installs.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from cbs_core.choose.registry import REGISTRIES
+
+
+def conf_dir() -> Path:
+    """Returns the folder of our own presets: in the wheel, else in the checkout."""
+    # From __file__ only: an editable install may leave a stale copy under site-packages.
+    package = Path(__file__).resolve().parents[1]
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def preset_dirs() -> dict[str, Path]:
+    """Returns every folder of presets in search order, by the top-level package it belongs to."""
+    dirs = {"cbs_core": conf_dir()}
+    packages = {
+        registry.target(name).partition(":")[0].partition(".")[0]
+        for registry in REGISTRIES.values()
+        for name in registry.names()
+        if not registry.conflict(name)
+    }
+    for package in sorted(packages - {"cbs_core", "cbs_plugins", ""}):
+        try:
+            spec = find_spec(package)
+        except (ImportError, ValueError):  # a broken finder of a package that nobody chose
+            continue
+        for root in (spec.submodule_search_locations or ()) if spec else ():
+            if (Path(root) / "conf").is_dir():
+                dirs[package] = Path(root) / "conf"
+    return dirs
+
+
+def presets(kind: str, name: str) -> list[Path]:
+    """Returns the preset files of a plugin, the one in force first; the others are shadowed."""
+    files = [folder / kind / f"{name}.yaml" for folder in preset_dirs().values()]
+    return [file for file in files if file.is_file()]
+
+
+class CbsSearchPath(SearchPathPlugin):
+    """Appends the folders of strangers' presets, then the entry points themselves."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra."""
+        for package, folder in preset_dirs().items():
+            if package != "cbs_core":
+                search_path.append(provider=package, path=f"file://{folder}")
+        search_path.append(provider="entry-points", path="cbs://entry-points")
+
+
+class EntryPointSource(ConfigSource):
+    """Shows every registered plugin as a preset that holds its name."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Returns ``cbs``."""
+        return "cbs"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Returns ``{name: NAME}`` for ``KIND/NAME``."""
+        path = config_path.removesuffix(".yaml")
+        if not self.is_config(path):
+            raise ConfigLoadError(f"no plugin '{path}'")
+        kind, _, name = path.partition("/")
+        return ConfigResult(
+            provider=self.provider,
+            path=f"{self.scheme()}://{self.path}",
+            config=OmegaConf.create({"name": name}),
+            header={"package": kind},
+        )
+
+    def available(self) -> bool:
+        """Returns True: metadata is always there."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Tells whether the path is a kind."""
+        return config_path in ("", *REGISTRIES)
+
+    def is_config(self, config_path: str) -> bool:
+        """Tells whether the path is ``KIND/NAME`` of a declared plugin."""
+        kind, _, name = config_path.removesuffix(".yaml").partition("/")
+        return kind in REGISTRIES and name in REGISTRIES[kind].names()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Lists kinds, or the plugins of one."""
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else sorted(REGISTRIES)
+        if config_path in REGISTRIES and results_filter != ObjectType.GROUP:
+            return list(REGISTRIES[config_path].names())
+        return []
+
+
+def install() -> None:
+    """Registers both with Hydra; safe to call again."""
+    # Hydra copies its store of structured configurations for each group that a help text lists, to
+    # keep its own lists of sources apart: a third of that text's time. Nobody writes to the store.
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+    plugins = Plugins.instance()
+    plugins.register(CbsSearchPath)
+    plugins.register(EntryPointSource)

@@ -1,0 +1,207 @@
+"""Finding, checking and loading weights.
+
+A weight is named by a file, or by ``ROOM/NAME`` (``johnson/starry_night``), which is looked for in
+`search_folders`. Files are safetensors, or torch pickles read with ``weights_only=True``: loading
+weights never runs code from the file.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbs_core.contract.errors import (
+    WeightsError,
+    WeightsHashError,
+    WeightsKeysError,
+    WeightsMissingError,
+)
+from cbs_core.contract.errors import closest as did_you_mean
+from cbs_core.contract.types import WeightsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tensors of a weight file and what the file says of them."""
+
+    file: WeightsFile
+    tensors: dict[str, "Tensor"] = field(repr=False)
+    metadata: Mapping[str, str]
+    """The safetensors header; empty for a torch file."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do where it is of another net, by what the header says."""
+        kind, _, name = self.metadata.get("plugin", "").partition("/")
+        return f"say {kind}={name}" if name else "name the plugin that it was made for"
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Returns the folders in which a named weight is looked for, first match first.
+
+    These are: each of ``$CBS_WEIGHTS`` (separated as in ``$PATH``), ``./weights``, the user's
+    cache folder, and ``weights`` beside the built-in plugins.
+    """
+    import cbs_plugins
+
+    named = [Path(p).expanduser() for p in os.environ.get("CBS_WEIGHTS", "").split(os.pathsep) if p]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cbs" / "weights"
+    return (*named, Path("weights"), cache, Path(cbs_plugins.__path__[0]) / "weights")
+
+
+def available(room: str) -> dict[str, Path]:
+    """Returns every weight of a room (``johnson``) that can be found, by file stem.
+
+    A stem found in two folders is the first folder's.
+    """
+    found: dict[str, Path] = {}
+    for folder in search_folders():
+        if (folder / room).is_dir():
+            for path in sorted((folder / room).iterdir()):
+                if path.suffix in SUFFIXES:
+                    found.setdefault(path.stem, path)
+    return found
+
+
+def _width(stem: str) -> int:
+    width = re.search(r"_width(\d+)$", stem)
+    return int(width.group(1)) if width else sys.maxsize
+
+
+def names(room: str) -> list[str]:
+    """Returns the names that `find` knows in a room: the stems without their width, sorted."""
+    return sorted({re.sub(r"_width\d+$", "", stem) for stem in available(room)})
+
+
+def find(room: str, name: str, *, flag: str) -> Path:
+    """Returns the file of a named weight: ``NAME.*``, else the widest ``NAME_widthN.*``.
+
+    Args:
+        room: folder within the search folders, such as ``johnson``.
+        name: the weight's name, such as ``starry_night``.
+        flag: the option that names a file instead, for the message (``styler.weights``).
+
+    Raises:
+        WeightsMissingError: with the closest name, those that there are, and where they were
+            looked for.
+    """
+    found = available(room)
+    stems = [s for s in found if s == name or re.fullmatch(re.escape(name) + r"_width\d+", s)]
+    if stems:
+        return found[max(stems, key=_width)]
+    known = names(room)
+    have = f"there are: {', '.join(known)}" if known else f"no {room} weights were found"
+    raise WeightsMissingError(
+        f"no {room} weights named '{name}'{did_you_mean(name, known)} ({have}). Give a file with "
+        f"{flag}=FILE, or put it as {room}/{name}.pth into one of: "
+        f"{', '.join(str(f) for f in search_folders())} ($CBS_WEIGHTS adds a folder)"
+    )
+
+
+def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
+    """Reads a weight file onto the host.
+
+    A torch file's tensors may lie at the top, or under ``model`` or ``state_dict``; a leading
+    ``module.`` (DataParallel) is dropped.
+
+    Args:
+        path: the file, safetensors or torch.
+        sha256: the expected digest, checked before anything is parsed.
+
+    Raises:
+        WeightsMissingError: no such file.
+        WeightsHashError: another digest than expected.
+        WeightsError: the file is damaged or holds no tensors.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise WeightsMissingError(f"no weight file '{path}': check the path")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read ({error.strerror}): check it") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise WeightsHashError(f"'{path}' has SHA-256 {digest}, not {sha256}: get the file again")
+    tensors, metadata = _parse(path, data)
+    tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    if not tensors:
+        raise WeightsError(f"'{path}' holds no tensors: it is not a weight file of a net")
+    file = WeightsFile(path, digest, metadata.get("licence", ""))
+    return Checkpoint(file, tensors, metadata)
+
+
+def _parse(path: Path, data: bytes) -> tuple[dict[str, "Tensor"], Mapping[str, str]]:
+    import io
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load as load_safetensors
+
+    damaged = f"'{path}' is damaged or no weight file: get it again"
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+            return load_safetensors(data), metadata
+        except (SafetensorError, ValueError, OSError) as error:
+            raise WeightsError(f"{damaged} ({error})") from error
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"'{path}' is damaged or holds more than tensors, which is not loaded because it could "
+            "run code: save it as safetensors"
+        ) from error
+    except Exception as error:  # torch.load has no common exception for damaged files
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"{damaged} ({reason or type(error).__name__})") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        return {}, {}
+    return {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}, {}
+
+
+def load_into(module: "nn.Module", checkpoint: Checkpoint, *, net: str) -> None:
+    """Copies a checkpoint's tensors into a module, strictly.
+
+    Args:
+        module: the net.
+        checkpoint: its weights; every name and shape must match.
+        net: the net's name, for the message.
+
+    Raises:
+        WeightsKeysError: with what is missing, unexpected or of another shape.
+    """
+    want = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    have = {name: tuple(t.shape) for name, t in checkpoint.tensors.items()}
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        for what, names in (
+            ("missing", sorted(want.keys() - have.keys())),
+            ("unexpected", sorted(have.keys() - want.keys())),
+            (
+                "of another shape",
+                [f"{n} {have[n]} for {want[n]}" for n in want if have.get(n, want[n]) != want[n]],
+            ),
+        )
+        if names
+    ]
+    if problems:
+        raise WeightsKeysError(
+            f"'{checkpoint.file.path}' holds the weights of another net than {net}: tensors "
+            f"{'; '.join(problems)}. Give weights made for {net}, or {checkpoint.remedy}"
+        )
+    module.load_state_dict(checkpoint.tensors, strict=True)

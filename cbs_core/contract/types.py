@@ -1,0 +1,192 @@
+"""The values that travel through the pipeline: validated on construction, shown by shape.
+
+Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``H W`` the frame's height and width, ``h w`` a
+model's output.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}@{tensor.device}"
+
+
+@dataclass(frozen=True, slots=True)
+class RawFrame:
+    """One picture as a source gives it and a sink takes it.
+
+    Raises:
+        ValueError: where a tensor has another dtype or shape than stated.
+    """
+
+    pixels: Tensor
+    """uint8 ``(H, W, 3)``, RGB, on the host or a device."""
+
+    index: int
+    """Number from the source, gap-free there; a dropped frame shows as a gap."""
+
+    pts: Fraction = Fraction(0)
+    """Presentation time in seconds."""
+
+    alpha: Tensor | None = None
+    """uint8 ``(H, W)``, the picture's own transparency, carried to the sink untouched."""
+
+    name: str = ""
+    """File stem of a picture from a folder; empty in a video."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.pixels.dtype != torch.uint8
+            or self.pixels.ndim != 3
+            or self.pixels.shape[2] != 3
+            or 0 in self.pixels.shape
+        ):
+            raise ValueError(f"pixels must be uint8 (H, W, 3), not {_shape(self.pixels)}")
+        if self.alpha is not None and (
+            self.alpha.dtype != torch.uint8 or self.alpha.shape != self.pixels.shape[:2]
+        ):
+            raise ValueError(
+                f"alpha must be uint8 {tuple(self.pixels.shape[:2])}, not {_shape(self.alpha)}"
+            )
+
+    def __repr__(self) -> str:
+        alpha = "" if self.alpha is None else ", alpha"
+        return f"RawFrame({_shape(self.pixels)}{alpha}, index={self.index}, pts={self.pts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture on the pipeline's device.
+
+    Raises:
+        ValueError: where the image has another dtype or shape than stated.
+    """
+
+    image: Tensor
+    """``(B, 3, H, W)``, RGB, float16, bfloat16 or float32 in [0, 1]."""
+
+    index: int
+    """As in `RawFrame`."""
+
+    pts: Fraction
+    """As in `RawFrame`, seconds."""
+
+    def __post_init__(self) -> None:
+        if (
+            self.image.dtype not in FLOATS
+            or self.image.ndim != 4
+            or self.image.shape[1] != 3
+            or 0 in self.image.shape
+        ):
+            raise ValueError(f"image must be float (B, 3, H, W), not {_shape(self.image)}")
+
+    def __repr__(self) -> str:
+        return f"Frame({_shape(self.image)}, index={self.index}, pts={self.pts})"
+
+
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """The objects that an `InstanceSegmenter` found in one frame, all on one device.
+
+    Raises:
+        ValueError: where a tensor has another dtype or shape than stated.
+    """
+
+    masks: Tensor
+    """``(N, H, W)`` at the frame's size, float in [0, 1]; they may overlap."""
+
+    classes: Tensor
+    """``(N,)`` int64, indices into the segmenter's ``classes``, from 1: 0 is the background."""
+
+    scores: Tensor
+    """``(N,)`` float in [0, 1], the confidence in each."""
+
+    def __post_init__(self) -> None:
+        if not self.masks.is_floating_point() or self.masks.ndim != 3:
+            raise ValueError(f"masks must be float (N, H, W), not {_shape(self.masks)}")
+        count = self.masks.shape[:1]
+        if self.classes.dtype != torch.int64 or self.classes.shape != count:
+            raise ValueError(f"classes must be int64 {tuple(count)}, not {_shape(self.classes)}")
+        if not self.scores.is_floating_point() or self.scores.shape != count:
+            raise ValueError(f"scores must be float {tuple(count)}, not {_shape(self.scores)}")
+
+    def __repr__(self) -> str:
+        return f"Instances({_shape(self.masks)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the segmenter made of a frame.
+
+    Raises:
+        ValueError: where the logits have another dtype or shape than stated.
+    """
+
+    logits: Tensor
+    """``(B, K, h, w)``, float."""
+
+    instances: Sequence[Instances] | None
+    """The objects that they come from, of each of the B pictures, where a detector was run."""
+
+    def __post_init__(self) -> None:
+        if not self.logits.is_floating_point() or self.logits.ndim != 4:
+            raise ValueError(f"logits must be float (B, K, h, w), not {_shape(self.logits)}")
+
+    def __repr__(self) -> str:
+        return f"Scores({_shape(self.logits)}, instances={self.instances})"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a source says of its frames before the first one.
+
+    Raises:
+        ValueError: where a size or a rate is not positive.
+    """
+
+    width: int
+    """Pixels; of the first frame where sizes vary (a folder)."""
+
+    height: int
+    """Pixels, likewise."""
+
+    rate: Fraction = Fraction(25)
+    """Nominal frames a second; `RawFrame.pts` is the truth."""
+
+    frames: int | None = None
+    """How many frames will come, where that is known."""
+
+    live: bool = False
+    """Whether frames come at their own pace and must be dropped when late."""
+
+    media: Path | None = None
+    """File that a sink may copy sound, colour tags and metadata from."""
+
+    name: str = "output"
+    """Stem for a file named after this stream."""
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a stream of {self.width}x{self.height} pixels has no picture")
+        if self.rate <= 0:
+            raise ValueError(f"a rate of {self.rate} frames a second is not positive")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A weight file that was read, as the report names it."""
+
+    path: Path
+    sha256: str
+    """Hexadecimal digest of the whole file."""
+
+    licence: str = ""
+    """As the file's header states it."""

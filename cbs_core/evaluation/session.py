@@ -1,0 +1,211 @@
+"""One run of ``cbs-eval``: builds the plugin, scores it, writes table, JSON and chart."""
+
+import json
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from cbs_core.choose import registry
+from cbs_core.contract.accelerated import Kind
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.interfaces import HasWeights, InstanceSegmenter
+from cbs_core.datasets import labelled
+from cbs_core.datasets.samples import find_photos
+from cbs_core.evaluation import cost
+from cbs_core.evaluation import scores as evaluation
+from cbs_core.machine import device
+from cbs_core.machine.files import replace
+from cbs_core.run import build
+
+VERSIONS = ("class-based-styling", "torch", "numpy")
+
+BAR, LABEL, ROW = 420, 150, 20
+"""Pixels of a chart: a full bar, the names beside it, a line."""
+
+
+def evaluate_session(config: Mapping[str, object]) -> int:
+    """Evaluates the one plugin that a composed configuration (``conf/eval.yaml``) chooses.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    kinds: tuple[Kind, ...] = ("segmenter", "styler")
+    chosen = [kind for kind in kinds if config.get(kind) is not None]
+    if len(chosen) != 1:
+        raise ConfigError(
+            "one plugin is evaluated at a time: say segmenter=NAME or styler=NAME"
+            + (", not both" if chosen else "")
+        )
+    (kind,) = chosen
+    output = Path(str(config["output"])).expanduser()
+    if output.suffix != ".json":
+        raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
+    console = Console(quiet=config.get("quiet") is True, highlight=False, soft_wrap=True)
+    place = device.choose(str(config.get("device")))
+    dtype = device.dtype(str(config.get("precision")), place.device)
+    name, params = build.split(config[kind], kind)
+    plugin = registry.REGISTRIES[kind].create(name, **params)
+    call = _callable(plugin, f"{kind} '{name}'", kind, config, place.device, dtype)
+
+    def progress(items: Iterable[object]) -> Iterable[object]:
+        return track(items, "", console=console, disable=console.quiet, transient=True)
+
+    score = _segmenter if kind == "segmenter" else _styler
+    scores, picture = score(plugin, call, config, place.device, progress)
+    costs = cost.measure(plugin, call, picture, calls=_count(config, "calls") or 1)
+    facts: dict[str, Any] = {
+        "plugin": f"{kind}/{name}",
+        "weights": [{"file": str(file.path), "sha256": file.sha256} for file in _files(plugin)],
+        "data": {"data": config.get("data"), "split": config.get("split")},
+        "scores": scores,
+        "cost": asdict(costs),
+        "device": {"type": str(place.device), "name": place.name},
+        "dtype": device.precision(dtype),
+        "versions": {"python": platform.python_version()} | {v: version(v) for v in VERSIONS},
+        "config": dict(config),
+    }
+    text = json.dumps(facts, indent=2).encode()
+    replace(output, lambda file: file.write(text))
+    chart = output.with_suffix(".png")
+    drawn = draw(f"{kind} {name}", scores)
+    replace(chart, lambda file: drawn.save(file, format="png"))
+    _print(console, scores, costs)
+    console.print(f"{output}\n{chart}", markup=False)
+    return 0
+
+
+def _callable(
+    plugin: object,
+    what: str,
+    kind: Kind,
+    config: Mapping[str, object],
+    place: torch.device,
+    dtype: torch.dtype,
+) -> Callable[[Tensor], Tensor]:
+    """Returns a plugin as `cbs_core.run.build` runs it: moved, accelerated, in the precision."""
+    if isinstance(plugin, nn.Module):
+        plugin.eval().requires_grad_(False).to(place)
+    if not callable(plugin):
+        raise ConfigError(f"the {what} cannot be called: it needs a __call__(image)")
+    if isinstance(plugin, nn.Module) and not isinstance(plugin, InstanceSegmenter):
+        name, params = build.split(config.get("accelerator"), "accelerator")
+        accelerator = registry.accelerators.create(name, **params)
+        return accelerator(plugin, device=place, dtype=dtype, kind=kind)
+    call: Callable[[Tensor], Tensor] = plugin
+    return call
+
+
+def _segmenter(
+    plugin: Any,
+    call: Callable[[Tensor], Tensor],
+    config: Mapping[str, object],
+    place: torch.device,
+    progress: Callable[[Iterable[object]], Iterable[object]],
+) -> tuple[dict[str, Any], Tensor]:
+    vocabulary = _text(config, "vocabulary")
+    data = labelled.find(str(config["data"]), _text(config, "split"), vocabulary)
+    if limit := _count(config, "limit"):
+        data = labelled.LabelledSet(data.classes, _spread(data.pairs, limit), data.ignored)
+    scores = evaluation.score_segmenter(
+        call,
+        plugin.classes,
+        data,
+        device=place,
+        boundaries=config.get("boundaries") is True,
+        progress=progress,
+    )
+    first = torch.from_numpy(labelled.read_rgb(data.pairs[0].picture))
+    return asdict(scores), first.to(place).permute(2, 0, 1)[None].float() / 255
+
+
+def _styler(
+    plugin: Any,
+    call: Callable[[Tensor], Tensor],
+    config: Mapping[str, object],
+    place: torch.device,
+    progress: Callable[[Iterable[object]], Iterable[object]],
+) -> tuple[dict[str, Any], Tensor]:
+    painting = _text(config, "painting")
+    if painting is None:
+        raise ConfigError("a styler is compared with its style: say painting=FILE")
+    side = _count(config, "size") or 256
+    found: Sequence[Path] = find_photos(str(config["data"]), split=_text(config, "split"))
+    if limit := _count(config, "limit"):
+        found = _spread(found, limit)
+    photos = [evaluation.squared(labelled.read_rgb(path), side) for path in found]
+    style = evaluation.of_area(labelled.read_rgb(Path(painting).expanduser()), side**2)
+    scores = evaluation.score_styler(call, style, photos, device=place, progress=progress)
+    picture = torch.from_numpy(photos[0]).to(place).permute(2, 0, 1)[None].float() / 255
+    return asdict(scores), picture
+
+
+def _spread(items: Sequence[Any], limit: int) -> tuple[Any, ...]:
+    """Returns at most ``limit`` items, evenly spread: neighbours are often alike."""
+    count = min(limit, len(items))
+    return tuple(items[index * len(items) // count] for index in range(count))
+
+
+def _files(plugin: object) -> tuple[Any, ...]:
+    return plugin.weights_files if isinstance(plugin, HasWeights) else ()
+
+
+def _text(config: Mapping[str, object], key: str) -> str | None:
+    value = config.get(key)
+    return None if value is None else str(value)
+
+
+def _count(config: Mapping[str, object], key: str) -> int | None:
+    value = config.get(key)
+    if value is None or (type(value) is int and value > 0):
+        return value
+    raise ConfigError(f"{key}={value} is no positive whole number")
+
+
+def _print(console: Console, scores: Mapping[str, Any], costs: cost.Cost) -> None:
+    if "iou" in scores:
+        columns = ("iou", "boundary_f", "boundary_iou")
+        table = Table("class", "IoU", "boundary F", "boundary IoU", box=None, pad_edge=False)
+        for name in scores["iou"]:
+            row = (scores[column].get(name) for column in columns)
+            table.add_row(name, *("" if value is None else f"{value:.3f}" for value in row))
+        for column in table.columns[1:]:
+            column.justify = "right"
+        console.print(table)
+    for name, value in scores.items():
+        if isinstance(value, int | float):
+            console.print(f"{name.replace('_', ' ')}: {value:.4g}")
+    count = "" if costs.parameters is None else f"{costs.parameters:,} parameters · "
+    console.print(
+        f"{count}{costs.gmac:.2f} GMAC · {costs.fps:.1f} FPS at {costs.width}x{costs.height}"
+    )
+
+
+def draw(title: str, scores: Mapping[str, Any]) -> Image.Image:
+    """Returns a bar chart: IoU by class, or a styler's total loss by photograph."""
+    bars: Mapping[str, float] = scores.get("iou") or {
+        f"photo {index + 1}": total for index, total in enumerate(scores["totals"])
+    }
+    full = 1.0 if "iou" in scores else max(bars.values()) or 1.0
+    what = "IoU" if "iou" in scores else "total loss"
+    picture = Image.new("RGB", (LABEL + BAR + 90, ROW * (len(bars) + 2)), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=12)
+    pen.text((8, 6), f"{title}: {what}", (40, 40, 40), font)
+    for line, (name, value) in enumerate(bars.items(), 1):
+        top = ROW * line + 8
+        pen.text((LABEL - 8, top), name, (40, 40, 40), font, anchor="ra")
+        pen.rectangle((LABEL, top, LABEL + BAR * value / full, top + ROW - 6), (24, 90, 160))
+        pen.text((LABEL + BAR * value / full + 6, top), f"{value:.4g}", (40, 40, 40), font)
+    return picture

@@ -1,0 +1,1 @@
+"""What the machine is and can: devices, memory, clocks, files. Nothing about pictures."""

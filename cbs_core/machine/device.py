@@ -1,0 +1,135 @@
+"""Which device computes, told by running a kernel there: a GPU is really used, or it is said."""
+
+import logging
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cbs_core.contract.errors import CbsError, ConfigError, closest
+
+log = logging.getLogger("cbs")
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+BF16 = ("amx_bf16", "avx512_bf16")
+"""Features of a CPU, either of which makes bf16 faster than fp32."""
+
+FEATURES = ("avx2", "avx512_f", "avx512_vnni", *BF16, "amx_int8")
+"""Features of a CPU that matter to nets, by torch's names."""
+
+
+class DeviceError(CbsError):
+    """The device asked for cannot compute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that has just run a kernel."""
+
+    device: torch.device
+    name: str
+    """For people: the GPU's name, or the number of CPU threads."""
+
+
+def choose(spec: str) -> Device:
+    """Returns the device meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigError: another word.
+        DeviceError: no such device, or its kernels fail. There is no fallback to CPU.
+    """
+    if spec == "auto":
+        if torch.cuda.is_available():
+            return _checked(torch.device("cuda"))
+        if shutil.which("nvidia-smi"):
+            log.warning(
+                "a GPU driver is installed, but this torch (%s) cannot use it, so the CPU "
+                "computes: see `cbs-doctor`, or say device=cpu",
+                torch.__version__,
+            )
+        return _checked(torch.device("cpu"))
+    kind, _, number = spec.partition(":")
+    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", spec):
+        known = ("auto", "cpu", "cuda", "cuda:0")
+        raise ConfigError(
+            f"no device '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
+        )
+    if kind == "cuda" and not torch.cuda.is_available():
+        reason = "it is built without CUDA" if torch.version.cuda is None else "it finds no GPU"
+        raise DeviceError(
+            f"device={spec}: torch {torch.__version__} cannot use a GPU ({reason}): see "
+            "`cbs-doctor`, or say device=cpu"
+        )
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"device={spec}: there are only {torch.cuda.device_count()} GPUs")
+    return _checked(torch.device(spec))
+
+
+def _checked(device: torch.device) -> Device:
+    """Runs a small convolution: a GPU too new or too old for this torch fails only there."""
+    try:
+        image = torch.ones(1, 3, 8, 8, device=device)
+        total = torch.nn.functional.conv2d(image, torch.ones(1, 3, 3, 3, device=device)).sum()
+        healthy = total.item() == 36 * 27
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{device} is there but cannot compute ({str(error).splitlines()[0]}): install a "
+            "torch made for it, or say device=cpu"
+        ) from error
+    if not healthy:
+        raise DeviceError(f"{device} computes wrong results: see `cbs-doctor`")
+    if device.type == "cuda":
+        return Device(device, torch.cuda.get_device_name(device))
+    threads = torch.get_num_threads()
+    return Device(device, f"{threads} thread{'s' if threads > 1 else ''}")
+
+
+def fetch(tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a small tensor on the host, waiting for it by an event.
+
+    It is for the few waits that are meant: unlike ``.cpu()`` it passes
+    `torch.cuda.set_sync_debug_mode`, which is there to find the others.
+    """
+    if not tensor.is_cuda:
+        return tensor
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    copied.synchronize()
+    return host
+
+
+def dtype(spec: str, device: torch.device) -> torch.dtype:
+    """Returns the dtype of a precision.
+
+    ``auto`` is fp16 on CUDA, bf16 on a CPU that multiplies in it, and fp32 elsewhere.
+
+    Raises:
+        ConfigError: neither auto, fp32, fp16 nor bf16.
+    """
+    if spec == "auto":
+        if device.type == "cuda":
+            return torch.float16
+        return torch.bfloat16 if features(BF16) else torch.float32
+    if spec not in PRECISIONS:
+        known = ("auto", *PRECISIONS)
+        raise ConfigError(
+            f"no precision '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
+        )
+    return PRECISIONS[spec]
+
+
+def precision(dtype: torch.dtype) -> str:
+    """Returns the word for a dtype: ``fp32``, ``fp16`` or ``bf16``."""
+    return next(word for word, one in PRECISIONS.items() if one == dtype)
+
+
+def features(among: Sequence[str] = FEATURES) -> list[str]:
+    """Returns which of some features the CPU has, by torch's names."""
+    told = torch.cpu.get_capabilities()
+    return [name for name in among if told.get(name)]

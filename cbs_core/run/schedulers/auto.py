@@ -1,0 +1,129 @@
+"""Chooses between `serial` and what overlaps on this device, by the first frames of the run.
+
+The two take turns, a few frames each, and whichever gives frames faster keeps the rest. No frame
+is lost or done twice, and both give the same pictures, so a run is not otherwise touched.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from statistics import median
+
+from cbs_core.contract.interfaces import Closable, Scheduler
+from cbs_core.contract.types import RawFrame
+from cbs_core.frame.pipeline import Pipeline
+from cbs_core.machine.meter import Meter
+from cbs_core.run.schedulers.pipeline import PipelineScheduler
+from cbs_core.run.schedulers.serial import Observe, SerialScheduler
+from cbs_core.run.schedulers.streams import StreamsScheduler
+
+TURN = 6
+"""Frames a turn. The times between them are taken, so that filling and emptying cost nothing."""
+
+ROUNDS = 2
+"""Turns of each; one is enough where `serial` wins it."""
+
+MARGIN = 0.03
+"""What `serial` must lose by: less is noise, and it answers sooner."""
+
+SLOW = 5.0
+"""Seconds a frame above which only `serial` is used: it can be interrupted in a frame's midst."""
+
+
+class AutoScheduler:
+    """`serial` against `streams` (CUDA) or `pipeline` (CPU): `Scheduler`, `Closable`, `Choice`.
+
+    The first frame is `serial`'s, and no turn: whatever is built on first use is built there. A
+    stream of one picture is `serial`'s too.
+
+    Args:
+        pipeline: what a frame goes through.
+        meter: times each stage.
+        observe: called with each frame and its result.
+    """
+
+    choice: str
+
+    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
+        make: Callable[..., Scheduler] = StreamsScheduler
+        self._other = "streams"
+        if pipeline.device.type == "cpu":
+            # Its nets in turn are `serial`'s way.
+            make, self._other = partial(PipelineScheduler, nets="together"), "pipeline"
+        self._schedulers = {
+            "serial": SerialScheduler(pipeline, meter=meter, observe=observe),
+            self._other: make(pipeline, meter=meter, observe=observe),
+        }
+        self._turns = iter(["serial", self._other] * ROUNDS)
+        self._current = "serial"
+        self._left: float = 1  # frames until the next turn
+        self._stamps: list[float] = []
+        self._seconds: dict[str, list[float]] = {name: [] for name in self._schedulers}
+        self._done: deque[RawFrame] = deque()
+        self.choice = f"serial (too few frames to try {self._other})"
+
+    def submit(self, raw: RawFrame, /) -> None:
+        """Gives a frame to the scheduler whose turn it is."""
+        if not self._left:
+            self._done.extend(self._stamped(self._schedulers[self._current].drain()))
+            self._next_turn()
+        self._left -= 1
+        self._schedulers[self._current].submit(raw)
+
+    def ready(self) -> Iterator[RawFrame]:
+        """Yields what is done."""
+        while self._done:
+            yield self._done.popleft()
+        yield from self._stamped(self._schedulers[self._current].ready())
+
+    def drain(self) -> Iterator[RawFrame]:
+        """Yields what is under way, waiting for it."""
+        while self._done:
+            yield self._done.popleft()
+        yield from self._stamped(self._schedulers[self._current].drain())
+
+    def close(self) -> None:
+        """Ends what the schedulers have of their own."""
+        for scheduler in self._schedulers.values():
+            if isinstance(scheduler, Closable):
+                scheduler.close()
+
+    def _stamped(self, frames: Iterator[RawFrame]) -> Iterator[RawFrame]:
+        for frame in frames:
+            if self._left < math.inf:
+                self._stamps.append(time.perf_counter())
+            yield frame
+
+    def _next_turn(self) -> None:
+        self._seconds[self._current] += [b - a for a, b in pairwise(self._stamps)]
+        self._stamps.clear()
+        serial = self._seconds["serial"]
+        if serial and median(serial) > SLOW:
+            self._keep("serial", f"serial (a frame takes {median(serial):.1f} s)")
+            return
+        turn = next(self._turns, None)
+        if turn is None or (self._current == self._other and not self._pays()):
+            self._decide()
+            return
+        self._current, self._left = turn, TURN
+        if turn == self._other:
+            self.choice = f"serial and {turn} in turn (too few frames to choose)"
+
+    def _pays(self) -> bool:
+        return median(self._seconds[self._other]) < (1 - MARGIN) * median(self._seconds["serial"])
+
+    def _decide(self) -> None:
+        mine, other = (1e3 * median(self._seconds[name]) for name in ("serial", self._other))
+        if self._pays():
+            self._keep(self._other, f"{self._other} ({other:.1f} ms a frame, serial {mine:.1f} ms)")
+        else:
+            self._keep("serial", f"serial ({mine:.1f} ms a frame, {self._other} {other:.1f} ms)")
+
+    def _keep(self, name: str, choice: str) -> None:
+        self._current, self._left, self.choice = name, math.inf, choice
+        for each, scheduler in self._schedulers.items():
+            if each != name and isinstance(scheduler, Closable):
+                scheduler.close()

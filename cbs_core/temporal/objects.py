@@ -1,0 +1,252 @@
+"""Objects: which one of the routed classes is restyled, and the same one from frame to frame.
+
+A frame's objects are one map of numbers. Any segmenter gives it by the connected components of
+its class map; an `InstanceSegmenter` gives it by its masks. Everything after that, the choice, the
+tracking and the matte, knows only the map.
+
+The map lies on the host, where the components are found: a selection waits for the device once a
+frame. Without one (``select=all``) nothing here runs.
+
+Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``R`` routes, ``H W`` the frame.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from skimage import measure
+from torch import Tensor
+
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.types import Instances
+
+SPECK = 2e-4
+"""Share of the frame below which a region is no object: 415 of 1920x1080 pixels."""
+
+OVERLAP = 0.1
+"""Least intersection over union with the chosen object's last mask that makes it the same one."""
+
+EDGE = 0.02
+"""How far a soft matte reaches beyond its object, as a share of the frame's diagonal: the band
+that Boundary IoU (Cheng et al. 2021, 2103.16562) takes for the boundary."""
+
+MIN_EDGE = 16
+"""Pixels; the least of it, because a net that works at an eighth blurs a small frame as much."""
+
+NOTHING = 1e-7
+"""Probability whose logarithm stands for none."""
+
+Wanted: TypeAlias = int | tuple[int, int]
+"""The number of an object by size, from 1, the largest; or the x and y of a point in it."""
+
+
+def parse(spec: object) -> Wanted | None:
+    """Reads the ``select`` value of the configuration.
+
+    Args:
+        spec: ``all`` or None; ``largest``; a number from 1; ``"x,y"`` or ``[x, y]`` in pixels.
+
+    Returns:
+        None for all objects.
+
+    Raises:
+        ConfigError: a value of another form.
+
+    Example:
+        >>> parse("largest"), parse("2"), parse("320,200"), parse([320, 200]), parse("all")
+        (1, 2, (320, 200), (320, 200), None)
+    """
+    text = "all" if spec is None else str(spec)
+    if text == "all":
+        return None
+    if text == "largest":
+        return 1
+    if re.fullmatch(r"0*[1-9]\d*", text):
+        return int(text)
+    if point := re.fullmatch(r"\[?\s*(-?\d+)\s*,\s*(-?\d+)\s*\]?", text):
+        return int(point[1]), int(point[2])
+    raise ConfigError(
+        f"select={text} is none of all, largest, an object's number by size from 1 (select=2) or "
+        "the pixel x,y of a point in it (select=320,200)"
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """The objects of one frame."""
+
+    numbers: NDArray[np.integer]
+    """``(H,W)``, the number of the object that a pixel belongs to; 0 where there is none."""
+
+    routes: NDArray[np.integer]
+    """``(N+1,)``, the route of each number; -1 of those that are on none, and of 0."""
+
+    def areas(self) -> NDArray[np.integer]:
+        """Returns the pixels of each number, ``(N+1,)``."""
+        return np.bincount(self.numbers.ravel(), minlength=len(self.routes))
+
+    def by_size(self) -> list[int]:
+        """Returns the numbers that can be chosen, on a route and no specks, largest first."""
+        areas = self.areas()
+        fit = np.flatnonzero((self.routes >= 0) & (areas >= max(1, SPECK * self.numbers.size)))
+        found: list[int] = fit[np.argsort(-areas[fit], kind="stable")].tolist()
+        return found
+
+    def overlaps(self, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+        """Returns the intersection over union of each number with a mask ``(H,W)``, ``(N+1,)``."""
+        common = np.bincount(self.numbers[mask], minlength=len(self.routes))
+        union = self.areas() + np.count_nonzero(mask) - common
+        return np.asarray(common / np.maximum(union, 1))
+
+    def mask(self, number: int) -> NDArray[np.bool_]:
+        """Returns an object's pixels, ``(H,W)``."""
+        return np.asarray(self.numbers == number)
+
+    def territory(self, number: int) -> NDArray[np.bool_]:
+        """Returns the pixels that are nearer to an object than to others of its route, ``(H,W)``.
+
+        They reach `EDGE` beyond it: a matte cut to them keeps its soft edge, and nothing else.
+        """
+        height, width = self.numbers.shape
+        reach = max(MIN_EDGE, math.ceil(EDGE * math.hypot(height, width)))
+        out = np.zeros((height, width), dtype=bool)
+        rows, columns = (np.flatnonzero(self.mask(number).any(axis)) for axis in (1, 0))
+        # A rival that is nearer to a pixel within reach lies within twice the reach.
+        window = tuple(
+            slice(max(0, line[0] - 2 * reach), line[-1] + 2 * reach + 1) for line in (rows, columns)
+        )
+        near = self.numbers[window]
+        distance, (y, x) = distance_transform_edt(
+            self.routes[near] != self.routes[number], return_indices=True
+        )
+        out[window] = (near[y, x] == number) & (distance <= reach)
+        return out
+
+
+def components(labels: Tensor, route_of: Sequence[int]) -> Objects:
+    """Returns the connected components, diagonals included, of the classes on a route.
+
+    Args:
+        labels: ``(H,W)``, the class of each pixel. Waits for the device.
+        route_of: ``(K,)``, the route of each class, or -1.
+    """
+    classes = labels.cpu().numpy()
+    routes = np.asarray(route_of)
+    routed = np.where(routes[classes] >= 0, classes + 1, 0)
+    numbers: NDArray[np.integer] = measure.label(routed, background=0, connectivity=2)
+    route = np.full(numbers.max() + 1, -1)
+    route[numbers] = routes[classes]  # every pixel of a component says the same
+    route[0] = -1
+    return Objects(numbers, route)
+
+
+def instances(found: Instances, route_of: Sequence[int]) -> Objects:
+    """Returns the objects of a frame's masks: a pixel is the one's whose mask is highest there.
+
+    Args:
+        found: a mask above 0.5 is an object's. Waits for the device.
+        route_of: ``(K,)``, the route of each class, or -1.
+    """
+    if not len(found.masks):
+        return Objects(np.zeros(found.masks.shape[1:], dtype=np.int64), np.array([-1]))
+    highest, index = found.masks.max(0)
+    numbers = torch.where(highest > 0.5, index + 1, 0).cpu().numpy()
+    return Objects(numbers, np.array([-1, *(route_of[k] for k in found.classes.tolist())]))
+
+
+def logits(found: Sequence[Instances], classes: int) -> Tensor:
+    """Returns ``(B,K,H,W)`` logits whose softmax is, of each class, its highest mask.
+
+    Class 0 is the background: one minus the highest of all masks.
+
+    Args:
+        found: the instances of each of B frames of one size, one at least.
+        classes: K.
+    """
+    masks = found[0].masks
+    scores = masks.new_zeros(len(found), classes, *masks.shape[1:], dtype=torch.float32)
+    for out, one in zip(scores, found, strict=True):
+        index = one.classes[:, None, None].expand(one.masks.shape)
+        out.scatter_reduce_(0, index, one.masks.float(), "amax")
+        out[0] = 1 - out[1:].amax(0)
+    return scores.clamp_(min=NOTHING).log_()
+
+
+class Selection:
+    """Follows the chosen object through the frames of a stream.
+
+    It is chosen in the first frame that has it. In each later one it is the object of the same
+    route that overlaps it most; where none does (`OVERLAP`), its last mask waits. A frame of
+    another size begins anew.
+
+    Args:
+        wanted: which object.
+        route_of: ``(K,)``, the route of each class, or -1.
+        soft: whether mattes have soft edges to be kept.
+    """
+
+    def __init__(self, wanted: Wanted, route_of: Sequence[int], *, soft: bool) -> None:
+        self.wanted = wanted
+        self.route_of = tuple(route_of)
+        self.soft = soft
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the object and the counts: the next frame is the first of another stream."""
+        self.frames_without = 0
+        """Frames that passed unchanged, because the object was not in them."""
+
+        self.most = 0
+        """The most objects that a frame had."""
+
+        self._mask: NDArray[np.bool_] | None = None
+        self._route = -1
+
+    def __call__(self, mattes: Tensor, objects: Sequence[Objects]) -> Tensor:
+        """Returns mattes ``(B,R,H,W)`` that are the chosen object's alone; 0 where it is absent.
+
+        Args:
+            mattes: ``(B,R,H,W)``, those of all objects.
+            objects: of each of the B frames, which follow each other.
+
+        Raises:
+            ConfigError: the chosen point is outside the frame.
+        """
+        out = torch.zeros_like(mattes)
+        for matte, all_mattes, found in zip(out, mattes, objects, strict=True):
+            number = self._choose(found)
+            if number is None:
+                self.frames_without += 1
+                continue
+            self._mask, self._route = found.mask(number), int(found.routes[number])
+            kept = torch.from_numpy(found.territory(number) if self.soft else self._mask)
+            matte[self._route] = all_mattes[self._route] * kept.to(mattes.device)
+        return out
+
+    def _choose(self, objects: Objects) -> int | None:
+        numbers = objects.by_size()
+        self.most = max(self.most, len(numbers))
+        if self._mask is None or self._mask.shape != objects.numbers.shape:
+            return self._first(objects, numbers)
+        overlaps = objects.overlaps(self._mask)
+        same = [n for n in numbers if objects.routes[n] == self._route and overlaps[n] >= OVERLAP]
+        return max(same, key=overlaps.__getitem__, default=None)
+
+    def _first(self, objects: Objects, numbers: list[int]) -> int | None:
+        if isinstance(self.wanted, int):
+            return numbers[self.wanted - 1] if self.wanted <= len(numbers) else None
+        x, y = self.wanted
+        height, width = objects.numbers.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise ConfigError(
+                f"select={x},{y} is outside the picture of {width}x{height}: give x in "
+                f"0..{width - 1} and y in 0..{height - 1}"
+            )
+        number = int(objects.numbers[y, x])
+        return number if number in numbers else None

@@ -1,0 +1,1 @@
+"""Names of classes: vocabularies of data sets, aliases, groups. Nothing about pictures."""

@@ -1,0 +1,123 @@
+"""What people call the classes of a segmenter: its own names, synonyms, plurals and groups.
+
+``aliases.txt`` and ``groups.txt`` hold in every vocabulary; a data set's own synonyms hold for a
+segmenter with exactly its classes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.words.vocabularies import of_classes, read_lines, words
+
+
+class Meaning(NamedTuple):
+    """The classes that a name stands for."""
+
+    classes: tuple[str, ...]
+    """As the segmenter spells them, in its order; several only for a group."""
+
+    is_group: bool
+
+
+def resolve(name: str, classes: Sequence[str]) -> Meaning:
+    """Returns the classes meant by a name; case, spaces, ``_`` and ``-`` do not matter.
+
+    A class's own name comes first, then a group's, then an alias or a plural.
+
+    Args:
+        name: what somebody wrote.
+        classes: the segmenter's names.
+
+    Raises:
+        ConfigError: no such class or group, an alias of several classes, or a group without any.
+
+    Example:
+        >>> resolve("Traffic_Light", ["road", "traffic light"]).classes
+        ('traffic light',)
+        >>> resolve("people", ["sky", "pedestrian"]).classes
+        ('pedestrian',)
+        >>> resolve("vehicles", ["sky", "bus", "car"]).classes
+        ('bus', 'car')
+    """
+    own = {plain(known): known for known in classes}
+    if plain(name) in own:
+        return Meaning((own[plain(name)],), is_group=False)
+    groups = groups_of(classes)
+    for group in _groups():
+        if plain(group) == plain(name):
+            if not groups.get(group):
+                raise ConfigError(
+                    f"the segmenter has no class of the group '{group}' (it knows: "
+                    f"{', '.join(classes)})"
+                )
+            return Meaning(groups[group], is_group=True)
+    known = aliases_of(classes)
+    found = _lookup(name, classes, known)
+    if len(found) > 1:
+        raise ConfigError(
+            f"'{name}' could mean {' or '.join(found)}: name the one, or all as "
+            f"[{', '.join(found)}]"
+        )
+    if not found:
+        listed = f"; groups: {', '.join(groups)}" if groups else ""
+        raise ConfigError(
+            f"no class '{name}'{closest(name, [*classes, *groups, *known])} (the segmenter knows: "
+            f"{', '.join(classes)}{listed})"
+        )
+    return Meaning(found, is_group=False)
+
+
+def groups_of(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the groups that the segmenter has classes of, and those classes."""
+    known = aliases_of(classes)
+    groups = {}
+    for group, members in _groups().items():
+        within = {name for member in members for name in _lookup(member, classes, known)}
+        if within:
+            groups[group] = tuple(name for name in classes if name in within)
+    return groups
+
+
+def aliases_of(classes: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Returns the other names of a segmenter's classes, each with the classes it could mean."""
+    vocabulary = of_classes(classes)
+    aliases: dict[str, tuple[str, ...]] = {}
+    for name in classes:
+        names = {name, *(vocabulary[name].synonyms if vocabulary else ())}
+        spelt = set(map(plain, names))
+        names.update(*(line for line in _synonyms() if spelt & set(map(plain, line))))
+        for alias in sorted(names - {name}):
+            aliases[alias] = (*aliases.get(alias, ()), name)
+    return aliases
+
+
+def plain(name: str) -> str:
+    """Returns a name as names are compared: ``Traffic_Light`` is ``trafficlight``."""
+    return "".join(c for c in name.lower() if c not in " _-")
+
+
+def _lookup(
+    name: str, classes: Iterable[str], aliases: Mapping[str, tuple[str, ...]]
+) -> tuple[str, ...]:
+    """Returns the class of this name, else those it could mean, else those of its singular."""
+    wanted = plain(name)
+    for singular in dict.fromkeys((wanted, wanted.removesuffix("s"), wanted.removesuffix("es"))):
+        if own := tuple(known for known in classes if plain(known) == singular):
+            return own
+        meant = [aliases[alias] for alias in aliases if plain(alias) == singular]
+        if meant:
+            return tuple(dict.fromkeys(known for several in meant for known in several))
+    return ()
+
+
+@cache
+def _synonyms() -> tuple[tuple[str, ...], ...]:
+    return tuple(words(line) for line in read_lines("aliases"))
+
+
+@cache
+def _groups() -> dict[str, tuple[str, ...]]:
+    split = (line.partition(":") for line in read_lines("groups"))
+    return {group: words(members) for group, _, members in split}

@@ -1,0 +1,1 @@
+"""File formats that several plugins share: pictures, media, ONNX. No plugin."""

@@ -1,0 +1,1 @@
+"""Nets and losses that several files share. No plugin."""

@@ -1,0 +1,255 @@
+"""The feed-forward net of Johnson et al. 2016 (1603.08155): one net a style.
+
+It is the variant of github.com/pytorch/examples (``fast_neural_style``), whose submodule names are
+kept so that its checkpoints load strictly: reflection padding, instance normalisation, and nearest
+upsampling in place of transposed convolutions. Three of its layers are computed in another way,
+which gives the same numbers up to rounding in three quarters to five sixths of the time on a CPU.
+
+Letters: ``B`` batch, ``H W`` the frame.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cbs_core.choose.weights import Checkpoint, load, load_into
+
+if TYPE_CHECKING:
+    pass
+
+
+SQUARE = 4
+"""Pixels a side that the first and the last layer compute at once on CUDA."""
+
+
+STRIDE = 4
+"""Pixels of the picture for each at the net's narrowest: windows start at multiples of it."""
+
+
+Normalise: TypeAlias = Callable[[nn.InstanceNorm2d, Tensor], Tensor]
+"""How a layer's input is normalised: by its own statistics, or by given ones."""
+
+
+def by_own(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+    """Normalises by the mean and variance of each picture's own channels."""
+    if x.is_cuda and not layer.training:
+        # torch's own takes pictures in another layout than the convolutions: two more passes.
+        return normalised(layer, x, *moments(x))
+    out: Tensor = layer(x)
+    return out
+
+
+class ConvLayer(nn.Module):
+    """A convolution with reflection padding."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv2d = nn.Conv2d(
+            channels_in, channels_out, kernel, stride, kernel // 2, padding_mode="reflect"
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,channels_in,h,w)`` -> ``(B,channels_out,ceil(h/stride),ceil(w/stride))``."""
+        out: Tensor = self.conv2d(x)
+        return out
+
+
+class UpsampleConvLayer(ConvLayer):
+    """A 3x3 convolution of the picture enlarged twice by nearest neighbours.
+
+    Of the nine pixels that it sees, four at most differ. So the picture is not enlarged: a 2x2
+    convolution gives the four pixels of the enlarged one that lie around a corner of its pixels, by
+    sums of the weights, at four ninths of the operations. Around the edge, the reflection of the
+    enlarged picture is the repetition of this one.
+    """
+
+    seen: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3)
+        # The odd row above a corner sees the row above it twice, the even one below it once. A
+        # buffer, because a tensor made on the way would make CUDA wait, and no graph can hold it.
+        seen = torch.tensor([[[1.0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]])
+        self.register_buffer("seen", seen, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,channels_in,h,w)`` -> ``(B,channels_out,2h,2w)``."""
+        weight, bias, seen = self.conv2d.weight, self.conv2d.bias, self.seen
+        assert bias is not None
+        four = torch.einsum("pak,qbl,oikl->opqiab", seen, seen, weight).flatten(0, 2)
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        corners = F.conv2d(x, four, bias.repeat_interleave(4))
+        return F.pixel_shuffle(corners, 2)[..., 1:-1, 1:-1]
+
+
+class InputConvLayer(ConvLayer):
+    """A 9x9 convolution of three channels, by `conv_by_squares` on CUDA."""
+
+    def __init__(self, channels_out: int) -> None:
+        super().__init__(3, channels_out, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,3,h,w)`` -> ``(B,channels_out,h,w)``."""
+        if not x.is_cuda or any(side % SQUARE for side in x.shape[2:]):
+            return super().forward(x)
+        assert self.conv2d.bias is not None
+        x = F.pad(x, (4, 4, 4, 4), mode="reflect")
+        return conv_by_squares(x, self.conv2d.weight, self.conv2d.bias, SQUARE, gather=True)
+
+
+class OutputConvLayer(ConvLayer):
+    """A 9x9 convolution to three channels, by `conv_by_squares`.
+
+    Processors multiply by 8, 16 or 32 output channels; three leave most of that empty. On a CPU a
+    10x10 convolution of stride 2 gives the twelve values of 2x2 pixels in the time of sixteen.
+    """
+
+    def __init__(self, channels_in: int) -> None:
+        super().__init__(channels_in, 3, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,channels_in,h,w)``, h and w multiples of 4 -> ``(B,3,h,w)``."""
+        weight, bias = self.conv2d.weight, self.conv2d.bias
+        assert bias is not None
+        x = F.pad(x, (4, 4, 4, 4), mode="reflect")
+        side = SQUARE if x.is_cuda else 2
+        return conv_by_squares(x, weight, bias, side, gather=x.is_cuda)
+
+
+def conv_by_squares(
+    x: Tensor, weight: Tensor, bias: Tensor, side: int, *, gather: bool = False
+) -> Tensor:
+    """Returns a convolution, the pixels of each square of ``side`` by ``side`` at once.
+
+    Args:
+        x: ``(B,C,h,w)``.
+        weight: ``(D,C,rows,columns)``.
+        bias: ``(D,)``.
+        side: divides the height and the width of what is returned.
+        gather: whether the pixels of squares of the input are made channels first, so that it is a
+            convolution without a stride: of 9x9 by squares of 4, a 3x3 one of many channels, for
+            which GPUs are made.
+    """
+    places = range(side)
+    moved = [F.pad(weight, (q, side - 1 - q, p, side - 1 - p)) for p in places for q in places]
+    together = torch.stack(moved, 1).flatten(0, 1)
+    stride = side
+    if gather:
+        x, together, stride = F.pixel_unshuffle(x, side), F.pixel_unshuffle(together, side), 1
+    return F.pixel_shuffle(F.conv2d(x, together, bias.repeat_interleave(side**2), stride), side)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions and the input, without an activation after the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = ConvLayer(channels, channels, 3)
+        self.in1 = nn.InstanceNorm2d(channels, affine=True)
+        self.conv2 = ConvLayer(channels, channels, 3)
+        self.in2 = nn.InstanceNorm2d(channels, affine=True)
+
+    def forward(self, x: Tensor, normalise: Normalise = by_own) -> Tensor:
+        """``(B,channels,h,w)`` -> the same shape."""
+        y = F.relu(normalise(self.in1, self.conv1(x)))
+        return normalise(self.in2, self.conv2(y)) + x
+
+
+class TransformerNet(nn.Module):
+    """The image transformation net: 1,679,235 parameters at width 32, 424,899 at 16.
+
+    Args:
+        width: channels at full size; the released nets have 32, 16 or 8.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.conv1 = InputConvLayer(width)
+        self.in1 = nn.InstanceNorm2d(width, affine=True)
+        self.conv2 = ConvLayer(width, 2 * width, 3, stride=2)
+        self.in2 = nn.InstanceNorm2d(2 * width, affine=True)
+        self.conv3 = ConvLayer(2 * width, 4 * width, 3, stride=2)
+        self.in3 = nn.InstanceNorm2d(4 * width, affine=True)
+        self.res1 = ResidualBlock(4 * width)
+        self.res2 = ResidualBlock(4 * width)
+        self.res3 = ResidualBlock(4 * width)
+        self.res4 = ResidualBlock(4 * width)
+        self.res5 = ResidualBlock(4 * width)
+        self.deconv1 = UpsampleConvLayer(4 * width, 2 * width)
+        self.in4 = nn.InstanceNorm2d(2 * width, affine=True)
+        self.deconv2 = UpsampleConvLayer(2 * width, width)
+        self.in5 = nn.InstanceNorm2d(width, affine=True)
+        self.deconv3 = OutputConvLayer(width)
+
+    def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
+        """Restyles a picture.
+
+        Args:
+            image: ``(B,3,H,W)`` RGB, 0..255, H and W at least 8.
+            normalise: called with each normalisation and its input, in order.
+
+        Returns:
+            RGB, 0..255 but not clamped, with H and W rounded up to multiples of 4.
+        """
+        x = F.relu(normalise(self.in1, self.conv1(image)))
+        x = F.relu(normalise(self.in2, self.conv2(x)))
+        x = F.relu(normalise(self.in3, self.conv3(x)))
+        for block in (self.res1, self.res2, self.res3, self.res4, self.res5):
+            x = block(x, normalise)
+        x = F.relu(normalise(self.in4, self.deconv1(x)))
+        x = F.relu(normalise(self.in5, self.deconv2(x)))
+        out: Tensor = self.deconv3(x)
+        return out
+
+
+def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
+    """Returns the net of a weight file, of the file's own width, and what was read.
+
+    Raises:
+        WeightsMissingError: no such file.
+        WeightsKeysError: the weights of another net.
+    """
+    checkpoint = load(path)
+    # Checkpoints from before PyTorch 0.4 hold running statistics, which were never used.
+    tensors = {k: t for k, t in checkpoint.tensors.items() if not _RUNNING.search(k)}
+    first = tensors.get("conv1.conv2d.weight")
+    net = TransformerNet(32 if first is None else len(first))
+    load_into(net, replace(checkpoint, tensors=tensors), net="TransformerNet")
+    return net, checkpoint
+
+
+_RUNNING = re.compile(r"in\d+\.(running_mean|running_var|num_batches_tracked)$")
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``."""
+    if x.is_cuda and x.dtype != torch.float32 and not torch.compiler.is_compiling():
+        return moments_of_half(x)
+    wide = x.float()  # half precision would lose the variance
+    return wide.mean((2, 3)), wide.var((2, 3), correction=0)
+
+
+def moments_of_half(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``.
+
+    Sums are float32's, but x itself is not copied as float32, which is a compiler's to avoid. About
+    a value near the mean the squares are small, so that none cancel.
+    """
+    mean = x.mean((2, 3), dtype=torch.float32)
+    near = mean.to(x.dtype)
+    length = torch.linalg.vector_norm(x - near[..., None, None], dim=(2, 3), dtype=torch.float32)
+    square = length.square() / (x.shape[2] * x.shape[3])
+    return mean, (square - (mean - near).square()).clamp(min=0)
+
+
+def normalised(layer: nn.InstanceNorm2d, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """Returns instance normalisation of ``(B,C,h,w)`` by ``(1,C)`` or ``(B,C)`` statistics."""
+    scale = layer.weight * torch.rsqrt(variance + layer.eps)
+    shift = layer.bias - mean * scale
+    return torch.addcmul(shift.to(x.dtype)[..., None, None], x, scale.to(x.dtype)[..., None, None])

