@@ -14,8 +14,9 @@ from cbs_plugins.nets.johnson import TransformerNet
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from cbs_core.machine.meter import Meter
-from cbs_core.run import build
+from cbs_core.run import workshop
 from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.run.stream import Stream
 from cbs_core.testing import raw_frame
 from cbs_core.words import vocabularies
 
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def pipeline(width: int, folder: Path, compositor: str) -> build.Built:
+def stream(width: int, folder: Path, compositor: str) -> Stream:
     torch.manual_seed(0)
     torch.save(DABNet(19).state_dict(), folder / "dabnet.pth")
     torch.save(TransformerNet(width).state_dict(), folder / "style.pth")
@@ -48,12 +49,12 @@ def pipeline(width: int, folder: Path, compositor: str) -> build.Built:
         # An untrained net calls everything one class: all of them, so that the style is run.
         "routes": list(vocabularies.get("cityscapes")),
     }
-    return build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
+    return Stream(workshop.plan(config, device=torch.device("cpu"), dtype=torch.float32))
 
 
-def test_overhead(benchmark: BenchmarkFixture, pipeline: build.Built, compositor: str) -> None:
+def test_overhead(benchmark: BenchmarkFixture, stream: Stream, compositor: str) -> None:
     meter = Meter()
-    scheduler = SerialScheduler(pipeline.pipeline, meter=meter)
+    scheduler = SerialScheduler(stream, meter=meter)
     raw = raw_frame(512, 1024)
 
     def frame() -> None:

@@ -36,7 +36,7 @@ def test_help(benchmark: BenchmarkFixture) -> None:
 
 
 def test_import(benchmark: BenchmarkFixture) -> None:
-    args = ("-c", "import cbs_core.run.build")
+    args = ("-c", "import cbs_core.run.workshop")
     benchmark.pedantic(python, args=args, rounds=3, iterations=1, warmup_rounds=1)
 
 

@@ -47,7 +47,10 @@ PICTURES = {
 }
 """On ``sample:astronaut``, but for the last."""
 
-CLIP = "input=pan:sample:astronaut source.frames=8 source.width=400 source.height=320 source.period=150"
+CLIP = (
+    "input=pan:sample:astronaut source.frames=8 source.width=400 source.height=320 "
+    "source.period=150"
+)
 
 CLIPS = {
     "clip": "routes=[person]",

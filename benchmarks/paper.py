@@ -32,9 +32,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cbs_core.evaluation.metrics import background_error, boundary_f, iou
-from cbs_core.frame.pipeline import Located, Result
+from cbs_core.frame.pipeline import Result
+from cbs_core.frame.styling import Shown
 from cbs_core.machine.device import Device, choose
-from cbs_core.run import build
+from cbs_core.run import workshop
+from cbs_core.run.stream import Stream
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -144,29 +146,29 @@ def build_methods(
         "warm_start": False,
     }
 
-    def pipeline(config: Mapping[str, Any]) -> build.Pipeline:
+    def pipeline(config: Mapping[str, Any]) -> Stream:
         config = base | config
-        return build.pipeline(config, device=device.device, dtype=torch.float32).pipeline
+        return Stream(workshop.plan(config, device=device.device, dtype=torch.float32))
 
     cbs = pipeline({"styler": johnson, "compositor": {"name": "hard"}})
     castillo = pipeline({"styler": gatys, "compositor": {"name": "mrf"}, "select": "largest"})
     whole = pipeline({"styler": gatys | {"masked": False}, "compositor": {"name": "hard"}})
 
-    def everywhere(pipeline: build.Pipeline) -> Method:
-        (style,) = pipeline.stylers
+    def everywhere(stream: Stream) -> Method:
+        (styling,) = stream.plan.stylings.values()
 
         def run(image: Tensor) -> tuple[Tensor, None]:
             with torch.inference_mode():
                 full = torch.ones_like(image[:, :1])
-                located = Located(full, pipeline.present(image, full))
-                return pipeline.style(image, located, style), None
+                cells = np.ones((1, 1, 1), bool)
+                return styling(image, Shown(full, [0], cells, 0), None)[0], None
 
         return run
 
-    def targeted(pipeline: build.Pipeline) -> Method:
+    def targeted(stream: Stream) -> Method:
         def run(image: Tensor) -> tuple[Tensor, Tensor]:
-            pipeline.reset()
-            result: Result = pipeline(image)
+            stream.reset()
+            result: Result = stream(image)
             return result.image, result.mattes[0].sum(0) > 0.5
 
         return run

@@ -24,6 +24,7 @@ import torch
 from benchmarks import floor, machine
 from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
 from cbs_core.contract.types import RawFrame
+from cbs_core.frame.pipeline import pack
 
 ACCELERATORS = ("auto", "cudagraph", "tensorrt", "compile", "eager")
 
@@ -131,9 +132,9 @@ def measure(
 
 def resident(run: Ours) -> Callable[[], torch.Tensor]:
     """Returns a frame of the pipeline, uint8 ``(H,W,3)`` to the same, on the device."""
-    pipeline = run.built.pipeline
-    raw = RawFrame(run.raw.pixels.to(pipeline.device), 0)
-    return lambda: pipeline.pack(pipeline(pipeline.upload(raw).image).image)
+    stream = run.stream
+    raw = RawFrame(run.raw.pixels.to(stream.device), 0)
+    return lambda: pack(stream(stream.upload(raw)).image)
 
 
 def timed(frame: Callable[[], object]) -> dict[str, float]:
@@ -158,7 +159,7 @@ def timed(frame: Callable[[], object]) -> dict[str, float]:
 
 def overlapped(run: Ours) -> dict[str, float]:
     """Returns the same of a stream, the latency by the host's clock, until a frame is there."""
-    raw = RawFrame(run.raw.pixels.to(run.built.pipeline.device), 0)
+    raw = RawFrame(run.raw.pixels.to(run.stream.device), 0)
     for _ in drive(run, raw, WARM_UP):
         pass
     each = []

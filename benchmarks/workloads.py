@@ -26,12 +26,14 @@ from torch import Tensor
 from benchmarks.peers.reference_flow import ReferenceFlow
 from cbs_core.choose import presets as confsearch
 from cbs_core.choose import registry
+from cbs_core.choose.sections import split
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.types import RawFrame
 from cbs_core.frame.pipeline import Result
 from cbs_core.machine import device
 from cbs_core.machine.meter import Meter
-from cbs_core.run import build
+from cbs_core.run import workshop
+from cbs_core.run.stream import Stream
 
 CLASS = "car"
 STRIDE = 8
@@ -142,7 +144,7 @@ class Ours:
     The frame never changes, so statistics that outlive a frame are never measured anew.
     """
 
-    built: build.Built
+    stream: Stream
     scheduler: Any
     meter: Meter
     raw: RawFrame
@@ -204,18 +206,18 @@ def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours
     config["routes"] = [CLASS]
     config["styler"] |= {"weights": str(nets.styler(width))}
     config["segmenter"] = {"name": "dabnet", "weights": None, "vocabulary": "voc"}
-    name, params = build.split(config["scheduler"], "scheduler")
+    name, params = split(config["scheduler"], "scheduler")
     try:
         place = device.choose(str(config["device"])).device
         dtype = device.dtype(str(config["precision"]), place)
-        built = build.pipeline(config, device=place, dtype=dtype)
-        stage = built.pipeline.segmenter
+        built = workshop.plan(config, device=place, dtype=dtype)
+        stage = built.segmenter
         planted = Planted(stage.call, plan(scene, built.classes).to(place))
-        built.pipeline.segmenter = replace(stage, call=planted)
+        stream = Stream(replace(built, segmenter=replace(stage, call=planted)))
         meter = Meter()
-        made = Ours(built, None, meter, frame(scene))
+        made = Ours(stream, None, meter, frame(scene))
         made.scheduler = registry.schedulers.create(
-            name, pipeline=built.pipeline, meter=meter, observe=made.observe, **params
+            name, stream=stream, meter=meter, observe=made.observe, **params
         )
         made()
     except CbsError as error:

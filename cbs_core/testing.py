@@ -43,9 +43,12 @@ from cbs_core.contract.interfaces import (
 )
 from cbs_core.contract.types import Instances, RawFrame, StreamInfo
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
+from cbs_core.frame.styling import Whole
 from cbs_core.machine.meter import Meter
+from cbs_core.run.stream import Stream
 
 SIZES = ((64, 96), (65, 131), (1, 1), (7, 300))
 """Frame sizes (H, W): even, odd, a single pixel, a thin strip."""
@@ -495,7 +498,7 @@ class SchedulerSuite:
     tolerance = 0
     """Levels of 255 by which a frame may differ from the oracle's, in float32."""
 
-    def create(self, pipeline: Pipeline, meter: Meter) -> Scheduler:
+    def create(self, stream: Stream, meter: Meter) -> Scheduler:
         """Returns a new scheduler."""
         raise NotImplementedError("override create() to return your plugin")
 
@@ -504,8 +507,8 @@ class SchedulerSuite:
         """Returns where the suite runs: CUDA where it is, unless a scheduler is for another."""
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def pipeline(self) -> Pipeline:
-        """Returns a small pipeline of two routes: brightness classes, an inverting style.
+    def stream(self) -> Stream:
+        """Returns a stream with a small plan of two routes: brightness classes, an inverting style.
 
         The second route is absent from every third frame of `drive`.
         """
@@ -515,13 +518,16 @@ class SchedulerSuite:
             return torch.cat([0.4 - light, light - 0.6, torch.full_like(light, 0.05)], 1)
 
         routes = (Route(("dark",), "negative"), Route(("bright",), "negative", strength=0.5))
-        return Pipeline(
-            segmenter=Stage(segment, "test segmenter"),
-            stylers={routes[0].style: Stage(lambda image: 1 - image, "test styler")},
-            compositor=Stage(torch.lerp, "test compositor"),
-            regions=Regions(("dark", "bright", "rest"), [route.classes for route in routes]),
-            routes=routes,
-            device=self.device(),
+        regions = Regions(("dark", "bright", "rest"), [route.classes for route in routes])
+        return Stream(
+            Plan(
+                segmenter=Stage(segment, "test segmenter"),
+                stylings={routes[0].style: Whole(Stage(lambda image: 1 - image, "test styler"))},
+                compositor=Stage(torch.lerp, "test compositor"),
+                regions=regions.to(self.device()),
+                routes=routes,
+                device=self.device(),
+            )
         )
 
     def drive(self, scheduler: Scheduler, count: int) -> list[RawFrame]:
@@ -543,9 +549,8 @@ class SchedulerSuite:
         """Every frame comes once, in order, with its time, and equals the oracle's."""
         from cbs_core.run.schedulers.serial import SerialScheduler
 
-        pipeline = self.pipeline()
-        want = self.drive(SerialScheduler(pipeline, meter=Meter()), count)
-        have = self.drive(self.create(pipeline, Meter()), count)
+        want = self.drive(SerialScheduler(self.stream(), meter=Meter()), count)
+        have = self.drive(self.create(self.stream(), Meter()), count)
         assert [(f.index, f.pts) for f in have] == [(f.index, f.pts) for f in want]
         for ours, oracle in zip(have, want, strict=True):
             difference = np.abs(ours.pixels.numpy().astype(int) - oracle.pixels.numpy().astype(int))

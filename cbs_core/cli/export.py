@@ -39,7 +39,7 @@ def run(config: Mapping[str, object]) -> int:
         CbsError: whatever a user can mend.
     """
     from cbs_core.choose import registry
-    from cbs_core.run.build import split
+    from cbs_core.choose.sections import split
 
     chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
     if len(chosen) != 1:

@@ -1,7 +1,16 @@
 """``cbs-run``: restyle chosen classes of a picture, a folder or a video."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cbs_core.run.job import Begun, Tick
+
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -12,15 +21,52 @@ def main() -> None:
 
 
 def run(config: Mapping[str, object]) -> int:
-    """Runs one composed configuration (``conf/config.yaml``); returns the exit code.
+    """Runs one composed configuration (``conf/config.yaml``).
+
+    Returns:
+        The exit code: 0, or 130 where Ctrl-C ended the run and the output holds a part.
 
     Raises:
-        CbsError: whatever a user can mend.
+        LostError: the source or the device was lost; the output holds the frames so far.
+        CbsError: whatever else a user can mend; no output is left then.
     """
     from pathlib import Path
 
     from hydra.core.hydra_config import HydraConfig
+    from rich.console import Console
 
-    from cbs_core.run.session import run_session
+    from cbs_core.run.job import Job
+    from cbs_core.run.report import print_table
+    from cbs_core.run.settings import parse
 
-    return run_session(config, run_folder=Path(HydraConfig.get().runtime.output_dir))
+    settings = parse(config)
+    # stdout, so that stderr holds problems only.
+    console = Console(quiet=settings.quiet, highlight=False, soft_wrap=True)
+    job = Job(settings, run_folder=Path(HydraConfig.get().runtime.output_dir))
+    report = job.run(lambda begun: _shown(begun, console))
+    if report is None:
+        print("interrupted before the first frame: there is no output", file=sys.stderr)
+        return INTERRUPTED
+    print_table(report, console)
+    report.check()
+    if report.interrupted:
+        closed = f"{report.output or 'the output'} is closed, with {report.frames}"
+        print(f"interrupted: {closed}", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+@contextmanager
+def _shown(begun: "Begun", console: "Console") -> "Iterator[Tick]":
+    """Prints what a run is, and how far."""
+    from cbs_core.run.progress import progress
+
+    plan, device = begun.plan, begun.device
+    styles = ", ".join(f"{'+'.join(route.classes)}: {route.label}" for route in plan.routes)
+    console.print(f"{device.device} ({device.name}) · {styles or 'no style'}", markup=False)
+    for file in plan.facts.weights:
+        if "non-commercial" in file.licence:
+            name = f"{file.path.parent.name}/{file.path.stem}"
+            console.print(f"{name}: {file.licence}", markup=False)
+    with progress(console, begun.meter, begun.info.frames) as tick:
+        yield tick

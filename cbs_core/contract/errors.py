@@ -47,6 +47,10 @@ class AcceleratorError(CbsError):
     """A module cannot be made fast this way, or computes something else then."""
 
 
+class StateError(CbsError):
+    """A state cannot be saved, or is not one that can be gone on from."""
+
+
 class WeightsError(CbsError):
     """Weights cannot be used."""
 

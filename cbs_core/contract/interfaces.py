@@ -9,7 +9,7 @@ The plugin owns normalisation, resizing and padding. The core owns device, dtype
 core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tensor)``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -137,9 +137,9 @@ class Sink(Protocol):
 class Scheduler(Protocol):
     """Drives frames through a pipeline; ``serial`` is the oracle that others must equal.
 
-    Built with ``(pipeline, *, meter, observe, **params)``; see
+    Built with ``(stream, *, meter, observe, **params)``; see
     `cbs_core.run.schedulers.serial`. One that has threads of its own is `Closable`; one that
-    chooses has a `Choice`.
+    chooses has a `Choosing`.
     """
 
     def submit(self, raw: RawFrame, /) -> None:
@@ -165,7 +165,7 @@ class Closable(Protocol):
 
 
 @runtime_checkable
-class Choice(Protocol):
+class Choosing(Protocol):
     """A plugin that chooses among several ways; the report says which, and why."""
 
     choice: str
@@ -277,6 +277,26 @@ class Resettable(Protocol):
 
     def reset(self) -> None:
         """Forgets it: the next frame is the first of another stream."""
+        ...
+
+
+@runtime_checkable
+class Stateful(Resettable, Protocol):
+    """A plugin whose state from frame to frame is a value, so that a stream can be gone on with.
+
+    Frame n+1 must come out the same after `restore` of what `state` was after frame n, in whatever
+    process, and whatever the plugin did in between.
+    """
+
+    def state(self) -> Mapping[str, Any]:
+        """Returns it: tensors, numbers, texts, None, and lists, tuples and mappings of these.
+
+        Asked for after each frame: tensors need not be copied if they are not written to again.
+        """
+        ...
+
+    def restore(self, state: Mapping[str, Any], /) -> None:
+        """Goes on from what `state` returned; its tensors may lie on the host."""
         ...
 
 

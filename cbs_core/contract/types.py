@@ -12,8 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32)
-
 
 def _shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}@{tensor.device}"
@@ -63,36 +61,6 @@ class RawFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """One picture on the pipeline's device.
-
-    Raises:
-        ValueError: where the image has another dtype or shape than stated.
-    """
-
-    image: Tensor
-    """``(B, 3, H, W)``, RGB, float16, bfloat16 or float32 in [0, 1]."""
-
-    index: int
-    """As in `RawFrame`."""
-
-    pts: Fraction
-    """As in `RawFrame`, seconds."""
-
-    def __post_init__(self) -> None:
-        if (
-            self.image.dtype not in FLOATS
-            or self.image.ndim != 4
-            or self.image.shape[1] != 3
-            or 0 in self.image.shape
-        ):
-            raise ValueError(f"image must be float (B, 3, H, W), not {_shape(self.image)}")
-
-    def __repr__(self) -> str:
-        return f"Frame({_shape(self.image)}, index={self.index}, pts={self.pts})"
-
-
-@dataclass(frozen=True, slots=True)
 class Instances:
     """The objects that an `InstanceSegmenter` found in one frame, all on one device.
 
@@ -135,6 +103,9 @@ class Scores:
 
     instances: Sequence[Instances] | None
     """The objects that they come from, of each of the B pictures, where a detector was run."""
+
+    scene: int | None = None
+    """Number of the scene, where it had to be known to make them."""
 
     def __post_init__(self) -> None:
         if not self.logits.is_floating_point() or self.logits.ndim != 4:

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from cbs_core.choose import registry
+from cbs_core.choose.sections import split
 from cbs_core.contract.accelerated import Kind
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import HasWeights, InstanceSegmenter
@@ -25,7 +26,6 @@ from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
 from cbs_core.machine import device
 from cbs_core.machine.files import replace
-from cbs_core.run import build
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
 
@@ -56,7 +56,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     console = Console(quiet=config.get("quiet") is True, highlight=False, soft_wrap=True)
     place = device.choose(str(config.get("device")))
     dtype = device.dtype(str(config.get("precision")), place.device)
-    name, params = build.split(config[kind], kind)
+    name, params = split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
     call = _callable(plugin, f"{kind} '{name}'", kind, config, place.device, dtype)
 
@@ -95,13 +95,13 @@ def _callable(
     place: torch.device,
     dtype: torch.dtype,
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a plugin as `cbs_core.run.build` runs it: moved, accelerated, in the precision."""
+    """Returns a plugin as `cbs_core.run.workshop` runs it: moved, accelerated, in the precision."""
     if isinstance(plugin, nn.Module):
         plugin.eval().requires_grad_(False).to(place)
     if not callable(plugin):
         raise ConfigError(f"the {what} cannot be called: it needs a __call__(image)")
     if isinstance(plugin, nn.Module) and not isinstance(plugin, InstanceSegmenter):
-        name, params = build.split(config.get("accelerator"), "accelerator")
+        name, params = split(config.get("accelerator"), "accelerator")
         accelerator = registry.accelerators.create(name, **params)
         return accelerator(plugin, device=place, dtype=dtype, kind=kind)
     call: Callable[[Tensor], Tensor] = plugin

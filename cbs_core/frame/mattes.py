@@ -48,6 +48,20 @@ def parse_size(spec: object) -> Scale:
     )
 
 
+def parse_mode(spec: object) -> str:
+    """Reads the ``matte`` value of the configuration.
+
+    Raises:
+        ConfigError: none of `MODES`.
+    """
+    mode = str(spec)
+    if mode not in MODES:
+        raise ConfigError(
+            f"no matte '{mode}'{closest(mode, MODES)} (there are: {', '.join(MODES)})"
+        )
+    return mode
+
+
 def resized(image: Tensor, scale: Scale) -> Tensor:
     """Returns the picture ``(B,3,h,w)`` to segment of a frame ``(B,3,H,W)``."""
     height, width = image.shape[2:]
@@ -83,11 +97,7 @@ class Regions(nn.Module):
         self, classes: Sequence[str], routes: Sequence[Sequence[str]], mode: str = "argmax"
     ) -> None:
         super().__init__()
-        if mode not in MODES:
-            raise ConfigError(
-                f"no matte '{mode}'{closest(mode, MODES)} (there are: {', '.join(MODES)})"
-            )
-        self.mode = mode
+        self.mode = parse_mode(mode)
         weights = torch.zeros(len(routes), len(classes))
         for row, names in enumerate(routes):
             for name in names:

@@ -1,88 +1,38 @@
-"""Segment, style, composite: a pure function of a frame.
+"""Segment, style, composite: a pure function of a frame, a plan and a state.
 
     U = (1 - Σ A_r) · I + Σ A_r · T_r          one matte A_r and one style T_r a route
 
 is computed as ``U = I + Σ (C_r - I)``, C_r being what the compositor makes of route r alone. The
 two are equal for every compositor that is linear in its matte, and one route is the compositor's
 own output to the bit.
+
+`pipeline` is the whole of it. Schedulers call its steps, `score` and `restyle`, or the steps of
+`restyle`, each with its half of the state; a stream's frames must pass each step in order.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import kornia.color
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
-from cbs_core.contract.errors import CbsError, PluginContractError
-from cbs_core.contract.interfaces import Resettable
-from cbs_core.contract.types import Frame, Instances, RawFrame, Scores
-from cbs_core.frame.mattes import Regions, Scale, resized
-from cbs_core.frame.routes import Route
-from cbs_core.frame.styling import RegionStyling
-from cbs_core.frame.tiles import Tiles
+from cbs_core.contract.errors import PluginContractError
+from cbs_core.contract.types import Instances, Scores
+from cbs_core.frame.mattes import resized
+from cbs_core.frame.plan import Plan
+from cbs_core.frame.stage import kind, shape
+from cbs_core.frame.styling import Shown
 from cbs_core.frame.windows import INVISIBLE, Presence, occupancy
 from cbs_core.machine.device import fetch
-from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
-from cbs_core.temporal import objects
-from cbs_core.temporal.carrying import Propagation
-from cbs_core.temporal.statistics import Scenes
-
-NO_ENGINE = "unable to find an engine"
-"""What cuDNN says where none of its algorithms gets the memory that it wants. One that cannot
-compute at all says so too, but to `cbs_core.machine.device.choose`, before there is a frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A plugin's callable and the words that an error names it with."""
-
-    call: Callable[..., object]
-    what: str
-    """``styler 'pastel' of cbs-pastel 0.1.0``."""
-
-    bytes_per_pixel: int = 0
-
-    takes_matte: bool = False
-    """Whether it is a `MatteStyler`'s, called with ``(image, matte)``."""
-
-    takes_cells: bool = False
-    """Whether it is a `RegionStyling`, called with ``(image, cells, scene)``."""
-
-    def run(self, image: Tensor, *more: object) -> object:
-        """Runs the plugin.
-
-        Raises:
-            PluginContractError: it raised.
-        """
-        try:
-            return self.call(image, *more)
-        except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
-            raise  # of the machine, not of the plugin
-        except Exception as error:  # a stranger's code may raise anything
-            if NO_ENGINE in str(error):
-                raise torch.OutOfMemoryError(str(error)) from error
-            raise PluginContractError(
-                f"the {self.what} failed on a frame of {_shape(image)} "
-                f"({type(error).__name__}: {' '.join(str(error).split())})"
-            ) from error
-
-    def __call__(self, image: Tensor, *more: object) -> Tensor:
-        """Runs a plugin that returns a tensor.
-
-        Raises:
-            PluginContractError: it raised, or returned none.
-        """
-        out = self.run(image, *more)
-        if not isinstance(out, Tensor):
-            raise PluginContractError(
-                f"the {self.what} returned {type(out).__name__} where a tensor is due"
-            )
-        return out
+from cbs_core.temporal import carrying, objects
+from cbs_core.temporal.scenes import thumbnail
+from cbs_core.temporal.state import Scoring, State, Styling
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,311 +71,250 @@ class Result:
     shown: tuple[bool, ...]
     """Whether each route's matte shows anywhere."""
 
+    plan: Plan = field(repr=False)
+    """By which it was made."""
 
-class Pipeline:
-    """Restyles the routed classes of a frame.
 
-    Args:
-        segmenter: ``(B,3,H,W)`` -> ``(B,K,h,w)`` logits.
-        stylers: by `Route.style`, ``(B,3,H,W)`` -> the same.
-        compositor: see `cbs_core.contract.interfaces.Compositor`.
-        regions: logits to mattes; its routes are `routes`, in order.
-        routes: which classes get which style.
-        device: where it all runs.
-        detector: an `InstanceSegmenter`'s ``instances``, run in the place of ``segmenter`` where
-            one object is selected.
-        selection: which object is restyled; None is all. It has state: frames must come in order.
-        stateful: the plugins that have state as well.
-        segment_size: of the picture that the segmenter is given.
-        ahead: whether a frame of a new size has every net built, those of styles that it does not
-            show too, so that none has to be built in the middle of a stream.
-        segment_every: N: the segmenter is run on every Nth frame, and in between its scores go
-            along with the motion (`cbs_core.temporal.carrying`), which has state too. 1 is each
-            frame.
+def pipeline(
+    image: Tensor, plan: Plan, state: State, *, meter: Meter | None = None
+) -> tuple[Result, State]:
+    """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages.
+
+    Raises:
+        PluginContractError: a plugin broke its interface.
+    """
+    scores, scoring = score(image, plan, state.scoring, meter=meter)
+    result, styling = restyle(image, scores, plan, state.styling, meter=meter)
+    return result, State(scoring, styling)
+
+
+def score(
+    image: Tensor, plan: Plan, state: Scoring, *, meter: Meter | None = None
+) -> tuple[Scores, Scoring]:
+    """Segments ``(B,3,H,W)``, the first step. Waits for the device where not each frame is."""
+    with torch.inference_mode(), _timed("segment", plan, meter):
+        plan.segmenter.at(state.segmenter)
+        if plan.segment_every == 1:
+            scores = _scores(image, plan)
+            return scores, replace(state, key=None, segmenter=plan.segmenter.memory())
+        scene = state.scene.after(fetch(thumbnail(image)))
+        scores, key = carrying.carry(
+            image,
+            state.key,
+            every=plan.segment_every,
+            scene=scene.number,
+            of=plan.scored_by,
+            segment=lambda seen: _scores(seen, plan),
+        )
+        scores = replace(scores, scene=scene.number)
+        return scores, Scoring(scene, key, plan.segmenter.memory())
+
+
+def _scores(image: Tensor, plan: Plan) -> Scores:
+    if plan.detector is None:
+        return Scores(segment(image, plan), None)
+    found = instances(image, plan)
+    return Scores(objects.logits(found, plan.regions.weights.shape[1]), found)
+
+
+def restyle(
+    image: Tensor, scores: Scores, plan: Plan, state: Styling, *, meter: Meter | None = None
+) -> tuple[Result, Styling]:
+    """Runs all that comes after `score`, the second step."""
+    located, state = locate(image, scores, plan, state, meter=meter)
+    styled, state = paint(image, located, plan, state, meter=meter)
+    out, state = composite(image, located, styled, plan, state, meter=meter)
+    return Result(out, scores.logits, located.mattes, styled, located.shown, plan), state
+
+
+def segment(image: Tensor, plan: Plan) -> Tensor:
+    """Returns the logits ``(B,K,h,w)``.
+
+    Raises:
+        PluginContractError: the segmenter broke its interface.
     """
 
-    def __init__(
-        self,
-        *,
-        segmenter: Stage,
-        stylers: Mapping[str, Stage],
-        compositor: Stage,
-        regions: Regions,
-        routes: Sequence[Route],
-        device: torch.device,
-        detector: Stage | None = None,
-        selection: objects.Selection | None = None,
-        stateful: Sequence[Resettable] = (),
-        segment_size: Scale = None,
-        ahead: bool = False,
-        segment_every: int = 1,
-    ) -> None:
-        self.segmenter = segmenter
-        self.stylers = stylers
-        self.compositor = compositor
-        self.regions = regions.to(device)
-        self.routes = tuple(routes)
-        self.device = device
-        self.detector = detector
-        self.selection = selection
-        self.stateful = tuple(stateful)
-        self.segment_size = segment_size
-        self.ahead = ahead
-        self.propagation = Propagation(segment_every) if segment_every > 1 else None
-        self.scenes = Scenes() if any(s.takes_cells for s in stylers.values()) else None
-        self._fits: set[tuple[int, int]] = set()
-        self._prepared: set[torch.Size] = set()
-        self._tiles = Tiles()
-
-    def reset(self) -> None:
-        """Forgets all state: the next frame is the first of another stream."""
-        for part in (self.selection, self.scenes, self.propagation, *self.stateful):
-            if part is not None:
-                part.reset()
-
-    def check_memory(self, height: int, width: int) -> None:
-        """Refuses a frame too large for the device before any work is done.
-
-        Raises:
-            MemoryLimitError: with the memory needed and that there is.
-        """
-        if (height, width) not in self._fits:
-            # A GPU says when it is full, and `Tiles` make do; on the host the process is killed.
-            tiled = self.device.type == "cuda"
-            stages = [] if tiled else [self.segmenter, *self.stylers.values()]
-            mattes = 2 * 4 * self.regions.weights.shape[1]
-            own = 3 * 4 * (2 + len(self.stylers)) + 4 * len(self.routes)
-            peak = own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
-            check_memory(height, width, peak, self.device)
-            self._fits.add((height, width))
-
-    def prepare(self, image: Tensor) -> None:
-        """Builds the nets for frames like this ``(B,3,H,W)``.
-
-        Raises:
-            CbsError: one cannot be built.
-        """
-        with torch.inference_mode():
-            if isinstance(self.segmenter.call, Accelerated):
-                self.segment(image)
-            for stage in self.stylers.values():
-                if isinstance(stage.call, RegionStyling):
-                    stage.call.prepare(image)
-                elif isinstance(stage.call, Accelerated):  # in tiles where it must
-                    self._tiles(stage, stage.what, image)
-
-    def upload(self, raw: RawFrame) -> Frame:
-        """Moves a frame to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
-        self.check_memory(*raw.pixels.shape[:2])
-        pixels = raw.pixels.to(self.device, non_blocking=True)
-        image = pixels.permute(2, 0, 1)[None].float().div_(255)
-        return Frame(image, raw.index, raw.pts)
-
-    def pack(self, image: Tensor) -> Tensor:
-        """Returns a picture ``(1,3,H,W)`` as uint8 ``(H,W,3)``, on its device."""
-        # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
-        pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-        return pixels.contiguous()
-
-    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
-        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
-        return replace(raw, pixels=self.pack(image).cpu())
-
-    def segment(self, image: Tensor) -> Tensor:
-        """Returns the logits ``(B,K,h,w)``.
-
-        Raises:
-            PluginContractError: the segmenter broke its interface.
-        """
-        return self._tiles(self._logits, self.segmenter.what, resized(image, self.segment_size))
-
-    def _logits(self, image: Tensor) -> Tensor:
-        logits = self.segmenter(image)
-        classes = self.regions.weights.shape[1]
-        if logits.ndim != 4 or logits.shape[:2] != (image.shape[0], classes):
+    def logits(seen: Tensor) -> Tensor:
+        out, classes = plan.segmenter(seen), plan.regions.weights.shape[1]
+        if out.ndim != 4 or out.shape[:2] != (seen.shape[0], classes):
             raise PluginContractError(
-                f"the {self.segmenter.what} returned {_shape(logits)} where "
-                f"({image.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
+                f"the {plan.segmenter.what} returned {shape(out)} where "
+                f"({seen.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
             )
-        if not logits.is_floating_point() or logits.device != image.device:
+        if not out.is_floating_point() or out.device != seen.device:
             raise PluginContractError(
-                f"the {self.segmenter.what} returned {_kind(logits)} where logits, floats on "
-                f"{image.device}, are due"
+                f"the {plan.segmenter.what} returned {kind(out)} where logits, floats on "
+                f"{seen.device}, are due"
             )
-        return logits
+        return out
 
-    def instances(self, image: Tensor) -> list[Instances] | None:
-        """Returns the objects of each frame, or None where no detector is to be run.
+    return plan.tiles(logits, plan.segmenter.what, resized(image, plan.segment_size))
 
-        Raises:
-            PluginContractError: the segmenter broke its interface.
-        """
-        if self.detector is None:
-            return None
-        seen = resized(image, self.segment_size)
-        found = self.detector.run(seen)
-        if (
-            not isinstance(found, list)
-            or len(found) != len(image)
-            or not all(isinstance(one, Instances) for one in found)
-            or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
-        ):
-            raise PluginContractError(
-                f"the {self.detector.what} returned {found!r} where a list of {len(image)} "
-                f"Instances with masks of {_shape(seen[0, 0])} is due"
-            )
-        if seen is image:
-            return found
-        return [_enlarged(one, image.shape[2:]) for one in found]
 
-    def select(
-        self, mattes: Tensor, logits: Tensor, instances: Sequence[Instances] | None
-    ) -> Tensor:
-        """Returns the mattes of the selected object alone, ``(B,R,H,W)``. Waits for the device.
+def instances(image: Tensor, plan: Plan) -> list[Instances]:
+    """Returns the objects of each frame, by the plan's detector.
 
-        Args:
-            mattes: ``(B,R,H,W)``, those of all objects.
-            logits: ``(B,K,h,w)``, whose connected components are the objects,
-            instances: unless these are, of each frame.
-
-        Raises:
-            ConfigError: the selected point is outside the frame.
-        """
-        if self.selection is None:
-            return mattes
-        route_of = self.selection.route_of
-        if instances is not None:
-            found = [objects.instances(one, route_of) for one in instances]
-        else:
-            height, width = mattes.shape[2:]
-            labels = self.regions.labels(logits, (height, width))
-            found = [objects.components(one, route_of) for one in labels]
-        return self.selection(mattes, found)
-
-    def present(self, image: Tensor, mattes: Tensor) -> Presence:
-        """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
-        pooled = occupancy(mattes)
-        if self.scenes is None:
-            return Presence(fetch(pooled > INVISIBLE).numpy(), 0)
-        thumbnail = self.scenes.thumbnail(image)
-        sent = fetch(torch.cat([pooled.flatten(), thumbnail.flatten()])).numpy()
-        cells = sent[: pooled.numel()].reshape(pooled.shape) > INVISIBLE
-        return Presence(cells, self.scenes(sent[pooled.numel() :]))
-
-    def style(self, image: Tensor, located: Located, style: str) -> Tensor:
-        """Returns the whole picture in one style, ``(B,3,H,W)``.
-
-        A `MatteStyler` is given the sum of the mattes of this style's routes. A `RegionStyler` may
-        restyle only where they show, and its statistics may have state: frames must come in order.
-
-        Raises:
-            PluginContractError: the styler broke its interface.
-        """
-        stage = self.stylers[style]
-        own = [index for index, route in enumerate(self.routes) if route.style == style]
-        if stage.takes_cells:  # windows are a remedy of its own, and tiles would be measured apart
-            cells = located.presence.cells[:, own].any(1)
-            return self._like(stage, stage(image, cells, located.presence.scene), image)
-        inputs = [image]
-        if stage.takes_matte:
-            inputs.append(located.mattes[:, own].sum(1, keepdim=True))
-        return self._tiles(
-            lambda *parts: self._like(stage, stage(*parts), parts[0]), stage.what, *inputs
+    Raises:
+        PluginContractError: the segmenter broke its interface.
+    """
+    assert plan.detector is not None
+    seen = resized(image, plan.segment_size)
+    found = plan.detector.run(seen)
+    if (
+        not isinstance(found, list)
+        or len(found) != len(image)
+        or not all(isinstance(one, Instances) for one in found)
+        or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
+    ):
+        raise PluginContractError(
+            f"the {plan.detector.what} returned {found!r} where a list of {len(image)} "
+            f"Instances with masks of {shape(seen[0, 0])} is due"
         )
+    if seen is image:
+        return found
+    return [_enlarged(one, image.shape[2:]) for one in found]
 
-    def composite(self, image: Tensor, mattes: Tensor, styled: Mapping[str, Tensor]) -> Tensor:
-        """Blends the styles into the picture; a route whose style was not run is left out.
 
-        Raises:
-            PluginContractError: the compositor broke its interface.
-        """
+def locate(
+    image: Tensor, scores: Scores, plan: Plan, state: Styling, *, meter: Meter | None = None
+) -> tuple[Located, Styling]:
+    """Finds where to restyle. Waits for the device.
+
+    Raises:
+        ConfigError: the selected point is outside the frame.
+    """
+    with torch.inference_mode():
+        with _timed("matte", plan, meter):
+            mattes = plan.regions(scores.logits, (image.shape[2], image.shape[3]))
+            if plan.selection is None:
+                return _present(image, mattes, scores, plan, state)
+        with _timed("select", plan, meter):
+            found = _objects(mattes, scores, plan)
+            mattes, followed = objects.follow(plan.selection, state.followed, mattes, found)
+            return _present(image, mattes, scores, plan, replace(state, followed=followed))
+
+
+def _objects(mattes: Tensor, scores: Scores, plan: Plan) -> list[objects.Objects]:
+    """Returns each frame's objects: a detector's, else the connected components."""
+    assert plan.selection is not None
+    route_of = plan.selection.route_of
+    if scores.instances is not None:
+        return [objects.instances(one, route_of) for one in scores.instances]
+    labels = plan.regions.labels(scores.logits, (mattes.shape[2], mattes.shape[3]))
+    return [objects.components(one, route_of) for one in labels]
+
+
+def _present(
+    image: Tensor, mattes: Tensor, scores: Scores, plan: Plan, state: Styling
+) -> tuple[Located, Styling]:
+    """Tells where each matte shows, and in which scene. Waits for the device, once a frame."""
+    pooled = occupancy(mattes)
+    if scores.scene is not None or not any(s.tells_scenes_apart for s in plan.stylings.values()):
+        cells = fetch(pooled > INVISIBLE).numpy()
+        return Located(mattes, Presence(cells, scores.scene or 0)), state
+    sent = fetch(torch.cat([pooled.flatten(), thumbnail(image).flatten()]))
+    cells = sent[: pooled.numel()].view(pooled.shape).numpy() > INVISIBLE
+    scene = state.scene.after(sent[pooled.numel() :].clone())
+    return Located(mattes, Presence(cells, scene.number)), replace(state, scene=scene)
+
+
+def paint(
+    image: Tensor, located: Located, plan: Plan, state: Styling, *, meter: Meter | None = None
+) -> tuple[dict[str, Tensor], Styling]:
+    """Runs the styles that show, each once; returns the pictures by `Route.style`.
+
+    Raises:
+        PluginContractError: a styler broke its interface.
+    """
+    with torch.inference_mode(), _timed("style", plan, meter):
+        pairs = zip(plan.routes, located.shown, strict=True)
+        due = dict.fromkeys(route.style for route, shown in pairs if shown)
+        styled = {}
+        memories = {name: state.styles[name] for name in state.styles if name in plan.stylings}
+        for style in due:
+            own = plan.routes_of(style)
+            presence = located.presence
+            cells = np.asarray(presence.cells[:, own].any(1))
+            shown = Shown(located.mattes, own, cells, presence.scene)
+            styling = plan.stylings[style]
+            styled[style], memories[style] = styling(image, shown, memories.get(style))
+        return styled, replace(state, styles=memories)
+
+
+def composite(
+    image: Tensor,
+    located: Located,
+    styled: Mapping[str, Tensor],
+    plan: Plan,
+    state: Styling,
+    *,
+    meter: Meter | None = None,
+) -> tuple[Tensor, Styling]:
+    """Returns the picture ``(B,3,H,W)`` with each route's style in its matte.
+
+    Args:
+        image: ``(B,3,H,W)``.
+        located: its mattes.
+        styled: by `Route.style`, ``(B,3,H,W)``; a style that is missing does not show.
+        plan: the routes and the compositor.
+        state: what the compositor goes on from, if it has a state.
+        meter: times it.
+
+    Raises:
+        PluginContractError: the compositor broke its interface.
+    """
+    with torch.inference_mode(), _timed("composite", plan, meter):
         parts = []
-        for index, route in enumerate(self.routes):
+        plan.compositor.at(state.compositor)
+        for index, route in enumerate(plan.routes):
             if route.style not in styled:
                 continue
             picture = styled[route.style]
             if route.keep_color:
                 picture = keep_color(picture, image)
-            alpha = mattes[:, index : index + 1] * route.strength
-            out = self.compositor(image, picture, alpha)
-            parts.append(self._like(self.compositor, out, image))
-        if len(parts) < 2:
-            return parts[0] if parts else image
-        change = sum((part - image for part in parts[1:]), start=parts[0] - image)
-        return (image + change).clamp_(0, 1)
+            alpha = located.mattes[:, index : index + 1] * route.strength
+            parts.append(plan.compositor.like(plan.compositor(image, picture, alpha), image))
+        state = replace(state, compositor=plan.compositor.memory())
+        return _superposed(image, parts), state
 
-    def score(self, image: Tensor, *, meter: Meter | None = None) -> Scores:
-        """Segments ``(B,3,H,W)``, the first of the three steps of a frame.
 
-        Where nets are built `ahead`, a frame of a new size waits for them here. Where not each
-        frame is segmented it waits for the device.
-        """
-        if self.ahead and image.shape[2:] not in self._prepared:
-            with self._timed("prepare", meter):
-                self.prepare(image)
-            self._prepared.add(image.shape[2:])
-        with torch.inference_mode(), self._timed("segment", meter):
-            if self.propagation is None:
-                return self._scores(image)
-            return self.propagation(image, self._scores)
+def _superposed(image: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    if len(parts) < 2:
+        return parts[0] if parts else image
+    change = sum((part - image for part in parts[1:]), start=parts[0] - image)
+    return (image + change).clamp_(0, 1)
 
-    def _scores(self, image: Tensor) -> Scores:
-        found = self.instances(image)
-        if found is None:
-            return Scores(self.segment(image), None)
-        return Scores(objects.logits(found, self.regions.weights.shape[1]), found)
 
-    def locate(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Located:
-        """Finds where to restyle, the second step. Waits for the device."""
-        with torch.inference_mode():
-            with self._timed("matte", meter):
-                height, width = image.shape[2:]
-                mattes = self.regions(scores.logits, (height, width))
-                if self.selection is None:
-                    return Located(mattes, self.present(image, mattes))
-            with self._timed("select", meter):
-                mattes = self.select(mattes, scores.logits, scores.instances)
-                return Located(mattes, self.present(image, mattes))
+def prepare(image: Tensor, plan: Plan) -> None:
+    """Builds the nets for frames like this ``(B,3,H,W)``, those of absent classes too.
 
-    def paint(
-        self, image: Tensor, located: Located, *, meter: Meter | None = None
-    ) -> dict[str, Tensor]:
-        """Runs the styles that show, `Result.styled`; the third step, before `composite`."""
-        with torch.inference_mode(), self._timed("style", meter):
-            pairs = zip(self.routes, located.shown, strict=True)
-            due = dict.fromkeys(route.style for route, shown in pairs if shown)
-            return {style: self.style(image, located, style) for style in due}
+    Raises:
+        CbsError: one cannot be built.
+    """
+    with torch.inference_mode():
+        net = plan.segmenter.call
+        seen = resized(image, plan.segment_size)
+        if isinstance(net, Accelerated) and tuple(seen.shape) not in net.built:
+            segment(image, plan)
+        for styling in plan.stylings.values():
+            styling.prepare(image)
 
-    def restyle(self, image: Tensor, scores: Scores, *, meter: Meter | None = None) -> Result:
-        """Runs all that comes after `score`."""
-        located = self.locate(image, scores, meter=meter)
-        styled = self.paint(image, located, meter=meter)
-        with torch.inference_mode(), self._timed("composite", meter):
-            out = self.composite(image, located.mattes, styled)
-        return Result(out, scores.logits, located.mattes, styled, located.shown)
 
-    def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
-        """Restyles ``(B,3,H,W)``, one stage after the other; ``meter`` times the stages.
+def upload(pixels: Tensor, device: torch.device) -> Tensor:
+    """Moves a picture to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
+    moved = pixels.to(device, non_blocking=True)
+    return moved.permute(2, 0, 1)[None].float().div_(255)
 
-        Schedulers call the steps themselves; whatever has state relies on each step seeing the
-        frames in order.
-        """
-        return self.restyle(image, self.score(image, meter=meter), meter=meter)
 
-    def _timed(self, name: str, meter: Meter | None) -> AbstractContextManager[None]:
-        return nullcontext() if meter is None else meter.stage(name, device=self.device)
+def pack(image: Tensor) -> Tensor:
+    """Returns a picture ``(1,3,H,W)`` as uint8 ``(H,W,3)``, on its device."""
+    # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
+    pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return pixels.contiguous()
 
-    @staticmethod
-    def _like(stage: Stage, out: Tensor, image: Tensor) -> Tensor:
-        if out.shape != image.shape:
-            raise PluginContractError(
-                f"the {stage.what} returned {_shape(out)} where {_shape(image)} is due"
-            )
-        if _kind(out) != _kind(image):
-            raise PluginContractError(
-                f"the {stage.what} returned {_kind(out)} where {_kind(image)} is due"
-            )
-        return out
+
+def _timed(name: str, plan: Plan, meter: Meter | None) -> AbstractContextManager[None]:
+    return nullcontext() if meter is None else meter.stage(name, device=plan.device)
 
 
 def keep_color(styled: Tensor, image: Tensor) -> Tensor:
@@ -443,11 +332,3 @@ def _enlarged(found: Instances, size: Sequence[int]) -> Instances:
         return Instances(found.masks.new_zeros(0, *size), found.classes, found.scores)
     masks = F.interpolate(found.masks[None], tuple(size), mode="bilinear")[0]
     return Instances(masks, found.classes, found.scores)
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"({', '.join(map(str, tensor.shape))})"

@@ -1,7 +1,7 @@
 """Routes: which classes get which style. One class and one style is the case of one route."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError
@@ -42,6 +42,11 @@ class Route:
             raise ConfigError(
                 f"strength {self.strength} of {', '.join(self.classes)} is outside 0..1"
             )
+
+    def without(self, names: Set[str]) -> "Route | None":
+        """Returns it without some classes; None where it has no others."""
+        left = tuple(name for name in self.classes if name not in names)
+        return replace(self, classes=left) if left else None
 
     @property
     def style(self) -> str:

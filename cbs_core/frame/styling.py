@@ -1,25 +1,33 @@
-"""Restyling only where a style shows, and by statistics that outlive a frame.
+"""How a style is painted: whole frames, frames with their matte, or windows around the mattes.
 
-Letters: ``B`` batch, ``H W`` the frame, ``h w`` its grid of cells, ``S`` numbers in the statistics.
+All three are a `Styling`: a function of the frame, of where the style shows, and of a memory.
+
+Letters: ``B`` batch, ``R`` a style's routes, ``H W`` the frame, ``h w`` its grid of cells, ``S``
+numbers in the statistics.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
-from cbs_core.contract.errors import ConfigError, closest
-from cbs_core.frame.windows import CELL, Mask, Planner, batches
+from cbs_core.contract.errors import ConfigError, PluginContractError, closest
+from cbs_core.frame.stage import Stage
+from cbs_core.frame.tiles import Tiles
+from cbs_core.frame.windows import CELL, Mask, Planner, Window, batches
 from cbs_core.temporal import statistics
+from cbs_core.temporal.state import Memory
 from cbs_core.temporal.statistics import Policy, Statistics
 
 WHERE = ("frame", "mask")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Extent:
     """``styler.where`` and ``styler.statistics`` of the configuration."""
 
     masked: bool
@@ -29,11 +37,11 @@ class Choice:
     """When statistics are taken anew; None: they are each frame's own."""
 
 
-WHOLE = Choice(masked=False, policy=None)
+WHOLE = Extent(masked=False, policy=None)
 """Each frame whole, by its own statistics: what a styler is without any of this."""
 
 
-def parse(where: object, spec: object) -> Choice:
+def parse(where: object, spec: object) -> Extent:
     """Reads ``styler.where`` and ``styler.statistics``; null is ``frame``, and then what fits.
 
     Raises:
@@ -52,13 +60,113 @@ def parse(where: object, spec: object) -> Choice:
             "styler.statistics=frame takes the whole picture each frame, so that "
             "styler.where=mask would save nothing: say styler.statistics=scene, refresh:N or frozen"
         )
-    return Choice(masked, policy)
+    return Extent(masked, policy)
 
 
-class RegionStyling:
-    """A `RegionStyler` in a stream: `Pipeline` runs it in the styler's place.
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Where a style shows in a frame."""
+
+    mattes: Tensor
+    """``(B,*,H,W)`` in [0,1], those of all routes."""
+
+    routes: Sequence[int]
+    """Which of them are this style's."""
+
+    cells: Mask
+    """``(B,h,w)``, whether one of these shows there."""
+
+    scene: int
+    """The frame's number from `cbs_core.temporal.scenes`."""
+
+    def matte(self) -> Tensor:
+        """Returns the sum of the style's mattes, ``(B,1,H,W)``."""
+        return self.mattes[:, list(self.routes)].sum(1, keepdim=True)
+
+
+class Styling(Protocol):
+    """One style, ready to be painted."""
+
+    @property
+    def what(self) -> str:
+        """The plugin in words."""
+        ...
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of working memory."""
+        ...
+
+    @property
+    def tells_scenes_apart(self) -> bool:
+        """Whether `Shown.scene` is looked at."""
+        ...
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds whatever frames like this ``(B,3,H,W)`` need."""
+        ...
+
+    def __call__(self, image: Tensor, shown: Shown, memory: Memory) -> tuple[Tensor, Memory]:
+        """Returns the picture restyled, ``(B,3,H,W)`` in [0,1], and what the next one goes on from.
+
+        Args:
+            image: ``(B,3,H,W)`` in [0,1].
+            shown: where the style shows; elsewhere the picture may stay as it was.
+            memory: of the last frame that showed this style.
+
+        Raises:
+            PluginContractError: the styler broke its interface.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A `Styler`, which restyles whole pictures."""
+
+    stage: Stage
+    tiles: Tiles = field(default_factory=Tiles)
+    tells_scenes_apart: bool = False
+
+    @property
+    def what(self) -> str:
+        """The plugin in words."""
+        return self.stage.what
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of working memory."""
+        return self.stage.bytes_per_pixel
+
+    def prepare(self, image: Tensor) -> None:
+        """Builds what frames like this need, in tiles where it must."""
+        net = self.stage.call
+        if isinstance(net, Accelerated) and tuple(image.shape) not in net.built:
+            self.tiles(self.stage, self.what, image)
+
+    def __call__(self, image: Tensor, shown: Shown, memory: Memory) -> tuple[Tensor, Memory]:
+        """Returns the picture restyled."""
+        self.stage.at(memory)
+        out = self.tiles(self.stage.picture, self.what, *self._inputs(image, shown))
+        return out, self.stage.memory()
+
+    def _inputs(self, image: Tensor, shown: Shown) -> tuple[Tensor, ...]:
+        return (image,)
+
+
+@dataclass(frozen=True, slots=True)
+class WithMatte(Whole):
+    """A `MatteStyler`, which is also given where its style shows."""
+
+    def _inputs(self, image: Tensor, shown: Shown) -> tuple[Tensor, ...]:
+        return image, shown.matte()
+
+
+class ByStatistics:
+    """A `RegionStyler`, by statistics that outlive a frame: whole frames, or windows of them.
 
     Args:
+        what: the plugin in words.
         dense: ``(B,3,H,W)`` -> the picture restyled, ``(B,S)`` statistics.
         window: ``(B,3,h,w)``, ``(1,S)`` statistics -> the windows restyled.
         policy: when statistics are taken anew.
@@ -66,10 +174,14 @@ class RegionStyling:
         halo: as in `RegionStyler`.
         align: as in `RegionStyler`.
         reach: the compositor's.
+        bytes_per_pixel: of working memory.
     """
+
+    tells_scenes_apart = True
 
     def __init__(
         self,
+        what: str,
         dense: Accelerated,
         window: Accelerated,
         *,
@@ -78,33 +190,40 @@ class RegionStyling:
         halo: int,
         align: int,
         reach: int,
+        bytes_per_pixel: int = 0,
     ) -> None:
-        self.dense = dense
-        self.window = window
+        self.dense = Stage(dense, what)
+        self.window = Stage(window, what)
+        self._nets = (dense, window)
+        self.what = what
+        self.bytes_per_pixel = bytes_per_pixel
         self.masked = masked
-        self.statistics = Statistics(policy)
+        self.policy = policy
         self._planning = {"halo": halo, "align": align, "reach": reach}
         self._planners: dict[tuple[int, int], Planner] = {}
 
-    def reset(self) -> None:
-        """Forgets the statistics: the next frame is the first of another stream."""
-        self.statistics.reset()
-
     def prepare(self, image: Tensor) -> None:
-        """Builds what frames like this ``(B,3,H,W)`` need, so that none has to wait for it.
+        """Builds what frames like this ``(B,3,H,W)`` need.
 
         These are both modules for the whole frame, and a window for an object of a quarter of its
         sides; others are built when they are first due.
         """
-        self.dense.prepare(image[:1])
-        _, measured = self.dense(image[:1])
-        self.window.prepare(image, measured)
-        if self.masked:
-            height, width = image.shape[2:]
-            cells = np.zeros((1, *(-(-side // CELL) for side in (height, width))), bool)
-            cells[:, : cells.shape[1] // 4 + 1, : cells.shape[2] // 4 + 1] = True
-            for window in self._planner(height, width)(cells):
-                self.window.prepare(window.outer.of(image[:1]), measured)
+        dense, window = self._nets
+        parts = [image, *(part.outer.of(image[:1]) for part in self._usual(image))]
+        if image[:1].shape in dense.built and all(part.shape in window.built for part in parts):
+            return
+        dense.prepare(image[:1])
+        _, measured = dense(image[:1])
+        for part in parts:
+            window.prepare(part, measured)
+
+    def _usual(self, image: Tensor) -> list[Window]:
+        if not self.masked:
+            return []
+        height, width = image.shape[2:]
+        cells = np.zeros((1, *(-(-side // CELL) for side in (height, width))), bool)
+        cells[:, : cells.shape[1] // 4 + 1, : cells.shape[2] // 4 + 1] = True
+        return self._planner(height, width)(cells)
 
     def _planner(self, height: int, width: int) -> Planner:
         size = (height, width)
@@ -112,33 +231,40 @@ class RegionStyling:
             self._planners[size] = Planner(height, width, **self._planning)
         return self._planners[size]
 
-    def __call__(self, image: Tensor, cells: Mask, scene: int) -> Tensor:
-        """Returns the picture restyled, and as it was outside of the windows.
-
-        Args:
-            image: ``(B,3,H,W)`` in [0,1].
-            cells: ``(B,h,w)``, where the style shows.
-            scene: the frame's number from `cbs_core.temporal.statistics.Scenes`.
-        """
-        if self.statistics.due(scene):
-            styled, measured = self.dense(image[:1])
-            if self.statistics.take(measured, scene) and len(image) == 1:
-                self.statistics.step()
-                out: Tensor = styled
-                return out
-        current = self.statistics.step()
+    def __call__(self, image: Tensor, shown: Shown, memory: Memory) -> tuple[Tensor, Memory]:
+        """Returns the picture restyled, and as it was outside of the windows."""
+        before = memory.to(image.device) if isinstance(memory, Statistics) else None
+        if statistics.due(self.policy, before, shown.scene):
+            styled, measured = self._measured(image)
+            before = statistics.taken(self.policy, before, measured, shown.scene)
+            if not before.left and len(image) == 1:
+                return styled, before.step()
+        assert before is not None
+        now = before.step()
         if not self.masked:
-            out = self.window(image, current)
-            return out
-        return self._windows(image, cells, current)
+            return self.window.picture(image, now.now), now
+        return self._windows(image, shown.cells, now.now), now
+
+    def _measured(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.dense.run(image[:1])
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise PluginContractError(
+                f"the {self.what} returned {type(out).__name__} of its dense module where a "
+                "picture and its statistics are due"
+            )
+        return self.dense.like(out[0], image[:1]), out[1]
 
     def _windows(self, image: Tensor, cells: Mask, current: Tensor) -> Tensor:
         out = image.clone()
-        built = self.window.built
         planner = self._planner(image.shape[2], image.shape[3])
-        for group in batches(planner(cells, built), built):
-            styled = self.window(torch.stack([w.outer.of(image[w.frame]) for w in group]), current)
+        for group in batches(planner(cells)):
+            seen = torch.stack([_outer(image, window) for window in group])
+            styled = self.window.picture(seen, current)
             for window, picture in zip(group, styled, strict=True):
                 part = window.core.within(window.outer).of(picture)
                 window.core.of(out[window.frame]).copy_(part)
         return out
+
+
+def _outer(image: Tensor, window: Window) -> Tensor:
+    return window.outer.of(image[window.frame])

@@ -5,14 +5,15 @@ There it is cut in two, along a row or a column of cells, wherever two rectangle
 the one around both, and each half again. A rectangle's cost is its area with the halo that has to
 be styled around it, rounded up to a size of the ladder, and a fixed cost a rectangle.
 
-Sizes are multiples of `STEP`, so that few are ever built, and one that is built already is taken
-in the place of a new one where it costs little more.
+Sizes are those of a ladder, so that few are ever built. Which windows a frame gets depends on the
+frame alone, not on what was built before: with a halo less than the styler's reach another window
+gives another picture, and a stream that is gone on with elsewhere must not look otherwise.
 
 Letters: ``B`` batch, ``R`` routes, ``H W`` the frame, ``h w`` the grid.
 """
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeAlias
@@ -29,10 +30,11 @@ CELL = 8
 """Pixels a side of a cell."""
 
 STEP = 32
-"""Pixels between two sizes of windows."""
+"""Pixels between two sizes of windows, up to `COARSE` of these."""
 
-SLACK = 1.15
-"""Area of a built window over that of the smallest one that would do, up to which it is taken."""
+COARSE = 320
+"""Pixels from which on two sizes lie twice as far apart, and again from twice as many on: a window
+is at most a fifth longer than it need be, a tenth on average."""
 
 CALL_COST = 4096
 """Pixels that could be styled in the time that one more window takes beside its own."""
@@ -43,7 +45,6 @@ AT_ONCE = (4, 2, 1)
 Mask: TypeAlias = NDArray[np.bool_]
 Ints: TypeAlias = NDArray[np.int_]
 Size: TypeAlias = tuple[int, int]
-Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,12 @@ def occupancy(mattes: Tensor) -> Tensor:
     return pooled.view(*mattes.shape[:2], *pooled.shape[2:])
 
 
-def batches(windows: Iterable[Window], built: Collection[Shape] = ()) -> Iterator[list[Window]]:
-    """Yields the windows in groups of one size: as many at once as are built, else as there are.
-
-    Args:
-        windows: in any order.
-        built: shapes ``(N,3,height,width)`` that are ready.
-    """
-    for size, same in groupby(sorted(windows, key=_size), key=_size):
+def batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
+    """Yields the windows, which come in any order, in groups of one size to restyle at once."""
+    for _, same in groupby(sorted(windows, key=_size), key=_size):
         group = list(same)
         while group:
-            fit = [count for count in AT_ONCE if count <= len(group)]
-            count = next((n for n in fit if (n, 3, *size) in built), fit[0])
+            count = next(count for count in AT_ONCE if count <= len(group))
             yield group[:count]
             group = group[count:]
 
@@ -142,16 +137,14 @@ class Planner:
         self.rows = Line(height, halo=halo, align=align, reach=reach)
         self.columns = Line(width, halo=halo, align=align, reach=reach)
 
-    def __call__(self, cells: Mask, built: Collection[Shape] = ()) -> list[Window]:
+    def __call__(self, cells: Mask) -> list[Window]:
         """Returns windows whose cores hold every pixel within reach of an occupied cell.
 
         Args:
             cells: ``(B,h,w)``, whether the style shows there.
-            built: shapes ``(N,3,height,width)`` of windows that are ready.
         """
-        sizes = {(height, width) for *_, height, width in built}
         return [
-            self._window(frame, rectangle, sizes)
+            self._window(frame, rectangle)
             for frame, grid in enumerate(cells)
             if grid.any()
             for rectangle in self._cover(grid, 0, 0)
@@ -218,20 +211,24 @@ class Planner:
         cut = int((before + after).argmin())
         return cut + 1, float(before[cut] + after[cut]) + 2 * CALL_COST
 
-    def _window(
-        self, frame: int, rectangle: tuple[int, int, int, int], built: Collection[Size]
-    ) -> Window:
+    def _window(self, frame: int, rectangle: tuple[int, int, int, int]) -> Window:
         top, bottom, left, right = rectangle
         height = int(self.rows.length(top, bottom))
         width = int(self.columns.length(left, right))
-        fit = [size for size in built if size[0] >= height and size[1] >= width]
-        nearest = min(fit, key=lambda size: size[0] * size[1], default=(height, width))
-        if nearest[0] * nearest[1] <= SLACK * height * width:
-            height, width = nearest
         y, core_y, core_height = self.rows.place(top, bottom, height)
         x, core_x, core_width = self.columns.place(left, right, width)
         core = Box(core_y, core_x, core_height, core_width)
         return Window(frame, core, Box(y, x, height, width))
+
+
+def _ladder(total: int) -> Iterator[int]:
+    """Yields the sizes of windows up to the first that holds a whole side."""
+    size, step, coarse = 0, STEP, COARSE
+    while size < total:
+        size += step
+        yield size
+        if size >= coarse:
+            step, coarse = 2 * step, 2 * coarse
 
 
 class Line:
@@ -248,8 +245,9 @@ class Line:
         self._end = np.minimum(total, edges + reach + halo)
         # What is beyond a multiple is the frame's own, so that a window may end where it ends.
         rest = total % align
-        steps = np.maximum(1, -(-(np.arange(total + 1) - rest) // STEP))
-        self._length = np.minimum(total, steps * STEP + rest)
+        ladder = np.array(list(_ladder(total)))
+        wanted = np.maximum(1, np.arange(total + 1) - rest)
+        self._length = np.minimum(total, ladder[np.searchsorted(ladder, wanted)] + rest)
 
     def length(self, first: Ints | int, last: Ints | int) -> Ints:
         """Returns the pixels of a window for the cells from ``first`` to before ``last``."""

@@ -2,22 +2,26 @@
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from cbs_core.contract.errors import LostError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
+from cbs_core.frame.plan import Plan
+from cbs_core.machine import files
 from cbs_core.machine.device import Device, precision
-from cbs_core.machine.files import replace
 from cbs_core.machine.meter import Meter
-from cbs_core.run.build import Built
 from cbs_core.run.sheet import Sheet
+from cbs_core.temporal.state import State
 
 VERSIONS = ("class-based-styling", "torch", "kornia", "av", "pillow", "numpy", "hydra-core")
 
@@ -31,158 +35,193 @@ class Watch:
     """Sees every frame's result: counts in how many a route's classes were found.
 
     Args:
-        built: whose routes are counted.
         sheet: given the same frames.
     """
 
-    def __init__(self, built: Built, sheet: Sheet) -> None:
+    def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
-        self.presence = {"+".join(route.classes): 0 for route in built.routes}
+        self.presence: Counter[tuple[str, ...]] = Counter()
 
     def __call__(self, raw: RawFrame, result: Result) -> None:
         """Takes a frame and what the pipeline made of it."""
-        for name, shown in zip(self.presence, result.shown, strict=True):
-            self.presence[name] += shown
+        for route, shown in zip(result.plan.routes, result.shown, strict=True):
+            self.presence[route.classes] += shown
         self.sheet.add(raw, result)
 
 
-def compose(
-    *,
-    config: Mapping[str, object],
-    built: Built,
-    plugins: Mapping[str, str],
-    device: Device,
-    dtype: torch.dtype,
-    meter: Meter,
-    choice: str | None,
-    info: StreamInfo,
-    damaged: int,
-    presence: Mapping[str, int],
-    output: Path | None,
-    interrupted: bool,
-) -> dict[str, object]:
-    """Returns the report as plain values; times in milliseconds, rates in frames a second.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run did."""
 
-    ``choice`` is what a scheduler that chooses says of that.
-    """
-    selection = built.pipeline.selection
-    overlap = meter.overlap
-    return {
-        "output": str(output) if output else None,
-        "interrupted": interrupted,
-        "frames": {
-            "in": meter.frames_in,
-            "out": meter.frames_out,
-            "dropped": meter.dropped,
-            "damaged": damaged,
-        },
-        "size": {"width": info.width, "height": info.height},
-        "seconds": round(meter.seconds, 3),
-        "fps": round(meter.fps, 3),
-        "stages_ms": {
-            name: {key: round(value, 3) for key, value in asdict(latency).items()}
-            for name, latency in meter.latencies().items()
-        },
-        "overlap": None
-        if overlap is None
-        else {
-            "saved": round(overlap.saved, 3),
-            "sequence_ms": round(overlap.sequence, 3),
-            "wall_ms": round(overlap.wall, 3),
-        },
-        "scheduler": choice,
-        "routes": [
-            {
-                "classes": list(route.classes),
-                "style": route.style,
-                "strength": route.strength,
-                "keep_color": route.keep_color,
-                "frames_present": presence["+".join(route.classes)],
-            }
-            for route in built.routes
-        ],
-        "selection": None
-        if selection is None
-        else {
-            "object": selection.wanted,
-            "frames_without": selection.frames_without,
-            "most_objects": selection.most,
-        },
-        "device": {"type": str(device.device), "name": device.name},
-        "dtype": precision(dtype),
-        "accelerated": [
-            {"plugin": words, "by": module.chosen} for words, module in built.accelerated
-        ],
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in VERSIONS},
-        "plugins": dict(sorted(plugins.items())),
-        "weights": [
-            {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
-            for w in built.weights
-        ],
-        "config": dict(config),
-    }
+    plan: Plan
+    """The last one."""
+
+    state: State
+    """Where the stream stands after its last frame."""
+
+    device: Device
+    dtype: torch.dtype
+    meter: Meter
+    info: StreamInfo
+    presence: Mapping[tuple[str, ...], int]
+    """Frames in which a route's classes were found."""
+
+    plugins: Mapping[str, str]
+    """``kind/name`` -> distribution."""
+
+    output: Path | None
+    """None where the sink has none."""
+
+    config: Mapping[str, object]
+    choice: str | None = None
+    """What a scheduler that chooses says of that."""
+
+    damaged: int = 0
+    interrupted: bool = False
+    lost: LostError | None = None
+    """What ended the run before its end; the output holds the frames so far."""
+
+    notes: tuple[str, ...] = ()
+    """What source and sink could not keep, a line each."""
+
+    files: tuple[Path, ...] = ()
+    """The report and the sheet, once they are written."""
+
+    @property
+    def frames(self) -> str:
+        """``3 frames``."""
+        count = self.meter.frames_out
+        return f"{count} frame{'s' if count > 1 else ''}"
+
+    def check(self) -> None:
+        """Raises what ended the run early.
+
+        Raises:
+            LostError: the source or the device was lost.
+        """
+        if self.lost is not None:
+            closed = f"{self.output or 'the output'} is closed, with {self.frames}"
+            raise LostError(f"{self.lost}; {closed}") from self.lost
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns it as plain values; times in milliseconds, rates in frames a second."""
+        meter, overlap, selection = self.meter, self.meter.overlap, self.plan.selection
+        followed = self.state.styling.followed
+        return {
+            "output": str(self.output) if self.output else None,
+            "interrupted": self.interrupted or self.lost is not None,
+            "frames": {
+                "in": meter.frames_in,
+                "out": meter.frames_out,
+                "dropped": meter.dropped,
+                "damaged": self.damaged,
+            },
+            "size": {"width": self.info.width, "height": self.info.height},
+            "seconds": round(meter.seconds, 3),
+            "fps": round(meter.fps, 3),
+            "stages_ms": {
+                name: {key: round(value, 3) for key, value in asdict(latency).items()}
+                for name, latency in meter.latencies().items()
+            },
+            "overlap": None
+            if overlap is None
+            else {
+                "saved": round(overlap.saved, 3),
+                "sequence_ms": round(overlap.sequence, 3),
+                "wall_ms": round(overlap.wall, 3),
+            },
+            "scheduler": self.choice,
+            "routes": [
+                {
+                    "classes": list(route.classes),
+                    "style": route.style,
+                    "strength": route.strength,
+                    "keep_color": route.keep_color,
+                    "frames_present": self.presence.get(route.classes, 0),
+                }
+                for route in self.plan.routes
+            ],
+            "selection": None
+            if selection is None
+            else {
+                "object": selection.wanted,
+                "frames_without": followed.frames_without,
+                "most_objects": followed.most,
+            },
+            "notes": list(self.notes),
+            **self._made_with(),
+            "config": dict(self.config),
+        }
+
+    def _made_with(self) -> dict[str, Any]:
+        facts = self.plan.facts
+        return {
+            "device": {"type": str(self.device.device), "name": self.device.name},
+            "dtype": precision(self.dtype),
+            "accelerated": [
+                {"plugin": words, "by": module.chosen} for words, module in facts.accelerated
+            ],
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in VERSIONS},
+            "plugins": dict(sorted({**self.plugins, **facts.plugins}.items())),
+            "weights": [
+                {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
+                for w in facts.weights
+            ],
+        }
 
 
 def write(
-    facts: Mapping[str, object],
-    picture: Sheet,
-    folder: Path,
-    *,
-    report: str | None,
-    sheet: str | None,
-) -> list[Path]:
+    report: Report, picture: Sheet, folder: Path, *, name: str | None, sheet: str | None
+) -> Report:
     """Writes the report and the sheet into ``folder``, each under its name or not at all.
 
     Returns:
-        The files.
+        The report, with the files.
 
     Raises:
         SinkError: one cannot be written.
     """
     written = []
-    if report:
+    if name:
         # ASCII, because a file name need not be valid Unicode.
-        text = json.dumps(facts, indent=2).encode()
-        replace(folder / report, lambda file: file.write(text), advice=ADVICE)
-        written.append(folder / report)
+        text = json.dumps(report.as_dict(), indent=2).encode()
+        files.replace(folder / name, lambda file: file.write(text), advice=ADVICE)
+        written.append(folder / name)
     if sheet and picture.rows:
         drawn = picture.render()
-        replace(folder / sheet, lambda file: drawn.save(file, format="png"), advice=ADVICE)
+        files.replace(folder / sheet, lambda file: drawn.save(file, format="png"), advice=ADVICE)
         written.append(folder / sheet)
-    return written
+    return replace(report, files=tuple(written))
 
 
-def print_table(facts: Mapping[str, object], output: Path | None, files: list[Path]) -> None:
+def print_table(report: Report, console: Console) -> None:
     """Prints frames, FPS, milliseconds a stage and where everything is."""
-    console = Console(highlight=False, soft_wrap=True)
+    facts, meter = report.as_dict(), report.meter
     table = Table("stage", "p50 ms", "p95 ms", "max ms", box=None, pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    stages = facts["stages_ms"]
-    assert isinstance(stages, dict)
-    for name, times in stages.items():
+    for name, times in facts["stages_ms"].items():
         table.add_row(name, *(f"{times[key]:.1f}" for key in ("p50", "p95", "max")))
     console.print(table)
-    frames = facts["frames"]
-    assert isinstance(frames, dict)
-    counts = [f"{frames['out']} frame{'s' if frames['out'] > 1 else ''}", f"{facts['fps']:.1f} FPS"]
-    counts += [f"{frames[key]} {key}" for key in ("dropped", "damaged") if frames[key]]
-    selection = facts["selection"]
-    if isinstance(selection, Mapping) and selection["frames_without"]:
+    counts = [report.frames, f"{meter.fps:.1f} FPS"]
+    counts += [
+        f"{facts['frames'][key]} {key}" for key in ("dropped", "damaged") if facts["frames"][key]
+    ]
+    selection, overlap = facts["selection"], facts["overlap"]
+    if selection and selection["frames_without"]:
         counts.append(f"{selection['frames_without']} without the object selected")
     console.print(" · ".join(counts))
-    overlap = facts["overlap"]
-    if isinstance(overlap, Mapping) and overlap["saved"] >= VISIBLE:
+    if overlap and overlap["saved"] >= VISIBLE:
         console.print(
             f"overlap: {overlap['saved']:.0%} (stages {overlap['sequence_ms']:.1f} ms a frame in "
             f"sequence, {overlap['wall_ms']:.1f} ms wall)"
         )
-    if facts["scheduler"] and frames["out"] > 1:
-        console.print(f"scheduler: {facts['scheduler']}", markup=False)
-    for line in _absent(facts):
-        console.print(line)
-    for path in [*([output] if output else []), *files]:
+    if report.choice and meter.frames_out > 1:
+        console.print(f"scheduler: {report.choice}", markup=False)
+    for line in (*_absent(facts), *report.notes):
+        console.print(line, markup=False)
+    for path in [*([report.output] if report.output else []), *report.files]:
         console.print(str(path), markup=False)
 
 

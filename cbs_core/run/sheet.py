@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
-from cbs_core.run.build import Built
+from cbs_core.frame.plan import Plan
 from cbs_core.words.vocabularies import colours
 
 SIDE = 480
@@ -42,16 +42,15 @@ class Sheet:
     """Collects thumbnails of a few frames, evenly spread, and draws them.
 
     Args:
-        built: its styles are the columns between the classes and the composite.
+        plan: its styles are the columns between the classes and the composite.
         info: tells how many frames there will be.
         rows: how many frames to show.
     """
 
-    def __init__(self, built: Built, info: StreamInfo, *, rows: int) -> None:
-        self._regions = built.pipeline.regions
-        self._classes = built.classes
-        self._colours = colours(built.classes)
-        self._styles = {route.style: route.label for route in built.routes}
+    def __init__(self, plan: Plan, info: StreamInfo, *, rows: int) -> None:
+        self._classes = plan.classes
+        self._colours = colours(plan.classes)
+        self._styles = {route.style: route.label for route in plan.routes}
         if info.frames:
             count = min(rows, info.frames)
             self._due = {int((i + 0.5) * info.frames / count) for i in range(count)}
@@ -61,12 +60,12 @@ class Sheet:
 
     def add(self, raw: RawFrame, result: Result) -> None:
         """Keeps thumbnails of the frame, if it is one of those to show."""
-        if raw.index not in self._due:
+        if raw.index not in self._due or result.plan.classes != self._classes:
             return
         height, width = raw.pixels.shape[:2]
         scale = min(max(height, width, NARROW), SIDE) / max(height, width)
         size = max(1, round(height * scale)), max(1, round(width * scale))
-        labels = self._regions.labels(result.logits, size)[0].cpu().numpy()
+        labels = result.plan.regions.labels(result.logits, size)[0].cpu().numpy()
         original = raw.pixels.to(result.image.device).permute(2, 0, 1)[None].float() / 255
         cells: list[Image.Image | None] = [
             _thumbnail(original, size),

@@ -18,17 +18,17 @@ flows added up            0.76  0.67    0.83
 Letters: ``B`` batch, ``H W`` the frame.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances, Scores
-from cbs_core.machine.device import fetch
 from cbs_core.temporal import objects
 from cbs_core.temporal.flow import flow, pyramid, warped
-from cbs_core.temporal.statistics import Scenes
 
 
 def parse(spec: object) -> int:
@@ -46,14 +46,17 @@ def parse(spec: object) -> int:
     return spec
 
 
-@dataclass(slots=True, eq=False)
-class _Key:
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
     """The last frame that was segmented, and the way from there."""
+
+    of: str
+    """What segmented it: scores of another are not gone on with."""
 
     scene: int
     shape: tuple[int, ...]
     scores: Scores
-    last: list[Tensor]
+    last: tuple[Tensor, ...]
     """The last frame's pyramid."""
 
     motion: Tensor | None = None
@@ -62,51 +65,83 @@ class _Key:
     age: int = 0
     """Frames since."""
 
-    def carry(self, now: list[Tensor]) -> Scores:
-        """Returns its scores as they are in the next frame, given as a pyramid."""
+    def carried(self, now: tuple[Tensor, ...]) -> tuple[Scores, "Key"]:
+        """Returns its scores as they are in the next frame, given as a pyramid, and the way."""
         step = flow(now, self.last)
-        self.motion = step if self.motion is None else step + warped(self.motion, step)
-        self.last = now
-        self.age += 1
-        return _carried(self.scores, self.motion)
+        motion = step if self.motion is None else step + warped(self.motion, step)
+        key = replace(self, motion=motion, last=now, age=self.age + 1)
+        return _carried(self.scores, motion), key
+
+    def to(self, device: torch.device) -> "Key":
+        """Returns it with its tensors on a device; itself where they lie there."""
+        if self.scores.logits.device == device:
+            return self
+        found = self.scores.instances
+        moved = Scores(
+            self.scores.logits.to(device),
+            None
+            if found is None
+            else [
+                Instances(one.masks.to(device), one.classes.to(device), one.scores.to(device))
+                for one in found
+            ],
+        )
+        motion = None if self.motion is None else self.motion.to(device)
+        last = tuple(level.to(device) for level in self.last)
+        return replace(self, scores=moved, motion=motion, last=last)
+
+    def state(self) -> dict[str, object]:
+        """Returns it as plain values and tensors."""
+        found = self.scores.instances
+        kept: dict[str, object] = {
+            name: getattr(self, name) for name in ("of", "scene", "shape", "last", "motion", "age")
+        }
+        kept["logits"] = self.scores.logits
+        kept["instances"] = (
+            None if found is None else [(one.masks, one.classes, one.scores) for one in found]
+        )
+        return kept
+
+    @classmethod
+    def restore(cls, kept: Mapping[str, Any]) -> Self:
+        """Returns what `state` was called of."""
+        rest = dict(kept)
+        logits, found = rest.pop("logits"), rest.pop("instances")
+        instances = None if found is None else [Instances(*one) for one in found]
+        return cls(scores=Scores(logits, instances), **rest)
 
 
-class Propagation:
-    """Segments every Nth frame, and whichever begins a scene or has another size.
+def carry(
+    image: Tensor,
+    key: Key | None,
+    *,
+    every: int,
+    scene: int,
+    of: str,
+    segment: Callable[[Tensor], Scores],
+) -> tuple[Scores, Key]:
+    """Returns the scores of the next frame, and the key frame to go on from.
 
-    What comes into view is found in the next of these; until then it has its surroundings' scores.
-    Carrying costs about as much for every frame (`cbs_core.temporal.flow.FINEST`), and more for
-    logits as large as the frame.
-
-    It has state: frames must come in order. The pictures of a batch move each by itself; where the
-    first one's scene ends, all are segmented.
+    Every Nth frame is segmented, and whichever begins a scene or has another size. What comes into
+    view is found in the next of these; until then it has its surroundings' scores. Carrying costs
+    about as much for every frame (`cbs_core.temporal.flow.FINEST`), and more for logits as large
+    as the frame. The pictures of a batch move each by itself; where the first one's scene ends, all
+    are segmented.
 
     Args:
+        image: ``(B,3,H,W)`` in [0,1].
+        key: the last key frame, if there was one.
         every: N, 1 or more.
+        scene: number of the frame's scene.
+        of: names what segments.
+        segment: what is called with the frame where it is a key frame.
     """
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets the key frame: the next one is the first of another stream."""
-        self._scenes = Scenes()
-        self._key: _Key | None = None
-
-    def __call__(self, image: Tensor, segment: Callable[[Tensor], Scores]) -> Scores:
-        """Returns the scores of the next frame. Waits for the device, to know whether a scene ends.
-
-        Args:
-            image: ``(B,3,H,W)`` in [0,1].
-            segment: what is called with it where it is a key frame.
-        """
-        scene = self._scenes(fetch(Scenes.thumbnail(image)).numpy())
-        now, key = pyramid(image), self._key
-        if key and key.age < self.every - 1 and (key.scene, key.shape) == (scene, image.shape):
-            return key.carry(now)
-        self._key = _Key(scene, image.shape, segment(image), now)
-        return self._key.scores
+    now = tuple(pyramid(image))
+    here = (of, scene, tuple(image.shape))
+    if key is not None and key.age < every - 1 and (key.of, key.scene, key.shape) == here:
+        return key.to(image.device).carried(now)
+    scores = segment(image)
+    return scores, Key(of, scene, tuple(image.shape), scores, now)
 
 
 def _carried(scores: Scores, motion: Tensor) -> Scores:

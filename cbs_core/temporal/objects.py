@@ -12,9 +12,9 @@ Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``R`` routes, ``H W`` the fr
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -178,75 +178,115 @@ def logits(found: Sequence[Instances], classes: int) -> Tensor:
     return scores.clamp_(min=NOTHING).log_()
 
 
+@dataclass(frozen=True, slots=True)
 class Selection:
-    """Follows the chosen object through the frames of a stream.
+    """Which object of a stream is restyled."""
+
+    wanted: Wanted
+    """Which one, in the first frame that has it."""
+
+    route_of: tuple[int, ...]
+    """``(K,)``, the route of each class, or -1."""
+
+    soft: bool
+    """Whether mattes have soft edges to be kept."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """The selected object as far as it was followed.
 
     It is chosen in the first frame that has it. In each later one it is the object of the same
     route that overlaps it most; where none does (`OVERLAP`), its last mask waits. A frame of
-    another size begins anew.
-
-    Args:
-        wanted: which object.
-        route_of: ``(K,)``, the route of each class, or -1.
-        soft: whether mattes have soft edges to be kept.
+    another size begins anew, and so does another selection.
     """
 
-    def __init__(self, wanted: Wanted, route_of: Sequence[int], *, soft: bool) -> None:
-        self.wanted = wanted
-        self.route_of = tuple(route_of)
-        self.soft = soft
-        self.reset()
+    selection: Selection | None = None
+    """The one that it answers; None before the first frame."""
 
-    def reset(self) -> None:
-        """Forgets the object and the counts: the next frame is the first of another stream."""
-        self.frames_without = 0
-        """Frames that passed unchanged, because the object was not in them."""
+    mask: NDArray[np.bool_] | None = None
+    """``(H,W)``, where it was seen last."""
 
-        self.most = 0
-        """The most objects that a frame had."""
+    route: int = -1
+    frames_without: int = 0
+    """Frames that passed unchanged, because the object was not in them."""
 
-        self._mask: NDArray[np.bool_] | None = None
-        self._route = -1
+    most: int = 0
+    """The most objects that a frame had."""
 
-    def __call__(self, mattes: Tensor, objects: Sequence[Objects]) -> Tensor:
-        """Returns mattes ``(B,R,H,W)`` that are the chosen object's alone; 0 where it is absent.
+    def state(self) -> dict[str, object]:
+        """Returns it as plain values and tensors."""
+        mask = None if self.mask is None else torch.from_numpy(self.mask)
+        kept: dict[str, object] = {"mask": mask, "route": self.route}
+        kept |= {"frames_without": self.frames_without, "most": self.most, "selection": None}
+        if self.selection is not None:
+            chosen = self.selection
+            kept["selection"] = (chosen.wanted, chosen.route_of, chosen.soft)
+        return kept
 
-        Args:
-            mattes: ``(B,R,H,W)``, those of all objects.
-            objects: of each of the B frames, which follow each other.
+    @classmethod
+    def restore(cls, kept: Mapping[str, Any]) -> Self:
+        """Returns what `state` was called of."""
+        chosen, mask = kept["selection"], kept["mask"]
+        return cls(
+            None if chosen is None else Selection(*chosen),
+            None if mask is None else mask.numpy(),
+            kept["route"],
+            kept["frames_without"],
+            kept["most"],
+        )
 
-        Raises:
-            ConfigError: the chosen point is outside the frame.
-        """
-        out = torch.zeros_like(mattes)
-        for matte, all_mattes, found in zip(out, mattes, objects, strict=True):
-            number = self._choose(found)
-            if number is None:
-                self.frames_without += 1
-                continue
-            self._mask, self._route = found.mask(number), int(found.routes[number])
-            kept = torch.from_numpy(found.territory(number) if self.soft else self._mask)
-            matte[self._route] = all_mattes[self._route] * kept.to(mattes.device)
-        return out
 
-    def _choose(self, objects: Objects) -> int | None:
-        numbers = objects.by_size()
-        self.most = max(self.most, len(numbers))
-        if self._mask is None or self._mask.shape != objects.numbers.shape:
-            return self._first(objects, numbers)
-        overlaps = objects.overlaps(self._mask)
-        same = [n for n in numbers if objects.routes[n] == self._route and overlaps[n] >= OVERLAP]
-        return max(same, key=overlaps.__getitem__, default=None)
+def follow(
+    selection: Selection, before: Followed, mattes: Tensor, objects: Sequence[Objects]
+) -> tuple[Tensor, Followed]:
+    """Returns mattes ``(B,R,H,W)`` that are the chosen object's alone, and it as it is now.
 
-    def _first(self, objects: Objects, numbers: list[int]) -> int | None:
-        if isinstance(self.wanted, int):
-            return numbers[self.wanted - 1] if self.wanted <= len(numbers) else None
-        x, y = self.wanted
-        height, width = objects.numbers.shape
-        if not (0 <= x < width and 0 <= y < height):
-            raise ConfigError(
-                f"select={x},{y} is outside the picture of {width}x{height}: give x in "
-                f"0..{width - 1} and y in 0..{height - 1}"
-            )
-        number = int(objects.numbers[y, x])
-        return number if number in numbers else None
+    They are 0 where it is absent.
+
+    Args:
+        selection: which object.
+        before: as it was in the frame before.
+        mattes: ``(B,R,H,W)``, those of all objects.
+        objects: of each of the B frames, which follow each other.
+
+    Raises:
+        ConfigError: the chosen point is outside the frame.
+    """
+    now = before if before.selection == selection else Followed(selection)
+    out = torch.zeros_like(mattes)
+    for matte, all_mattes, found in zip(out, mattes, objects, strict=True):
+        number, most = _choose(now, selection, found)
+        if number is None:
+            now = replace(now, most=most, frames_without=now.frames_without + 1)
+            continue
+        mask, route = found.mask(number), int(found.routes[number])
+        now = replace(now, most=most, mask=mask, route=route)
+        kept = torch.from_numpy(found.territory(number) if selection.soft else mask)
+        matte[route] = all_mattes[route] * kept.to(mattes.device)
+    return out, now
+
+
+def _choose(now: Followed, selection: Selection, objects: Objects) -> tuple[int | None, int]:
+    """Returns the chosen object's number in a frame, if it is there, and the most objects."""
+    numbers = objects.by_size()
+    most = max(now.most, len(numbers))
+    if now.mask is None or now.mask.shape != objects.numbers.shape:
+        return _first(selection.wanted, objects, numbers), most
+    overlaps = objects.overlaps(now.mask)
+    same = [n for n in numbers if objects.routes[n] == now.route and overlaps[n] >= OVERLAP]
+    return max(same, key=overlaps.__getitem__, default=None), most
+
+
+def _first(wanted: Wanted, objects: Objects, numbers: list[int]) -> int | None:
+    if isinstance(wanted, int):
+        return numbers[wanted - 1] if wanted <= len(numbers) else None
+    x, y = wanted
+    height, width = objects.numbers.shape
+    if not (0 <= x < width and 0 <= y < height):
+        raise ConfigError(
+            f"select={x},{y} is outside the picture of {width}x{height}: give x in "
+            f"0..{width - 1} and y in 0..{height - 1}"
+        )
+    number = int(objects.numbers[y, x])
+    return number if number in numbers else None

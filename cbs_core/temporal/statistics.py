@@ -4,30 +4,21 @@ Instance normalisation by each frame's own means and variances lets sensor noise
 enters the picture, flicker through the whole of it, and needs the whole picture each frame. Kept
 from one frame to the next, they do neither.
 
-Letters: ``B`` batch, ``H W`` the frame, ``S`` numbers in the statistics.
+Letters: ``S`` numbers in the statistics.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 
 BLEND = 8
 """Frames over which statistics that were refreshed within a scene take the place of the old."""
-
-THUMBNAIL = (16, 32)
-"""Height and width to which frames are reduced to be compared."""
-
-SCENE_CUT = 0.1
-"""Mean absolute difference of two frames' thumbnails, grey in [0,1], above which a scene ends. A
-camera that pans by a tenth of the picture a frame makes about half of it; cuts between unlike
-pictures make 0.15 and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,75 +63,71 @@ def parse(spec: object) -> Policy | None:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
     """Those of one style; they are first taken in the first frame that shows it.
 
     At a scene cut they change at once, else little by little, so that no jump is seen.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.reset()
+    now: Tensor
+    """``(1,S)``, those that the last frame was styled by."""
 
-    def reset(self) -> None:
-        """Forgets them: the next frame is the first of another stream."""
-        self._now: Tensor | None = None
-        self._target: Tensor | None = None
-        self._left = 0
-        self._age = 0
-        self._scene = 0
+    target: Tensor
+    """``(1,S)``, those that were taken last."""
 
-    def due(self, scene: int) -> bool:
-        """Tells whether those of this frame are to be taken.
+    left: int = 0
+    """Frames until `now` is `target`."""
 
-        Args:
-            scene: its number from `Scenes`.
-        """
-        return self._now is None or self._cut(scene) or self._age == self.policy.every
+    age: int = 0
+    """Frames since they were taken."""
 
-    def take(self, measured: Tensor, scene: int) -> bool:
-        """Takes a frame's own, ``(1,S)``; tells whether they count from this frame on."""
-        at_once = self._now is None or self._cut(scene)
-        if at_once:
-            self._now = measured
-        self._target, self._left = measured, 0 if at_once else BLEND
-        self._age, self._scene = 0, scene
-        return at_once
+    scene: int = 0
+    """Number of the scene that they were taken in."""
 
-    def step(self) -> Tensor:
-        """Returns those to style this frame by, ``(1,S)``; called once a frame, after `take`."""
-        assert self._now is not None
-        assert self._target is not None
-        if self._left:
-            self._now = torch.lerp(self._now, self._target, 1 / self._left)
-            self._left -= 1
-        self._age += 1
-        return self._now
+    def to(self, device: torch.device) -> "Statistics":
+        """Returns them on a device; themselves where they lie there."""
+        if self.now.device == device:
+            return self
+        return replace(self, now=self.now.to(device), target=self.target.to(device))
 
-    def _cut(self, scene: int) -> bool:
-        return self.policy.on_cut and scene != self._scene
+    def step(self) -> "Statistics":
+        """Returns those to style the next frame by."""
+        now, left = self.now, self.left
+        if left:
+            now, left = torch.lerp(now, self.target, 1 / left), left - 1
+        return replace(self, now=now, left=left, age=self.age + 1)
+
+    def state(self) -> dict[str, object]:
+        """Returns them as plain values and tensors."""
+        return {name: getattr(self, name) for name in ("now", "target", "left", "age", "scene")}
+
+    @classmethod
+    def restore(cls, kept: Mapping[str, Any]) -> Self:
+        """Returns what `state` was called of."""
+        return cls(**kept)
 
 
-class Scenes:
-    """Numbers the scenes of a stream, from thumbnails of its frames."""
+def due(policy: Policy, before: Statistics | None, scene: int) -> bool:
+    """Tells whether a frame's own are to be taken.
 
-    def __init__(self) -> None:
-        self.reset()
+    Args:
+        policy: when they are.
+        before: those of the last frame that showed the style, if one did.
+        scene: number of the frame's scene.
+    """
+    return before is None or _cut(policy, before, scene) or before.age == policy.every
 
-    def reset(self) -> None:
-        """Forgets the last frame: the next one is the first of another stream."""
-        self._last: NDArray[np.floating] | None = None
-        self._number = 0
 
-    @staticmethod
-    def thumbnail(image: Tensor) -> Tensor:
-        """Returns the first of ``(B,3,H,W)``, grey and small: ``(1,1,*THUMBNAIL)``."""
-        few = image[:1, :, ::4, ::4]  # of so few values' means, every fourth pixel is enough
-        return F.interpolate(few.mean(1, keepdim=True), THUMBNAIL, mode="area")
+def taken(policy: Policy, before: Statistics | None, measured: Tensor, scene: int) -> Statistics:
+    """Returns the statistics once a frame's own, ``(1,S)``, were taken.
 
-    def __call__(self, thumbnail: NDArray[np.floating]) -> int:
-        """Returns the number of the scene that the next frame, as a thumbnail, is in."""
-        if self._last is not None and np.abs(thumbnail - self._last).mean() > SCENE_CUT:
-            self._number += 1
-        self._last = thumbnail
-        return self._number
+    Where ``left`` is 0 they count from this frame on.
+    """
+    if before is None or _cut(policy, before, scene):
+        return Statistics(measured, measured, scene=scene)
+    return Statistics(before.now, measured, left=BLEND, scene=scene)
+
+
+def _cut(policy: Policy, before: Statistics, scene: int) -> bool:
+    return policy.on_cut and scene != before.scene

@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 
 from cbs_core.choose import registry
+from cbs_core.choose.sections import split
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.task import Task
 from cbs_core.machine import device as devices
-from cbs_core.run.build import split
 from cbs_core.training import export
 from cbs_core.training.checkpoint import BEST, LAST
 from cbs_core.training.loop import Outcome, Settings, restore_best, train

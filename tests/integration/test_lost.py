@@ -10,10 +10,11 @@ from typing import Self
 import av
 import pytest
 import torch
+from torch import Tensor
 
 from cbs_core.choose.registry import sources
-from cbs_core.contract.types import Frame, RawFrame, StreamInfo
-from cbs_core.frame.pipeline import Pipeline
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.run.stream import Stream
 from tests.integration.command import ROUTES, WAVE, Ran
 from tests.media import picture
 
@@ -66,14 +67,14 @@ def test_a_camera_that_is_unplugged(
 def test_a_device_that_fails(
     command: Command, place: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    real = Pipeline.upload
+    real = Stream.upload
 
-    def upload(pipeline: Pipeline, raw: RawFrame) -> Frame:
+    def upload(stream: Stream, raw: RawFrame) -> Tensor:
         if raw.index == 10:
             raise torch.AcceleratorError("CUDA error: unspecified launch failure\nCUDA kernel")
-        return real(pipeline, raw)
+        return real(stream, raw)
 
-    monkeypatch.setattr(Pipeline, "upload", upload)
+    monkeypatch.setattr(Stream, "upload", upload)
     ran = command(
         *("input=sample:cat", "source=pan", "source.width=64", "source.height=48"),
         *("output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}"),

@@ -11,9 +11,10 @@ from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.pan import PanSource
 
 from cbs_core.machine.meter import Meter
-from cbs_core.run import build
+from cbs_core.run import workshop
 from cbs_core.run.runner import Runner
 from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.run.stream import Stream
 from cbs_core.words import vocabularies
 
 FRAMES = 3000
@@ -33,7 +34,7 @@ def test_3000_frames_do_not_grow(tmp_path: Path) -> None:
         "matte": "argmax",
         "routes": list(vocabularies.get("cityscapes")),
     }
-    built = build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32)
+    stream = Stream(workshop.plan(config, device=torch.device("cpu"), dtype=torch.float32))
     meter = Meter()
     resident: dict[int, int] = {}
 
@@ -45,7 +46,7 @@ def test_3000_frames_do_not_grow(tmp_path: Path) -> None:
     with source:
         Runner(
             source,
-            SerialScheduler(built.pipeline, meter=meter),
+            SerialScheduler(stream, meter=meter),
             VideoSink(str(tmp_path / "out.mp4")),
             meter=meter,
             progress=sample,

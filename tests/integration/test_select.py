@@ -15,8 +15,9 @@ from torch import Tensor
 from cbs_core.choose import registry
 from cbs_core.contract.types import RawFrame
 from cbs_core.machine.meter import Meter
-from cbs_core.run import build
+from cbs_core.run import workshop
 from cbs_core.run.schedulers.serial import SerialScheduler
+from cbs_core.run.stream import Stream
 from tests.integration.command import Ran
 from tests.shapes import NAMES, draw, texture
 
@@ -79,16 +80,16 @@ def config(**changes: object) -> dict[str, object]:
 
 def restyle(path: Path, **changes: object) -> tuple[list[tuple[RawFrame, Tensor]], PanSource, int]:
     """Each frame with the pixels that changed, the source, and the frames without the object."""
-    built = build.pipeline(config(**changes), device=torch.device("cpu"), dtype=torch.float32)
-    scheduler = SerialScheduler(built.pipeline, meter=Meter())
+    plan = workshop.plan(config(**changes), device=torch.device("cpu"), dtype=torch.float32)
+    stream = Stream(plan)
+    scheduler = SerialScheduler(stream, meter=Meter())
     with PanSource(str(path), **WINDOW) as source:
         frames = []
         for raw in source:
             scheduler.submit(raw)
             (done,) = scheduler.ready()
             frames.append((raw, (done.pixels != raw.pixels).any(2)))
-    selection = built.pipeline.selection
-    return frames, source, selection.frames_without if selection else 0
+    return frames, source, stream.state.styling.followed.frames_without
 
 
 def windows(source: PanSource, masks: Tensor) -> list[Tensor]:
@@ -146,14 +147,15 @@ def test_mask_rcnn_follows_the_chosen_disc(still: tuple[Path, Tensor], chosen: i
 
 
 def test_precision_and_accelerator_leave_a_detector_working(still: tuple[Path, Tensor]) -> None:
-    built = build.pipeline(
+    plan = workshop.plan(
         config(segmenter={"name": "tiny"}, select="largest"),
         device=torch.device("cpu"),
         dtype=torch.bfloat16,
     )
+    stream = Stream(plan)
     with PanSource(str(still[0]), **WINDOW) as source:
         raw = next(iter(source))
-    result = built.pipeline(built.pipeline.upload(raw).image)
+    result = stream(stream.upload(raw))
     shown = result.mattes[0, 0] > 0.5
     assert (shown & still[1][0, :96, :160]).sum() / (shown | still[1][0, :96, :160]).sum() > 0.6
 

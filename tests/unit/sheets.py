@@ -4,12 +4,14 @@ import torch
 
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
+from cbs_core.frame.plan import Facts
 from cbs_core.frame.routes import Route
-from cbs_core.run.build import Built
+from cbs_core.frame.stage import Stage
 from cbs_core.run.sheet import Sheet
+from cbs_core.run.stream import Stream
 from cbs_core.testing import raw_frame
 from cbs_core.words import vocabularies
+from tests.streams import plan_of
 
 CLASSES = tuple(vocabularies.get("cityscapes"))
 ROUTES = (
@@ -30,23 +32,23 @@ def quarters(image, classes=CLASSES):
     return logits
 
 
-def build(routes=ROUTES):
-    pipeline = Pipeline(
+def build(routes=ROUTES, weights=()):
+    return plan_of(
         segmenter=Stage(quarters, "segmenter"),
         stylers={route.style: Stage(lambda image: 1 - image, "styler") for route in routes},
         compositor=Stage(torch.lerp, "compositor"),
         regions=Regions(CLASSES, [route.classes for route in routes]),
         routes=routes,
-        device=torch.device("cpu"),
+        classes=CLASSES,
+        facts=Facts(weights, {"styler/johnson": "x 1.0"}),
     )
-    return Built(pipeline, CLASSES, tuple(routes), (), {"styler/johnson": "x 1.0"})
 
 
 def show(observe, raw):
     """Gives a frame and what the pipeline makes of it to a sheet or a watch."""
-    pipeline = build().pipeline
+    stream = Stream(build())
     see = observe.add if isinstance(observe, Sheet) else observe
-    see(raw, pipeline(pipeline.upload(raw).image))
+    see(raw, stream(stream.upload(raw)))
 
 
 def sheet(*sizes, rows=3, frames=None, routes=ROUTES):

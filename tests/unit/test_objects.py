@@ -7,11 +7,12 @@ import torch
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import Instances
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
 from cbs_core.temporal import objects
-from cbs_core.temporal.objects import Objects, Selection, parse
+from cbs_core.temporal.objects import Followed, Objects, Selection, follow, parse
+from tests.streams import stream_of
 
 SIZE = (40, 60)
 ROAD, CAR, PERSON = range(3)
@@ -40,13 +41,18 @@ def mattes_of(labels):
 
 
 def select(wanted, *frames):
-    """Which pixels each frame's selection keeps, bool ``(H,W)``, and the selection."""
-    selection = Selection(wanted, ROUTE_OF, soft=False)
-    kept = [
-        selection(mattes_of(class_map(*boxes)), [found(*boxes)])[0].amax(0).numpy() > 0
-        for boxes in frames
-    ]
-    return kept, selection
+    """Which pixels each frame's selection keeps, bool ``(H,W)``, and the object followed."""
+    selection, kept, followed = Selection(wanted, ROUTE_OF, soft=False), [], Followed()
+    for boxes in frames:
+        mattes = mattes_of(class_map(*boxes))
+        matte, followed = follow(selection, followed, mattes, [found(*boxes)])
+        kept.append(matte[0].amax(0).numpy() > 0)
+    return kept, followed
+
+
+def selected(selection, mattes, whole):
+    """The mattes of the first frame of a stream, ``(1,R,H,W)``."""
+    return follow(selection, Followed(), mattes, [whole])[0]
 
 
 @pytest.mark.parametrize(
@@ -212,26 +218,39 @@ def test_a_slight_touch_is_not_the_same_object():
     assert not kept[1].any()
 
 
-def test_reset_forgets():
-    _, selection = select(1, TWO, ())
-    assert selection.frames_without == 1
-    selection.reset()
-    assert (selection.frames_without, selection.most) == (0, 0)
+def test_another_selection_begins_anew():
+    _, followed = select(1, TWO, ())
+    assert followed.frames_without == 1
     boxes = ((CAR, 50, 0, 9, 9),)
-    assert selection(mattes_of(class_map(*boxes)), [found(*boxes)]).any()
+    mattes = mattes_of(class_map(*boxes))
+    other = Selection(1, ROUTE_OF, soft=True)
+    kept, followed = follow(other, followed, mattes, [found(*boxes)])
+    assert (followed.frames_without, followed.most) == (0, 1)
+    assert kept.any()
+
+
+def test_it_is_followed_on_from_where_it_was_kept():
+    (whole, *_), _ = select(1, TWO, TWO)
+    _, followed = select(1, TWO)
+    again = Followed.restore(followed.state())
+    kept, _ = follow(
+        Selection(1, ROUTE_OF, soft=False), again, mattes_of(class_map(*TWO)), [found(*TWO)]
+    )
+    assert np.array_equal(kept[0].amax(0).numpy() > 0, whole)
 
 
 def test_a_frame_of_another_size_begins_anew():
     _, selection = select(1, TWO)
     labels = class_map((CAR, 0, 25, 5, 5))[:30]
     whole = objects.components(labels, ROUTE_OF)
-    assert selection(mattes_of(labels), [whole])[0, 0].sum() == 25
+    kept, _ = follow(selection.selection, selection, mattes_of(labels), [whole])
+    assert kept[0, 0].sum() == 25
 
 
 def test_only_the_objects_own_route_is_kept():
     mattes = torch.full((1, 2, *SIZE), 0.5)
     selection = Selection((1, 1), ROUTE_OF, soft=False)
-    kept = selection(mattes, [found((CAR, 0, 0, 9, 9), (PERSON, 9, 0, 9, 9))])
+    kept = selected(selection, mattes, found((CAR, 0, 0, 9, 9), (PERSON, 9, 0, 9, 9)))
     assert kept[0, 0].sum() == 0.5 * 81
     assert not kept[0, 1].any()
 
@@ -247,7 +266,7 @@ def test_the_soft_edge_of_the_object_is_kept_and_the_others_is_not():
     matte = soft_discs((40, 40), (110, 40))
     whole = objects.components((matte >= 0.5).long(), ROUTE_OF)
     selection = Selection((40, 40), ROUTE_OF, soft=True)
-    kept = selection(torch.stack([matte, matte])[None], [whole])[0]
+    kept = selected(selection, torch.stack([matte, matte])[None], whole)[0]
     assert torch.equal(kept[0], soft_discs((40, 40)))
     assert not kept[1].any()
 
@@ -256,7 +275,7 @@ def test_soft_edges_that_meet_are_shared_by_nearness():
     matte = soft_discs((40, 40), (75, 40))
     whole = objects.components((matte >= 0.5).long(), ROUTE_OF)
     parts = [
-        Selection(point, ROUTE_OF, soft=True)(matte.expand(1, 2, -1, -1), [whole])[0, 0]
+        selected(Selection(point, ROUTE_OF, soft=True), matte.expand(1, 2, -1, -1), whole)[0, 0]
         for point in [(40, 40), (75, 40)]
     ]
     assert not ((parts[0] > 0) & (parts[1] > 0)).any()
@@ -266,7 +285,7 @@ def test_soft_edges_that_meet_are_shared_by_nearness():
 def test_a_soft_matte_far_from_the_object_is_not_its_edge():
     matte = soft_discs((40, 40)) + 0.4 * soft_discs((120, 40))
     whole = objects.components((matte >= 0.5).long(), ROUTE_OF)
-    kept = Selection(1, ROUTE_OF, soft=True)(matte.expand(1, 2, -1, -1), [whole])[0, 0]
+    kept = selected(Selection(1, ROUTE_OF, soft=True), matte.expand(1, 2, -1, -1), whole)[0, 0]
     torch.testing.assert_close(kept, soft_discs((40, 40)))
 
 
@@ -301,7 +320,7 @@ def pipeline(*, wanted=None, detect=None, mode="argmax", calls=None):
     def style(name):
         return lambda image: calls.append(name) or 1 - image
 
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segment, "segmenter 'boxes' of cbs-boxes 1.0"),
         stylers={route.style: Stage(style(route.styler), "styler") for route in routes},
         compositor=Stage(torch.lerp, "compositor"),
@@ -331,7 +350,7 @@ def test_an_absent_object_leaves_the_picture_and_runs_no_style():
     result = restyle(image)
     assert calls == ["segment"]
     assert torch.equal(result.image, image)
-    assert restyle.selection.frames_without == 1
+    assert restyle.state.styling.followed.frames_without == 1
 
 
 @pytest.mark.parametrize(("wanted", "stages"), [(None, []), (1, ["select"])])

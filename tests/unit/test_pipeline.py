@@ -13,11 +13,14 @@ from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import Instances
 from cbs_core.frame import pipeline as module
 from cbs_core.frame.mattes import Regions, parse_size
-from cbs_core.frame.pipeline import Pipeline, Stage, keep_color
+from cbs_core.frame.pipeline import keep_color
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
+from cbs_core.run import stream
 from cbs_core.testing import raw_frame
+from tests.streams import stream_of
 
 CLASSES = ("road", "car", "person", "sky")
 CPU = torch.device("cpu")
@@ -46,22 +49,24 @@ def scores(image):
     return 3 * torch.randn(len(image), len(CLASSES), height, width, generator=generator)
 
 
-def build(routes, *, mode="argmax", segment=scores, compositor=None, stylers=STYLES):
-    return Pipeline(
+def build(
+    routes, *, mode="argmax", segment=scores, compositor=None, stylers=STYLES, cost=0, **kind
+):
+    return stream_of(
         segmenter=Stage(segment, "segmenter 'quarters' of cbs-quarters 2.0"),
         stylers={
-            route.style: Stage(stylers[route.styler], f"styler '{route.styler}' of cbs-x 1.0")
+            route.style: Stage(stylers[route.styler], f"styler '{route.styler}' of cbs-x 1.0", cost)
             for route in routes
         },
         compositor=Stage(compositor or HardCompositor(), "compositor 'c' of cbs-c 3.0"),
         regions=Regions(CLASSES, [route.classes for route in routes], mode),
         routes=routes,
-        device=CPU,
+        **kind,
     )
 
 
 def restyle(pipeline, raw):
-    result = pipeline(pipeline.upload(raw).image)
+    result = pipeline(pipeline.upload(raw))
     return pipeline.download(result.image, raw), result
 
 
@@ -107,7 +112,7 @@ def test_every_level_survives_upload_and_download():
     levels = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).repeat(1, 1, 3)
     raw = type(raw_frame(1, 1))(levels, 7, alpha=levels[..., 0], name="a")
     pipeline = build([])
-    back = pipeline.download(pipeline.upload(raw).image, raw)
+    back = pipeline.download(pipeline.upload(raw), raw)
     assert torch.equal(back.pixels, levels)
     assert (back.index, back.pts, back.name) == (raw.index, raw.pts, raw.name)
     assert back.alpha is raw.alpha
@@ -121,7 +126,7 @@ def test_no_route_leaves_the_picture():
 def test_one_route_is_the_compositors_own_picture():
     raw = raw_frame(64, 96)
     pipeline = build(ROUTES["one"], compositor=FeatherCompositor(4))
-    image = pipeline.upload(raw).image
+    image = pipeline.upload(raw)
     result = pipeline(image)
     want = FeatherCompositor(4)(image, 1 - image, result.mattes)
     assert torch.equal(result.image, want)
@@ -130,7 +135,7 @@ def test_one_route_is_the_compositors_own_picture():
 def test_soft_compositors_are_superposed():
     raw, routes = raw_frame(64, 96), ROUTES["strengths"]
     pipeline = build(routes, compositor=FeatherCompositor(4))
-    image = pipeline.upload(raw).image
+    image = pipeline.upload(raw)
     result = pipeline(image)
     blur = FeatherCompositor(4)
     zero, one = torch.zeros_like(image), torch.ones_like(image)
@@ -188,7 +193,7 @@ def test_keep_color_of_a_route_reaches_the_picture():
     raw, plain = raw_frame(64, 96), Route(("car",), "negative")
     coloured = Route(("car",), "negative", keep_color=True)
     _, result = restyle(build([coloured]), raw)
-    image = build([]).upload(raw).image
+    image = build([]).upload(raw)
     inside = (result.mattes > 0).expand_as(image)
     want = keep_color(1 - image, image)
     torch.testing.assert_close(result.image[inside], want[inside])
@@ -241,9 +246,8 @@ def test_the_segmenter_sees_its_own_size_and_the_matte_is_the_frames(spec):
         seen.append(image)
         return scores(image)
 
-    pipeline = build(ROUTES["one"], segment=segment)
-    pipeline.segment_size = parse_size(spec)
-    image = pipeline.upload(raw_frame(64, 96)).image
+    pipeline = build(ROUTES["one"], segment=segment, segment_size=parse_size(spec))
+    image = pipeline.upload(raw_frame(64, 96))
     result = pipeline(image)
     assert result.mattes.shape == (1, 1, 64, 96)
     if spec in (1.0, None):
@@ -268,9 +272,8 @@ def test_instances_found_at_another_size_are_enlarged():
         none = Instances(masks[:0], torch.zeros(0, dtype=torch.int64), torch.zeros(0))
         return [Instances(masks, torch.ones(1, dtype=torch.int64), torch.ones(1)), none]
 
-    pipeline = build(ROUTES["one"])
-    pipeline.detector, pipeline.segment_size = Stage(detect, "detector"), 0.5
-    one, none = pipeline.instances(torch.rand(2, 3, 64, 96))
+    plan = build(ROUTES["one"], detector=Stage(detect, "detector"), segment_size=0.5).plan
+    one, none = module.instances(torch.rand(2, 3, 64, 96), plan)
     assert one.masks.shape == (1, 64, 96)
     assert none.masks.shape == (0, 64, 96)
     assert (one.masks[0].mean(1).round() == (torch.arange(64) < 32)).all()
@@ -283,11 +286,10 @@ def test_a_frame_too_large_is_refused_before_any_work(monkeypatch):
         asked.append((height, width, bytes_per_pixel))
         raise MemoryLimitError("too large")
 
-    monkeypatch.setattr(module, "check_memory", check)
-    pipeline = build(ROUTES["one"], segment=lambda image: pytest.fail("was run"))
-    pipeline.stylers = {k: Stage(s.call, s.what, 1000) for k, s in pipeline.stylers.items()}
+    monkeypatch.setattr(stream, "check_memory", check)
+    pipeline = build(ROUTES["one"], segment=lambda image: pytest.fail("was run"), cost=1000)
     with pytest.raises(MemoryLimitError):
-        pipeline.upload(raw_frame(64, 96))
+        pipeline.admit(raw_frame(64, 96))
     ((height, width, bytes_per_pixel),) = asked
     assert (height, width) == (64, 96)
     assert bytes_per_pixel > 1000 + 3 * 4 * 3
@@ -295,15 +297,15 @@ def test_a_frame_too_large_is_refused_before_any_work(monkeypatch):
 
 def test_each_size_is_checked_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(module, "check_memory", lambda h, w, cost, device: asked.append((h, w)))
+    monkeypatch.setattr(stream, "check_memory", lambda h, w, cost, device: asked.append((h, w)))
     pipeline = build([])
     for size in [(8, 8), (8, 8), (4, 8), (8, 8)]:
-        pipeline.upload(raw_frame(*size))
+        pipeline.admit(raw_frame(*size))
     assert asked == [(8, 8), (4, 8)]
 
 
 def test_the_meter_times_every_stage():
     meter = Meter()
     pipeline = build(ROUTES["one"])
-    pipeline(pipeline.upload(raw_frame(8, 8)).image, meter=meter)
+    pipeline(pipeline.upload(raw_frame(8, 8)), meter=meter)
     assert list(meter.latencies()) == ["segment", "matte", "style", "composite"]

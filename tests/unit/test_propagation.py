@@ -12,15 +12,16 @@ from scipy.ndimage import gaussian_filter
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances, RawFrame
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
-from cbs_core.run import build
+from cbs_core.run import settings
 from cbs_core.run.schedulers.auto import AutoScheduler
 from cbs_core.run.schedulers.pipeline import PipelineScheduler
 from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.temporal.carrying import parse
 from cbs_core.temporal.objects import Selection
+from tests.streams import stream_of
 
 HEIGHT, WIDTH, TOP, SIDE = 192, 320, 40, 112
 SPEED = 8
@@ -69,7 +70,7 @@ class Segmenter:
 
 def make(every, segmenter=None, **kind):
     route = Route(("thing",), "negative")
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segmenter or Segmenter(), "segmenter 's' of x 1"),
         stylers={route.style: Stage(lambda image: 1 - image, "styler 't' of x 1")},
         compositor=Stage(HardCompositor(), "compositor 'c' of x 1"),
@@ -89,7 +90,7 @@ def segmented(every, frames, reset_before=None):
         if number == reset_before:
             pipeline.reset()
         before = len(segmenter.seen)
-        pipeline(pipeline.upload(raw).image)
+        pipeline(pipeline.upload(raw))
         numbers += [number] * (len(segmenter.seen) - before)
     return numbers
 
@@ -102,7 +103,7 @@ def test_the_matte_stays_on_what_moves():
     carrying, each = make(4), make(1)
     carried, own = [], []
     for index in range(4):
-        image = each.upload(frame(index)).image
+        image = each.upload(frame(index))
         carried.append(carrying(image).mattes[0, 0] > 0.5)
         own.append(each(image).mattes[0, 0] > 0.5)
         assert iou(carried[-1], own[-1]) > 0.9
@@ -112,7 +113,7 @@ def test_the_matte_stays_on_what_moves():
 def test_what_is_carried_is_what_segmenting_would_give():
     carrying, each = make(4), make(1)
     for index in range(4):
-        image = each.upload(frame(index)).image
+        image = each.upload(frame(index))
         have, want = carrying(image).logits, each(image).logits
         assert have.shape == want.shape
         assert (have - want).abs().mean() < 0.1 * want.abs().mean()
@@ -127,9 +128,8 @@ def test_every_nth_frame_is_segmented():
 def test_one_is_as_if_there_were_no_such_thing():
     logits = torch.randn(1, 2, 24, 40)
     pipeline = make(1, lambda image: logits)
-    assert pipeline.propagation is None
     for index in range(3):
-        assert pipeline.score(pipeline.upload(frame(index)).image).logits is logits
+        assert pipeline.score(pipeline.upload(frame(index)), pipeline.plan).logits is logits
 
 
 def test_a_scene_cut_is_segmented_at_once_and_counted_from():
@@ -155,18 +155,18 @@ def test_a_batch_moves_picture_by_picture():
     pipeline = make(4)
     for index in range(4):
         pair = [frame(index), frame(3 - index)]
-        image = torch.cat([pipeline.upload(raw).image for raw in pair])
+        image = torch.cat([pipeline.upload(raw) for raw in pair])
         mattes = pipeline(image).mattes[:, 0] > 0.5
         assert iou(mattes[0], square(index)) > 0.85
         assert iou(mattes[1], square(3 - index)) > 0.85
 
 
 def test_a_selected_component_is_followed():
-    pipeline = make(4, selection=Selection(1, [-1, 0], soft=False))
+    pipeline = make(4, selection=Selection(1, (-1, 0), soft=False))
     for index in range(8):
-        matte = pipeline(pipeline.upload(frame(index)).image).mattes[0, 0] > 0.5
+        matte = pipeline(pipeline.upload(frame(index))).mattes[0, 0] > 0.5
         assert iou(matte, square(index)) > 0.85
-    assert pipeline.selection.frames_without == 0
+    assert pipeline.state.styling.followed.frames_without == 0
 
 
 @pytest.mark.parametrize("found", [1, 0])
@@ -183,10 +183,10 @@ def test_a_detectors_objects_are_carried(found):
         4,
         lambda image: pytest.fail("the detector is there for it"),
         detector=Stage(detect, "detector"),
-        selection=Selection(1, [-1, 0], soft=False),
+        selection=Selection(1, (-1, 0), soft=False),
     )
     for index in range(8):
-        result = pipeline(pipeline.upload(frame(index)).image)
+        result = pipeline(pipeline.upload(frame(index)))
         assert result.logits.shape == (1, 2, HEIGHT, WIDTH)
         matte = result.mattes[0, 0] > 0.5
         if found:
@@ -199,7 +199,7 @@ def test_a_detectors_objects_are_carried(found):
 def test_each_frame_counts_as_a_segmentation():
     meter, pipeline = Meter(), make(3)
     for index in range(4):
-        pipeline(pipeline.upload(frame(index)).image, meter=meter)
+        pipeline(pipeline.upload(frame(index)), meter=meter)
     assert list(meter.latencies()) == ["segment", "matte", "style", "composite"]
 
 
@@ -228,4 +228,4 @@ def test_another_value_is_one_clear_line(spec):
         parse(spec)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="segment_every"):
-        build.pipeline({"segment_every": spec}, device=torch.device("cpu"), dtype=torch.float32)
+        settings.look({"segment_every": spec})

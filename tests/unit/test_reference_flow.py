@@ -6,7 +6,8 @@ from cbs_plugins.nets.dabnet import MEANS, DABNet
 from cbs_plugins.nets.johnson import TransformerNet
 
 from benchmarks.peers.reference_flow import ReferenceFlow
-from cbs_core.run import build
+from cbs_core.run import workshop
+from cbs_core.run.stream import Stream
 from cbs_core.words import vocabularies
 
 
@@ -27,7 +28,7 @@ def test_it_equals_ours(tmp_path, width):
         "matte": "argmax",
         "routes": list(vocabularies.get("cityscapes")),
     }
-    ours = build.pipeline(config, device=torch.device("cpu"), dtype=torch.float32).pipeline
+    ours = Stream(workshop.plan(config, device=torch.device("cpu"), dtype=torch.float32))
     mean = MEANS["cityscapes"]
     image = torch.rand(1, 3, 64, 128)
     styled, logits = ReferenceFlow(segmenter, styler, width=width, mean=mean)(image)

@@ -9,18 +9,19 @@ import pytest
 import sheets
 import torch
 from PIL import Image
+from rich.console import Console
 
-from cbs_core.contract.errors import SinkError
+from cbs_core.contract.errors import LostError, SinkError
 from cbs_core.contract.types import StreamInfo, WeightsFile
 from cbs_core.machine.device import Device
-from cbs_core.machine.meter import Meter
+from cbs_core.machine.meter import Meter, Overlap
 from cbs_core.run import report
+from cbs_core.temporal.state import State
 from cbs_core.testing import raw_frame
 
 
 @pytest.fixture
-def facts():
-    built = replace(sheets.build(), weights=(WeightsFile(Path("nets/a.pth"), "ab" * 32),))
+def told():
     meter = Meter()
     meter.frames_in, meter.dropped = 5, 2
     for name in ("decode", "segment"):
@@ -28,20 +29,27 @@ def facts():
             pass
     for _ in range(3):
         meter.frame_out()
-    return report.compose(
-        config={"precision": "auto", "routes": ["car"], "output": None},
-        built=built,
-        plugins={"styler/johnson": "x 1.0", "sink/null": "y 2.0"},
+    return report.Report(
+        plan=sheets.build(weights=(WeightsFile(Path("nets/a.pth"), "ab" * 32),)),
+        state=State(),
         device=Device(torch.device("cuda", 1), "a GPU"),
         dtype=torch.float16,
         meter=meter,
-        choice="pipeline (38.1 ms a frame, serial 61.0 ms)",
         info=StreamInfo(64, 48, Fraction(25)),
-        damaged=1,
-        presence={"car+person": 3, "sky": 2, "train": 0},
+        presence={("car", "person"): 3, ("sky",): 2},
+        plugins={"sink/null": "y 2.0"},
         output=Path("out/é.mp4"),
+        config={"precision": "auto", "routes": ["car"], "output": None},
+        choice="pipeline (38.1 ms a frame, serial 61.0 ms)",
+        damaged=1,
         interrupted=True,
+        notes=("the sound [b] was left out",),
     )
+
+
+@pytest.fixture
+def facts(told):
+    return told.as_dict()
 
 
 def test_values(facts):
@@ -71,31 +79,31 @@ def test_values(facts):
 
 
 def test_watch_counts_in_how_many_frames_each_route_showed():
-    watch = report.Watch(sheets.build(), made := sheets.sheet((8, 8), rows=0))
+    watch = report.Watch(made := sheets.sheet((8, 8), rows=0))
     for index in range(3):
         sheets.show(watch, raw_frame(64, 64, index))
-    assert watch.presence == {"car+person": 3, "sky": 3, "train": 0}
+    assert watch.presence == {("car", "person"): 3, ("sky",): 3, ("train",): 0}
     assert watch.sheet is made
 
 
-def test_files_hold_the_report_and_the_sheet(facts, tmp_path):
+def test_files_hold_the_report_and_the_sheet(told, tmp_path):
     folder = tmp_path / "new"
-    files = report.write(facts, sheets.sheet((8, 8)), folder, report="r.json", sheet="s.png")
-    assert files == [folder / "r.json", folder / "s.png"]
-    assert json.loads(files[0].read_text()) == json.loads(json.dumps(facts))
+    files = report.write(told, sheets.sheet((8, 8)), folder, name="r.json", sheet="s.png").files
+    assert files == (folder / "r.json", folder / "s.png")
+    assert json.loads(files[0].read_text()) == json.loads(json.dumps(told.as_dict()))
     assert Image.open(files[1]).format == "PNG"
-    assert sorted(folder.iterdir()) == files
+    assert sorted(folder.iterdir()) == list(files)
 
 
-def test_each_can_be_left_out(facts, tmp_path):
+def test_each_can_be_left_out(told, tmp_path):
     drawn = sheets.sheet((8, 8))
-    assert report.write(facts, drawn, tmp_path, report=None, sheet=None) == []
+    assert report.write(told, drawn, tmp_path, name=None, sheet=None).files == ()
     empty = sheets.sheet((8, 8), rows=0)
-    assert report.write(facts, empty, tmp_path, report=None, sheet="s.png") == []
+    assert report.write(told, empty, tmp_path, name=None, sheet="s.png").files == ()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_older_report_is_replaced_in_one_step(facts, tmp_path, monkeypatch):
+def test_an_older_report_is_replaced_in_one_step(told, tmp_path, monkeypatch):
     (tmp_path / "r.json").write_text("old")
 
     def full(*args):
@@ -106,35 +114,44 @@ def test_an_older_report_is_replaced_in_one_step(facts, tmp_path, monkeypatch):
     with pytest.raises(
         SinkError, match=r"r\.json' \(No space left on device\), but the output its"
     ):
-        report.write(facts, sheets.sheet((8, 8)), tmp_path, report="r.json", sheet="s.png")
+        report.write(told, sheets.sheet((8, 8)), tmp_path, name="r.json", sheet="s.png")
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
     assert (tmp_path / "r.json").read_text() == "old"
 
 
-def test_a_folder_that_cannot_be_is_one_line(facts, tmp_path):
+def test_a_folder_that_cannot_be_is_one_line(told, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match="report=null sheet=null"):
-        report.write(
-            facts, sheets.sheet((8, 8)), tmp_path / "file" / "x", report="r.json", sheet=None
-        )
+        report.write(told, sheets.sheet((8, 8)), tmp_path / "file" / "x", name="r.json", sheet=None)
 
 
-def test_the_table_is_for_people(facts, capsys):
-    report.print_table(facts, Path("out/[b].mp4"), [Path("out/report.json")])
-    text = capsys.readouterr().out
+def printed(told, capsys):
+    report.print_table(told, Console(highlight=False, soft_wrap=True))
+    return capsys.readouterr().out
+
+
+def test_the_table_is_for_people(told, capsys):
+    told = replace(told, output=Path("out/[b].mp4"), files=(Path("out/report.json"),))
+    text = printed(told, capsys)
     assert text.splitlines()[0].split() == ["stage", "p50", "ms", "p95", "ms", "max", "ms"]
     assert "3 frames" in text
     assert "2 dropped · 1 damaged" in text
     assert "no train was found in any frame" in text
+    assert "the sound [b] was left out" in text
     assert "sky" not in text
     assert "scheduler: pipeline (38.1 ms a frame, serial 61.0 ms)" in text
     assert "overlap" not in text
     assert text.splitlines()[-2:] == [str(Path("out/[b].mp4")), str(Path("out/report.json"))]
 
 
-@pytest.mark.parametrize(("saved", "shown"), [(0.377, True), (0.004, False)])
-def test_the_overlap_is_shown_where_there_is_some(facts, capsys, saved, shown):
-    facts["overlap"] = {"saved": saved, "sequence_ms": 61.04, "wall_ms": 38.0}
-    report.print_table(facts, None, [])
+@pytest.mark.parametrize(("sequence", "shown"), [(61.04, True), (38.1, False)])
+def test_the_overlap_is_shown_where_there_is_some(told, capsys, monkeypatch, sequence, shown):
+    monkeypatch.setattr(Meter, "overlap", Overlap(sequence, 38.0))
     line = "overlap: 38% (stages 61.0 ms a frame in sequence, 38.0 ms wall)"
-    assert (line in capsys.readouterr().out) is shown
+    assert (line in printed(told, capsys)) is shown
+
+
+def test_an_early_end_is_raised_with_what_there_is(told):
+    told.check()
+    with pytest.raises(LostError, match=r"^gone; .*é\.mp4 is closed, with 3 frames$"):
+        replace(told, lost=LostError("gone")).check()

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 
@@ -16,8 +17,8 @@ import torch
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
 from cbs_core.run.runner import Runner
 from cbs_core.run.schedulers import auto
@@ -26,6 +27,8 @@ from cbs_core.run.schedulers.auto import AutoScheduler
 from cbs_core.run.schedulers.pipeline import DEPTH, PipelineScheduler
 from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.run.schedulers.streams import StreamsScheduler
+from cbs_core.run.stream import Stream
+from tests.streams import stream_of
 
 TOGETHER = partial(PipelineScheduler, nets="together")
 THREADED = [PipelineScheduler, TOGETHER, AutoScheduler]
@@ -59,7 +62,7 @@ def scores(image):
 
 def build(segment=scores, style=lambda image: 1 - image):
     routes = [Route(("light",), "negative")]
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segment, "segmenter 's' of x 1"),
         stylers={routes[0].style: Stage(style, "styler 't' of x 1")},
         compositor=Stage(torch.lerp, "compositor 'c' of x 1"),
@@ -424,9 +427,9 @@ class TestAuto:
 
         def taking(seconds, name):
             class Scheduler(SerialScheduler):
-                def __init__(self, pipeline, *, nets="together", **rest):
+                def __init__(self, stream, *, nets="together", **rest):
                     assert nets == "together"
-                    super().__init__(pipeline, **rest)
+                    super().__init__(stream, **rest)
 
                 def submit(self, raw):
                     ran.append(name)
@@ -478,8 +481,7 @@ class TestAuto:
     ("kind", "device"), [(PipelineScheduler, "cuda"), (StreamsScheduler, "cpu")]
 )
 def test_the_wrong_device_is_refused(kind, device):
-    pipeline = build()
-    pipeline.device = torch.device(device)
+    pipeline = Stream(replace(build().plan, device=torch.device(device)))
     with pytest.raises(ConfigError, match=r"say scheduler=\w+ or scheduler=auto$"):
         kind(pipeline, meter=Meter())
 

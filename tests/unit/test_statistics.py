@@ -5,18 +5,22 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.temporal.statistics import BLEND, Policy, Scenes, Statistics, parse
+from cbs_core.temporal.scenes import Scene, thumbnail
+from cbs_core.temporal.statistics import BLEND, Policy, Statistics, due, parse, taken
 
 
 def drive(policy, scenes):
     """Styles a frame a scene number, whose own statistics are the frame's number."""
-    statistics, used, taken = Statistics(policy), [], []
+    now, used, when = None, [], []
     for frame, scene in enumerate(scenes):
-        if statistics.due(scene):
-            taken.append(frame)
-            statistics.take(torch.full((1, 1), float(frame)), scene)
-        used.append(statistics.step().item())
-    return used, taken
+        if due(policy, now, scene):
+            when.append(frame)
+            now = taken(policy, now, torch.full((1, 1), float(frame)), scene)
+        now = now.step()
+        if frame == len(scenes) // 2:
+            now = Statistics.restore(now.state())
+        used.append(now.now.item())
+    return used, when
 
 
 def test_frozen_are_the_first_frames_even_after_a_cut():
@@ -24,14 +28,14 @@ def test_frozen_are_the_first_frames_even_after_a_cut():
 
 
 def test_a_scene_cut_changes_them_at_once():
-    used, taken = drive(Policy(on_cut=True), [3, 3, 3, 4, 4])
-    assert taken == [0, 3]
+    used, when = drive(Policy(on_cut=True), [3, 3, 3, 4, 4])
+    assert when == [0, 3]
     assert used == [0, 0, 0, 3, 3]
 
 
 def test_a_refresh_is_blended_evenly_and_ends_at_the_new_ones():
-    used, taken = drive(Policy(every=20, on_cut=True), [0] * 40)
-    assert taken == [0, 20]
+    used, when = drive(Policy(every=20, on_cut=True), [0] * 40)
+    assert when == [0, 20]
     assert used[:20] == [0] * 20
     steps = torch.tensor(used[19 : 20 + BLEND]).diff()
     torch.testing.assert_close(steps, torch.full((BLEND,), 20 / BLEND))
@@ -45,18 +49,10 @@ def test_a_cut_amid_a_blend_ends_it():
 
 
 def test_a_cut_while_the_style_was_absent_counts_when_it_shows_again():
-    statistics = Statistics(Policy(on_cut=True))
-    statistics.take(torch.zeros(1, 1), scene=0)
-    statistics.step()
-    assert statistics.due(scene=5)
-
-
-def test_reset_forgets_them():
-    statistics = Statistics(Policy())
-    statistics.take(torch.zeros(1, 1), scene=0)
-    assert not statistics.due(0)
-    statistics.reset()
-    assert statistics.due(0)
+    policy = Policy(on_cut=True)
+    now = taken(policy, None, torch.zeros(1, 1), scene=0).step()
+    assert not due(policy, now, scene=0)
+    assert due(policy, now, scene=5)
 
 
 @pytest.mark.parametrize("spec", ["never", "refresh", "refresh:0", "refresh:-2", None, 3])
@@ -75,8 +71,11 @@ def picture(seed, size=(180, 320)):
 
 
 def numbers(frames):
-    scenes = Scenes()
-    return [scenes(scenes.thumbnail(frame).numpy()) for frame in frames]
+    scene, found = Scene(), []
+    for frame in frames:
+        scene = Scene.restore(scene.after(thumbnail(frame)).state())
+        found.append(scene.number)
+    return found
 
 
 def test_every_other_picture_is_another_scene():
@@ -96,13 +95,6 @@ def test_motion_noise_and_light_are_no_scene_cut():
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (65, 131)])
 def test_any_size_can_be_compared(size):
     assert numbers([torch.zeros(1, 3, *size), torch.ones(1, 3, *size)]) == [0, 1]
-
-
-def test_reset_starts_a_new_stream():
-    scenes = Scenes()
-    scenes(scenes.thumbnail(picture(0)).numpy())
-    scenes.reset()
-    assert scenes(scenes.thumbnail(picture(1)).numpy()) == 0
 
 
 @pytest.mark.shared

@@ -10,14 +10,15 @@ from cbs_plugins.nets.dabnet import DABNet
 from cbs_plugins.nets.johnson import TransformerNet
 
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
 from cbs_core.run.schedulers import streams as module
 from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.run.schedulers.streams import DEPTH, STAGES, StreamsScheduler
 from cbs_core.testing import no_device_wait, raw_frame
 from cbs_core.words import vocabularies
+from tests.streams import stream_of
 
 
 def build(device="cpu", segment=None, style=None):
@@ -26,7 +27,7 @@ def build(device="cpu", segment=None, style=None):
         return torch.cat([0.5 - light, light - 0.5], 1)
 
     routes = [Route(("light",), "negative")]
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segment or scores, "segmenter 's' of x 1"),
         stylers={routes[0].style: Stage(style or (lambda image: 1 - image), "styler 't' of x 1")},
         compositor=Stage(HardCompositor(), "compositor 'c' of x 1"),
@@ -228,7 +229,7 @@ def nets():
     for net in (segmenter, styler):
         net.eval().requires_grad_(False).to("cuda")
     routes = [Route(names[:10], "johnson")]
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segmenter, "segmenter 's' of x 1"),
         stylers={routes[0].style: Stage(lambda i: styler(i).clamp(0, 1), "styler 't' of x 1")},
         compositor=Stage(HardCompositor(), "compositor 'c' of x 1"),

@@ -3,6 +3,7 @@
 import copy
 import math
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +18,11 @@ from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import RegionStyler
 from cbs_core.contract.types import RawFrame
-from cbs_core.frame.styling import RegionStyling, parse
+from cbs_core.frame.pipeline import prepare
+from cbs_core.frame.styling import ByStatistics, Shown, parse
 from cbs_core.frame.windows import INVISIBLE, occupancy
-from cbs_core.run import build
+from cbs_core.run import workshop
+from cbs_core.run.stream import Stream
 from cbs_core.temporal.statistics import Policy
 from cbs_core.testing import picture
 
@@ -49,7 +52,8 @@ class Counted:
 def region(styler, *, policy=None, masked=True, dtype=torch.float32, reach=0, calls=None):
     styler = copy.deepcopy(styler).to(dtype)
     calls = [] if calls is None else calls
-    return RegionStyling(
+    return Driven(
+        "styler",
         Counted(Eager(styler.dense_module(), dtype), "dense", calls),
         Counted(Eager(styler.window_module(), dtype), "window", calls),
         policy=policy or Policy(),
@@ -60,8 +64,16 @@ def region(styler, *, policy=None, masked=True, dtype=torch.float32, reach=0, ca
     )
 
 
-def cells(matte):
-    return (occupancy(matte) > INVISIBLE)[:, 0].numpy()
+class Driven(ByStatistics):
+    """One that keeps its memory from frame to frame, as a stream does."""
+
+    memory = None
+
+    def __call__(self, image, matte, scene):
+        cells = (occupancy(matte) > INVISIBLE)[:, 0].numpy()
+        shown = Shown(matte, [0], cells, scene)
+        out, self.memory = super().__call__(image, shown, self.memory)
+        return out
 
 
 def two_objects(height, width):
@@ -126,9 +138,9 @@ def test_windows_equal_dense_styling_with_the_same_statistics(styler, size):
     calls = []
     part = region(styler, calls=calls)
     first, image, matte = picture(*size, seed=1), picture(*size), two_objects(*size)
-    part(first, cells(matte), 0)
-    out = part(image, cells(matte), 0)
-    want = styler.window_module()(image, part.statistics.step())
+    part(first, matte, 0)
+    out = part(image, matte, 0)
+    want = styler.window_module()(image, part.memory.now)
     shown = (matte > 0).expand_as(image)
     assert (out[shown] - want[shown]).abs().max() < 1e-4
     assert [name for name, _ in calls] == ["dense"] + ["window"] * (len(calls) - 1)
@@ -142,9 +154,9 @@ def test_windows_equal_dense_styling_with_the_same_statistics(styler, size):
 def test_windows_equal_dense_styling_in_bfloat16(styler):
     part = region(styler, dtype=torch.bfloat16)
     image, matte = picture(512, 640), two_objects(512, 640)
-    part(picture(512, 640, seed=1), cells(matte), 0)
-    out = part(image, cells(matte), 0)
-    statistics = part.statistics.step()
+    part(picture(512, 640, seed=1), matte, 0)
+    out = part(image, matte, 0)
+    statistics = part.memory.now
     want = part.window(image, statistics)
     exact = styler.window_module()(image, statistics)
     shown = (matte > 0).expand_as(image)
@@ -157,8 +169,8 @@ def test_windows_equal_dense_styling_in_bfloat16(styler):
 def test_outside_of_windows_the_picture_is_the_original(styler):
     part = region(styler)
     image, matte = picture(256, 384), two_objects(256, 384)
-    part(picture(256, 384, seed=1), cells(matte), 0)
-    out = part(image, cells(matte), 0)
+    part(picture(256, 384, seed=1), matte, 0)
+    out = part(image, matte, 0)
     near = torch.nn.functional.max_pool2d(matte, 17, 1, 8).expand_as(image) > 0
     assert torch.equal(out[~near], image[~near])
     assert not torch.equal(out[near], image[near])
@@ -170,13 +182,13 @@ def test_a_batch_is_styled_as_its_frames_are(styler):
     mattes = torch.cat(
         [two_objects(128, 192), torch.zeros(1, 1, 128, 192), torch.ones(1, 1, 128, 192)]
     )
-    together = region(styler)(images, cells(mattes), 0)
+    together = region(styler)(images, mattes, 0)
     alone = region(styler)
-    alone(images[:1], cells(mattes[:1]), 0)
+    alone(images[:1], mattes[:1], 0)
     for index in range(3):
         one = slice(index, index + 1)
         shown = (mattes[one] > 0).expand(1, 3, -1, -1)
-        want = alone(images[one], cells(mattes[one]), 0)
+        want = alone(images[one], mattes[one], 0)
         torch.testing.assert_close(together[one][shown], want[shown], atol=1e-4, rtol=0)
     assert torch.equal(together[1], images[1])
 
@@ -185,14 +197,14 @@ def test_a_batch_is_styled_as_its_frames_are(styler):
 def flicker(styler, frames, matte):
     """Mean change from frame to frame in the matte, levels of 255: own statistics, and frozen."""
     shown = (matte > 0).expand(1, 3, -1, -1)
-    whole, where = region(styler, masked=False), cells(matte)
+    whole = region(styler, masked=False)
 
     def change(styled):
         steps = [(b - a).abs().mean().item() for a, b in pairwise(styled)]
         return 255 * sum(steps) / len(steps)
 
     own = change([styler(frame)[shown] for frame in frames])
-    frozen = change([whole(frame, where, 0)[shown] for frame in frames])
+    frozen = change([whole(frame, matte, 0)[shown] for frame in frames])
     print(f"flicker, levels of 255: {own:.3f} by each frame's own statistics, {frozen:.3f} frozen")
     return own, frozen
 
@@ -277,7 +289,7 @@ def frame(*corners, size=(256, 384), seed=0):
 def test_the_composite_is_as_if_the_whole_frame_were_styled(config, compositor):
     def run(where):
         made = config(compositor=compositor, where=where, statistics="frozen")
-        pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+        pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
         return [pipeline(frame((16, 16), (200, 340), seed=seed)) for seed in range(3)]
 
     for image, masked, whole in zip(
@@ -294,11 +306,12 @@ def test_the_composite_is_as_if_the_whole_frame_were_styled(config, compositor):
 
 def test_a_frame_without_the_class_costs_no_styling(config):
     made = config(where="mask")
-    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
-    (stage,) = pipeline.stylers.values()
+    pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
+    (styling,) = pipeline.plan.stylings.values()
     calls = []
     for name in ("dense", "window"):
-        setattr(stage.call, name, Counted(getattr(stage.call, name), name, calls))
+        stage = getattr(styling, name)
+        setattr(styling, name, replace(stage, call=Counted(stage.call, name, calls)))
     image = frame()
     result = pipeline(image)
     assert (calls, result.styled, result.shown) == ([], {}, (False,))
@@ -314,48 +327,48 @@ def test_a_frame_without_the_class_costs_no_styling(config):
 
 def test_each_scene_has_its_own_statistics(config):
     made = config(where="mask")
-    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
-    (stage,) = pipeline.stylers.values()
+    pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
+    (styling,) = pipeline.plan.stylings.values()
     first = frame((16, 16), seed=1)
     for image in (first, first, 1 - 0.9 * frame(seed=2).clamp(0, 0.8)):
         image[..., 100:140, 100:140] = 1
         result = pipeline(image)
-    whole = stage.call.dense(image)[0]
+    whole = styling.dense.run(image)[0]
     (styled,) = result.styled.values()
     torch.testing.assert_close(styled, whole)
 
 
 def test_what_was_prepared_is_not_built_again(config):
     made = config(where="mask")
-    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
-    (stage,) = pipeline.stylers.values()
+    pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
+    (styling,) = pipeline.plan.stylings.values()
     image = frame((16, 16))
-    pipeline.prepare(image)
-    dense, window = set(stage.call.dense.built), set(stage.call.window.built)
+    prepare(image, pipeline.plan)
+    dense, window = set(styling.dense.call.built), set(styling.window.call.built)
     assert dense == {(1, 3, 256, 384)}
     assert (1, 3, 256, 384) in window
     assert len(window) == 2
-    assert stage.call.statistics.due(0), "the statistics of a trial frame are no stream's"
+    assert pipeline.state.styling.styles == {}, "those of a trial frame are no stream's"
     for left in (0, 4, 8):
         image = frame()
         image[..., 8:68, left : left + 90] = 1
         pipeline(image)
-    assert stage.call.dense.built == dense
-    assert stage.call.window.built == window
+    assert styling.dense.call.built == dense
+    assert styling.window.call.built == window
 
 
 def test_ahead_builds_each_size_before_its_first_frame_whatever_shows(config):
     for where in ("frame", "mask"):
         made = config(where=where)
-        pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+        pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
         pipeline.ahead = True
-        (stage,) = pipeline.stylers.values()
-        call = stage.call.dense if where == "mask" else stage.call
+        (styling,) = pipeline.plan.stylings.values()
+        call = styling.dense.call if where == "mask" else styling.stage.call
         for height, width in [(64, 96), (96, 64)]:
-            pipeline.score(torch.zeros(1, 3, height, width))
+            pipeline.score(torch.zeros(1, 3, height, width), pipeline.plan)
             assert (1, 3, height, width) in call.built
         pipeline.ahead = False
-        pipeline.score(torch.zeros(1, 3, 32, 32))
+        pipeline.score(torch.zeros(1, 3, 32, 32), pipeline.plan)
         assert (1, 3, 32, 32) not in call.built
 
 
@@ -369,13 +382,13 @@ def test_a_style_or_a_built_size_that_comes_in_mid_stream_stalls_nothing(
         "accelerator": {"name": "openvino"},
         "routes": {name: {"weights": str(save(tmp_path, style))} for name, style in styles.items()},
     }
-    pipeline = build.pipeline(made, device=CPU, dtype=torch.float32).pipeline
+    pipeline = Stream(workshop.plan(made, device=CPU, dtype=torch.float32))
     pipeline.ahead = True
 
     def seconds(height, width, *, white):
         pixels = torch.full((height, width, 3), 255 if white else 90, dtype=torch.uint8)
         begin = time.perf_counter()
-        result = pipeline(pipeline.upload(RawFrame(pixels, 0)).image)
+        result = pipeline(pipeline.upload(RawFrame(pixels, 0)))
         assert result.shown == (white, not white)
         return time.perf_counter() - begin
 
@@ -403,10 +416,10 @@ def test_what_does_not_go_together_is_one_clear_line(config, monkeypatch, change
     whole = lambda: lambda image: image  # noqa: E731
     monkeypatch.setitem(registry.stylers._registered, "whole", whole)
     if told is None:  # no route is left: there is nothing that could be refused
-        build.pipeline(config(**changes), device=CPU, dtype=torch.float32)
+        workshop.plan(config(**changes), device=CPU, dtype=torch.float32)
         return
     with pytest.raises(ConfigError, match=told) as error:
-        build.pipeline(config(**changes), device=CPU, dtype=torch.float32)
+        workshop.plan(config(**changes), device=CPU, dtype=torch.float32)
     assert "\n" not in str(error.value)
 
 

@@ -13,14 +13,15 @@ from cbs_plugins.nets.johnson import TransformerNet
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame import tiles
 from cbs_core.frame.mattes import Regions
-from cbs_core.frame.pipeline import Pipeline, Stage
 from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
 from cbs_core.frame.tiles import OVERLAP, SMALLEST, Tiles
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run.runner import Runner
 from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.testing import picture
+from tests.streams import stream_of
 
 SIZES = [(600, 1000), (257, 900), (1024, 300), (513, 511)]
 
@@ -120,7 +121,7 @@ def test_tiles_cover_the_frame_and_overlap():
 
 def build(segment, style):
     routes = [Route(("a",), "negative")]
-    return Pipeline(
+    return stream_of(
         segmenter=Stage(segment, "segmenter 's' of x 1"),
         stylers={routes[0].style: Stage(style, "styler 't' of x 1")},
         compositor=Stage(HardCompositor(), "compositor 'c' of x 1"),

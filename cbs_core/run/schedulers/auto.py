@@ -14,11 +14,11 @@ from statistics import median
 
 from cbs_core.contract.interfaces import Closable, Scheduler
 from cbs_core.contract.types import RawFrame
-from cbs_core.frame.pipeline import Pipeline
 from cbs_core.machine.meter import Meter
 from cbs_core.run.schedulers.pipeline import PipelineScheduler
 from cbs_core.run.schedulers.serial import Observe, SerialScheduler
 from cbs_core.run.schedulers.streams import StreamsScheduler
+from cbs_core.run.stream import Stream
 
 TURN = 6
 """Frames a turn. The times between them are taken, so that filling and emptying cost nothing."""
@@ -34,28 +34,28 @@ SLOW = 5.0
 
 
 class AutoScheduler:
-    """`serial` against `streams` (CUDA) or `pipeline` (CPU): `Scheduler`, `Closable`, `Choice`.
+    """`serial` against `streams` (CUDA) or `pipeline` (CPU): `Scheduler`, `Closable`, `Choosing`.
 
     The first frame is `serial`'s, and no turn: whatever is built on first use is built there. A
     stream of one picture is `serial`'s too.
 
     Args:
-        pipeline: what a frame goes through.
+        stream: what the frames are of.
         meter: times each stage.
         observe: called with each frame and its result.
     """
 
     choice: str
 
-    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
+    def __init__(self, stream: Stream, *, meter: Meter, observe: Observe | None = None) -> None:
         make: Callable[..., Scheduler] = StreamsScheduler
         self._other = "streams"
-        if pipeline.device.type == "cpu":
+        if stream.device.type == "cpu":
             # Its nets in turn are `serial`'s way.
             make, self._other = partial(PipelineScheduler, nets="together"), "pipeline"
         self._schedulers = {
-            "serial": SerialScheduler(pipeline, meter=meter, observe=observe),
-            self._other: make(pipeline, meter=meter, observe=observe),
+            "serial": SerialScheduler(stream, meter=meter, observe=observe),
+            self._other: make(stream, meter=meter, observe=observe),
         }
         self._turns = iter(["serial", self._other] * ROUNDS)
         self._current = "serial"

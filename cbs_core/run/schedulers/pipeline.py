@@ -27,9 +27,9 @@ from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import RawFrame, Scores
-from cbs_core.frame.pipeline import Pipeline
 from cbs_core.machine.meter import Meter
 from cbs_core.run.schedulers.serial import Observe
+from cbs_core.run.stream import Admitted, Stream
 
 DEPTH = 2
 """Frames under way: one a step. More would wait, which costs memory, and latency where live."""
@@ -106,39 +106,40 @@ class Fixed:
 class _Half:
     """A frame between the two steps."""
 
+    frame: Admitted
     image: Tensor
     scores: Scores
 
 
 class PipelineScheduler:
-    """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`, `Choice`).
+    """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`, `Choosing`).
 
     Ctrl-C waits for the frame under way: a plugin in another thread cannot be interrupted.
 
     Args:
-        pipeline: what a frame goes through.
+        stream: what the frames are of.
         meter: times each stage.
         observe: called with each frame and its result, in one thread.
         nets: whether both steps compute ``together`` or ``in_turn``; ``auto`` is the faster.
 
     Raises:
-        ConfigError: the pipeline is not on the CPU, or no such ``nets``.
+        ConfigError: the stream is not on the CPU, or no such ``nets``.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        stream: Stream,
         *,
         meter: Meter,
         observe: Observe | None = None,
         nets: Nets = "auto",
     ) -> None:
-        if pipeline.device.type != "cpu":
+        if stream.device.type != "cpu":
             raise ConfigError(
-                f"scheduler=pipeline is for the CPU, not for {pipeline.device}: say "
+                f"scheduler=pipeline is for the CPU, not for {stream.device}: say "
                 "scheduler=streams or scheduler=auto"
             )
-        self._pipeline = pipeline
+        self._stream = stream
         self._meter = meter
         self._observe = observe
         self._front = ThreadPoolExecutor(1, "cbs-segment", initializer=_give_way)
@@ -166,7 +167,7 @@ class PipelineScheduler:
         if len(self._under_way) >= DEPTH:
             self._done.append(self._oldest())
         before, restyled = self._restyled, threading.Event()
-        half = self._front.submit(self._segment, raw, before)
+        half = self._front.submit(self._segment, self._stream.admit(raw), before)
         self._halves.append(half)
         done = self._back.submit(self._restyle, raw, half, restyled)
         self._under_way.append(done)
@@ -206,21 +207,22 @@ class PipelineScheduler:
         self._turns.came_out()
         return done
 
-    def _segment(self, raw: RawFrame, before: threading.Event) -> _Half:
+    def _segment(self, frame: Admitted, before: threading.Event) -> _Half:
         with self._meter.stage("upload"):
-            image = self._pipeline.upload(raw).image
+            image = self._stream.upload(frame.raw)
         # A lock would leave the order to chance: two frames segmented and then two restyled come
         # out a step apart, which the times take for a frame.
         if not self._turns.together:
             before.wait()
-        return _Half(image, self._pipeline.score(image, meter=self._meter))
+        return _Half(frame, image, self._stream.score(image, frame.plan, meter=self._meter))
 
     def _restyle(self, raw: RawFrame, half: "Future[_Half]", restyled: threading.Event) -> RawFrame:
-        frame = half.result()
-        result = self._pipeline.restyle(frame.image, frame.scores, meter=self._meter)
+        begun = half.result()
+        plan = begun.frame.plan
+        result = self._stream.restyle(begun.image, begun.scores, plan, meter=self._meter)
         restyled.set()
         with self._meter.stage("download"):
-            done = self._pipeline.download(result.image, raw)
+            done = self._stream.download(result.image, raw)
         if self._observe is not None:
             self._observe(raw, result)
         return done

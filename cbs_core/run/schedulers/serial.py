@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from cbs_core.contract.types import RawFrame
-from cbs_core.frame.pipeline import Pipeline, Result
+from cbs_core.frame.pipeline import Result
 from cbs_core.machine.meter import Meter
+from cbs_core.run.stream import Stream
 
 Observe = Callable[[RawFrame, Result], None]
 """Sees a source frame and what the pipeline made of it; the result dies after the call."""
@@ -15,25 +16,26 @@ class SerialScheduler:
     """Runs each frame to its end when it is submitted (`Scheduler`).
 
     Args:
-        pipeline: what a frame goes through.
+        stream: what the frames are of.
         meter: times each stage, the device waited for.
         observe: called with each frame and its result.
     """
 
-    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
-        self._pipeline = pipeline
+    def __init__(self, stream: Stream, *, meter: Meter, observe: Observe | None = None) -> None:
+        self._stream = stream
         self._meter = meter
         self._observe = observe
         self._done: deque[RawFrame] = deque()
 
     def submit(self, raw: RawFrame, /) -> None:
         """Restyles a frame."""
-        device = self._pipeline.device
-        with self._meter.stage("upload", device=device):
-            frame = self._pipeline.upload(raw)
-        result = self._pipeline(frame.image, meter=self._meter)
+        stream, frame = self._stream, self._stream.admit(raw)
+        with self._meter.stage("upload", device=stream.device):
+            image = stream.upload(raw)
+        scores = stream.score(image, frame.plan, meter=self._meter)
+        result = stream.restyle(image, scores, frame.plan, meter=self._meter)
         with self._meter.stage("download"):
-            self._done.append(self._pipeline.download(result.image, raw))
+            self._done.append(stream.download(result.image, raw))
         if self._observe is not None:
             self._observe(raw, result)
 

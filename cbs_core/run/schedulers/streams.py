@@ -29,9 +29,12 @@ from torch import Tensor, cuda
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import RawFrame, Scores
-from cbs_core.frame.pipeline import Pipeline, Result
+from cbs_core.frame import pipeline
+from cbs_core.frame.pipeline import Result
+from cbs_core.frame.plan import Plan
 from cbs_core.machine.meter import Meter
 from cbs_core.run.schedulers.serial import Observe
+from cbs_core.run.stream import Stream
 
 DEPTH = 3
 """Slots: a frame segmented, one styled, one downloaded."""
@@ -50,6 +53,7 @@ class _Slot:
     def clear(self) -> None:
         """Lets the frame's tensors go."""
         self.raw: RawFrame | None = None
+        self.plan: Plan | None = None
         self.image: Tensor | None = None
         self.scores: Scores | None = None
         self.result: Result | None = None
@@ -61,32 +65,34 @@ class StreamsScheduler:
     """A ring of `DEPTH` slots over long-lived streams (`Scheduler`, `Closable`).
 
     Args:
-        pipeline: what a frame goes through.
+        stream: what the frames are of.
         meter: given each stage's time, by events on its stream.
         observe: called with each frame and its result, once the device is done with it.
 
     Raises:
-        ConfigError: the pipeline is not on a CUDA device.
+        ConfigError: the stream is not on a CUDA device.
     """
 
-    def __init__(self, pipeline: Pipeline, *, meter: Meter, observe: Observe | None = None) -> None:
-        if pipeline.device.type != "cuda":
+    def __init__(self, stream: Stream, *, meter: Meter, observe: Observe | None = None) -> None:
+        if stream.device.type != "cuda":
             raise ConfigError(
-                f"scheduler=streams is for CUDA devices, not for {pipeline.device}: say "
+                f"scheduler=streams is for CUDA devices, not for {stream.device}: say "
                 "scheduler=pipeline or scheduler=auto"
             )
-        self._pipeline = pipeline
+        self._stream = stream
         self._meter = meter
         self._observe = observe
-        self._streams = {stage: cuda.Stream(pipeline.device) for stage in STAGES}
+        self._streams = {stage: cuda.Stream(stream.device) for stage in STAGES}
         self._free = deque(_Slot() for _ in range(DEPTH))
         self._segmented: deque[_Slot] = deque()
         self._launched: deque[_Slot] = deque()
         self._done: deque[RawFrame] = deque()
-        cuda.synchronize(pipeline.device)  # the weights were moved on the default stream
+        self._asked = False  # since the last frame came
+        cuda.synchronize(stream.device)  # the weights were moved on the default stream
 
     def submit(self, raw: RawFrame, /) -> None:
         """Launches a frame's upload and segmentation, and all the rest of the one before it."""
+        self._asked = False
         if not self._free:
             self._finish()
         slot = self._free.popleft()
@@ -96,7 +102,10 @@ class StreamsScheduler:
         self._segmented.append(slot)
 
     def ready(self) -> Iterator[RawFrame]:
-        """Yields what is done."""
+        """Yields what is done; asked again before a frame came, launches the rest of the last."""
+        idle, self._asked = self._asked, True
+        if idle and self._segmented and self._segmented[0].ended["segment"].query():
+            self._launch()
         while self._launched and self._launched[0].ended["download"].query():
             self._finish()
         while self._done:
@@ -114,7 +123,7 @@ class StreamsScheduler:
     def close(self) -> None:
         """Lets everything under way end, and go."""
         with suppress(torch.AcceleratorError):  # of a device that is lost, told already
-            cuda.synchronize(self._pipeline.device)
+            cuda.synchronize(self._stream.device)
         for slots in (self._segmented, self._launched):
             while slots:
                 slot = slots.popleft()
@@ -133,30 +142,33 @@ class StreamsScheduler:
             slot.ended[stage].record()
 
     def _begin(self, slot: _Slot, raw: RawFrame) -> None:
-        slot.raw = raw
+        frame = self._stream.admit(raw)
+        slot.raw, slot.plan = raw, frame.plan
         if raw.pixels.is_cuda:  # on the stream of whoever made it
-            self._streams["upload"].wait_stream(cuda.current_stream(self._pipeline.device))
+            self._streams["upload"].wait_stream(cuda.current_stream(self._stream.device))
             slot.pixels = raw.pixels
         else:
             slot.pixels = raw.pixels.pin_memory()
         with self._on(slot, "upload"):
-            slot.image = self._pipeline.upload(replace(raw, pixels=slot.pixels)).image
+            slot.image = self._stream.upload(replace(raw, pixels=slot.pixels))
         with self._on(slot, "segment", "upload"):
-            slot.scores = self._pipeline.score(slot.image)
+            slot.scores = self._stream.score(slot.image, frame.plan)
 
     def _launch(self) -> None:
         slot = self._segmented.popleft()
-        assert slot.image is not None
-        assert slot.scores is not None
+        image, scores, plan = slot.image, slot.scores, slot.plan
+        assert image is not None
+        assert scores is not None
+        assert plan is not None
         with self._on(slot, "matte", "segment"):
-            located = self._pipeline.locate(slot.image, slot.scores)
+            located = self._stream.locate(image, scores, plan)
         with self._on(slot, "style", "matte"):
-            styled = self._pipeline.paint(slot.image, located)
-        with self._on(slot, "composite", "style"), torch.inference_mode():
-            out = self._pipeline.composite(slot.image, located.mattes, styled)
-        slot.result = Result(out, slot.scores.logits, located.mattes, styled, located.shown)
+            styled = self._stream.paint(image, located, plan)
+        with self._on(slot, "composite", "style"):
+            out = self._stream.composite(image, located, styled, plan)
+        slot.result = Result(out, scores.logits, located.mattes, styled, located.shown, plan)
         with self._on(slot, "download", "composite"):
-            slot.packed = self._pipeline.pack(out)
+            slot.packed = pipeline.pack(out)
             slot.pixels = _pinned_like(slot.packed)
             slot.pixels.copy_(slot.packed, non_blocking=True)
         self._launched.append(slot)

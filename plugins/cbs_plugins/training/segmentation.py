@@ -27,12 +27,12 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from cbs_core.choose import registry
+from cbs_core.choose.sections import split as split_section
 from cbs_core.choose.weights import Checkpoint, load, load_into
 from cbs_core.contract.errors import CbsError, ConfigError, closest
 from cbs_core.datasets.labelled import IGNORE, LabelledSet, Pair, class_map, find, read_rgb
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, log, prefetch
 from cbs_core.evaluation.scores import score_segmenter
-from cbs_core.run.build import split as split_section
 from cbs_core.words import vocabularies
 from cbs_plugins.nets.backbones import PaddedSegmenter, said_rgb
 from cbs_plugins.training.augmentation import (

@@ -9,7 +9,8 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
-from cbs_core.run import build
+from cbs_core.run import workshop
+from cbs_core.run.stream import Stream
 
 CPU = torch.device("cpu")
 
@@ -111,22 +112,23 @@ def config(**changes):
 
 
 def make(dtype=torch.float32, **changes):
-    return build.pipeline(config(**changes), device=CPU, dtype=dtype)
+    return Stream(workshop.plan(config(**changes), device=CPU, dtype=dtype))
 
 
 def test_a_pipeline_and_what_it_was_built_from():
-    built = make(routes={"car": "b", "road": "a"})
+    stream = make(routes={"car": "b", "road": "a"})
+    built = stream.plan
     assert built.classes == ("road", "car")
     assert [route.params for route in built.routes] == [{"style": "b"}, {"style": "a"}]
-    assert sorted(file.sha256 for file in built.weights) == ["a", "aa", "b"]
-    assert built.plugins.keys() == {
+    assert sorted(file.sha256 for file in built.facts.weights) == ["a", "aa", "b"]
+    assert built.facts.plugins.keys() == {
         "accelerator/eager",
         "compositor/blend",
         "segmenter/quarters",
         "styler/scaled",
     }
     image = torch.rand(1, 3, 8, 8)
-    torch.testing.assert_close(built.pipeline(image).image, image)
+    torch.testing.assert_close(stream(image).image, image)
 
 
 def test_one_style_is_built_once_for_all_its_routes():
@@ -138,24 +140,24 @@ def test_one_style_is_built_once_for_all_its_routes():
 def test_nets_compute_in_the_precision_and_pictures_stay_float32(dtype):
     built = make(dtype)
     assert Styler.made[0].scale.dtype == dtype
-    assert built.pipeline(torch.rand(1, 3, 8, 8)).image.dtype == torch.float32
-    assert built.pipeline.segmenter.bytes_per_pixel == 100 * dtype.itemsize // 4
+    assert built(torch.rand(1, 3, 8, 8)).image.dtype == torch.float32
+    assert built.plan.segmenter.bytes_per_pixel == 100 * dtype.itemsize // 4
 
 
 def test_the_memory_of_what_stays_float32_is_not_scaled():
     built = make(dtype=torch.bfloat16, styler={"name": "window"})
-    assert next(iter(built.pipeline.stylers.values())).bytes_per_pixel == 100
+    assert next(iter(built.plan.stylings.values())).bytes_per_pixel == 100
 
 
 def test_a_styler_that_uses_the_matte_is_prepared_like_any_other():
     built = make(styler={"name": "window"})
     image = torch.rand(1, 3, 8, 8)
-    result = built.pipeline(image)
+    result = built(image)
     torch.testing.assert_close(result.image, image * (1 - result.mattes))
 
 
 def test_a_plugin_that_is_no_module_is_called_as_it_is():
-    assert make(styler={"name": "plain"}).pipeline(torch.rand(1, 3, 8, 8))
+    assert make(styler={"name": "plain"})(torch.rand(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_a_plugin_that_is_no_module_is_called_as_it_is():
         (
             {"accelerator": {"name": "broken"}},
             PluginLoadError,
-            r"'scaled' of .* under the accelerator 'broken' of .* failed \(Runt.*compiler found\)",
+            r"'quarters' of .* under the accelerator 'broken' .* failed \(Runt.*compiler found\)",
         ),
     ],
 )
@@ -180,10 +182,10 @@ def test_what_cannot_be_built_is_told(changes, error, message):
 
 def test_a_net_that_returns_no_tensor_is_told_in_the_frameworks_words():
     with pytest.raises(PluginContractError, match=r"'pair' .* returned tuple where a tensor is"):
-        make(styler={"name": "pair"}, routes=["car", "road"]).pipeline(torch.rand(1, 3, 8, 8))
+        make(styler={"name": "pair"}, routes=["car", "road"])(torch.rand(1, 3, 8, 8))
 
 
-def test_reset_reaches_every_plugin_with_state(monkeypatch):
+def test_a_new_stream_begins_every_plugin_with_state_anew(monkeypatch):
     forgotten = []
 
     class Remembering(Plain):
@@ -191,6 +193,10 @@ def test_reset_reaches_every_plugin_with_state(monkeypatch):
             forgotten.append(self)
 
     monkeypatch.setitem(registry.stylers._registered, "remembering", Remembering)
-    built = make(styler={"name": "remembering"}, select="largest")
-    built.pipeline.reset()
+    stream = make(styler={"name": "remembering"}, routes=["car", "road"])
+    stream(torch.rand(1, 3, 8, 8))
+    stream(torch.rand(1, 3, 8, 8))
+    assert forgotten == []
+    stream.reset()
+    stream(torch.rand(1, 3, 8, 8))
     assert len(forgotten) == 1

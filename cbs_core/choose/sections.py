@@ -1,0 +1,37 @@
+"""A plugin's section of the configuration: its name, and what it is built with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cbs_core.contract.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A plugin as it is chosen."""
+
+    name: str
+    params: Mapping[str, object] = field(default_factory=dict)
+    """Of its constructor."""
+
+    @property
+    def key(self) -> str:
+        """The same for two choices that are built alike."""
+        return f"{self.name}({', '.join(f'{k}={self.params[k]!r}' for k in sorted(self.params))})"
+
+
+def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
+    """Returns the plugin's name and parameters of a section.
+
+    Raises:
+        ConfigError: the section is no mapping with a ``name``.
+    """
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+        raise ConfigError(f"{kind}: no plugin is chosen: say {kind}=NAME")
+    params = {str(key): value for key, value in section.items() if key != "name"}
+    return str(section["name"]), params
+
+
+def choice(section: object, kind: str) -> Choice:
+    """Returns a section as a `Choice`; raises as `split`."""
+    return Choice(*split(section, kind))

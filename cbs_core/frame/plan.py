@@ -1,0 +1,123 @@
+"""What is done with each frame of a stream, as one value that travels with the frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from cbs_core.contract.accelerated import Accelerated
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.types import WeightsFile
+from cbs_core.frame.mattes import Regions, Scale
+from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Stage
+from cbs_core.frame.styling import Styling
+from cbs_core.frame.tiles import Tiles
+from cbs_core.temporal.objects import Selection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What a plan was built from, for reports."""
+
+    weights: tuple[WeightsFile, ...] = ()
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    """``kind/name`` -> distribution."""
+
+    accelerated: tuple[tuple[str, Accelerated], ...] = ()
+    """The plugin in words and the module, of each that an accelerator runs."""
+
+
+class Builder(Protocol):
+    """Builds a plan like another one."""
+
+    def rerouted(self, plan: "Plan", word: str, value: object) -> "Plan":
+        """See `Plan.with_route`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Plan:
+    """Everything that a frame needs, built; never changed, so that two threads may share it."""
+
+    segmenter: Stage
+    """``(B,3,H,W)`` -> ``(B,K,h,w)`` logits."""
+
+    stylings: Mapping[str, Styling]
+    """By `Route.style`."""
+
+    compositor: Stage
+    """See `cbs_core.contract.interfaces.Compositor`."""
+
+    regions: Regions
+    """Logits to mattes; its routes are `routes`, in order."""
+
+    routes: tuple[Route, ...]
+    """Which classes get which style."""
+
+    device: torch.device
+    """Where it all runs."""
+
+    classes: tuple[str, ...] = ()
+    """The segmenter's, in channel order."""
+
+    detector: Stage | None = None
+    """An `InstanceSegmenter`'s ``instances``, run in the place of `segmenter` where one object is
+    selected."""
+
+    selection: Selection | None = None
+    """Which object is restyled; None is all."""
+
+    segment_size: Scale = None
+    """Of the picture that the segmenter is given."""
+
+    segment_every: int = 1
+    """N: the segmenter is run on every Nth frame, and in between its scores go along with the
+    motion (`cbs_core.temporal.carrying`)."""
+
+    facts: Facts = field(default_factory=Facts)
+
+    tiles: Tiles = field(default_factory=Tiles)
+    """How the segmenter fits into the device's memory."""
+
+    builder: Builder | None = field(default=None, repr=False)
+    """What built it, for plans like it."""
+
+    def with_route(self, word: str, style: str, **more: object) -> "Plan":
+        """Returns a plan that gives a class another style; builds that style, if it is not yet.
+
+        Args:
+            word: a class of the segmenter, an alias or a group, as in ``routes``.
+            style: the style's name, or ``none`` to leave the class as it is.
+            more: ``strength``, ``keep_color``, ``styler`` and that styler's parameters.
+
+        Raises:
+            CbsError: there is no such class or style.
+        """
+        if self.builder is None:
+            raise ConfigError("this plan was put together by hand: build another")
+        return self.builder.rerouted(self, word, {"style": style, **more} if more else style)
+
+    @property
+    def scored_by(self) -> str:
+        """Names what the scores come from: those of another plan with the same can be kept."""
+        return f"{self.segmenter.what} at {self.segment_size}: {', '.join(self.classes)}"
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Of working memory on the host, at its peak.
+
+        A GPU says when it is full, and `Tiles` make do; on the host the process is killed.
+        """
+        tiled = self.device.type == "cuda"
+        stages: list[Stage | Styling] = []
+        if not tiled:
+            stages += [self.segmenter, *self.stylings.values()]
+        mattes = 2 * 4 * self.regions.weights.shape[1]
+        own = 3 * 4 * (2 + len(self.stylings)) + 4 * len(self.routes)
+        return own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
+
+    def routes_of(self, style: str) -> list[int]:
+        """Returns the indices of the routes that have a style."""
+        return [index for index, route in enumerate(self.routes) if route.style == style]

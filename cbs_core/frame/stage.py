@@ -1,0 +1,157 @@
+"""A plugin as the pipeline calls it: what it raises and returns is told by its package's name."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cbs_core.contract.errors import CbsError, PluginContractError
+from cbs_core.contract.interfaces import Resettable, Stateful
+from cbs_core.temporal.state import Memory, Untold
+
+NO_ENGINE = "unable to find an engine"
+"""What cuDNN says where none of its algorithms gets the memory that it wants. One that cannot
+compute at all says so too, but to `cbs_core.machine.device.choose`, before there is a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A plugin's callable and the words that an error names it with."""
+
+    call: Callable[..., object]
+    what: str
+    """``styler 'pastel' of cbs-pastel 0.1.0``."""
+
+    bytes_per_pixel: int = 0
+    """Of working memory, in the precision that it runs in."""
+
+    recall: "Recall | None" = None
+    """Where the plugin has a state from frame to frame."""
+
+    def run(self, image: Tensor, *more: object) -> object:
+        """Runs the plugin.
+
+        Raises:
+            PluginContractError: it raised.
+        """
+        try:
+            return self.call(image, *more)
+        except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
+            raise  # of the machine, not of the plugin
+        except Exception as error:  # a stranger's code may raise anything
+            if NO_ENGINE in str(error):
+                raise torch.OutOfMemoryError(str(error)) from error
+            raise PluginContractError(
+                f"the {self.what} failed on a frame of {shape(image)} "
+                f"({type(error).__name__}: {' '.join(str(error).split())})"
+            ) from error
+
+    def __call__(self, image: Tensor, *more: object) -> Tensor:
+        """Runs a plugin that returns a tensor.
+
+        Raises:
+            PluginContractError: it raised, or returned none.
+        """
+        out = self.run(image, *more)
+        if not isinstance(out, Tensor):
+            raise PluginContractError(
+                f"the {self.what} returned {type(out).__name__} where a tensor is due"
+            )
+        return out
+
+    def picture(self, image: Tensor, *more: object) -> Tensor:
+        """Runs a plugin that returns a picture like ``image``.
+
+        Raises:
+            PluginContractError: it raised, or returned something else.
+        """
+        return self.like(self(image, *more), image)
+
+    def like(self, out: Tensor, image: Tensor) -> Tensor:
+        """Returns ``out``, which must be of the shape, dtype and device of ``image``.
+
+        Raises:
+            PluginContractError: it is not.
+        """
+        if out.shape != image.shape:
+            raise PluginContractError(
+                f"the {self.what} returned {shape(out)} where {shape(image)} is due"
+            )
+        if kind(out) != kind(image):
+            raise PluginContractError(
+                f"the {self.what} returned {kind(out)} where {kind(image)} is due"
+            )
+        return out
+
+    def at(self, memory: Memory) -> None:
+        """Brings the plugin, where it has a state, to a memory of it; None is the start.
+
+        Raises:
+            PluginContractError: it cannot be brought there.
+        """
+        if self.recall is not None:
+            self.recall.bring(memory)
+
+    def memory(self) -> Memory:
+        """Returns where the plugin's state is now, to go on from; None without one."""
+        return None if self.recall is None else self.recall.now()
+
+
+_UNKNOWN: Memory = Untold("plugin")
+
+
+class Recall:
+    """A plugin's own state as a value: asked for after each frame, given back where it is not it.
+
+    A plugin that has only ``reset`` can go on, and begin anew, and nothing else.
+
+    Args:
+        plugin: has the state.
+        what: names it in errors.
+    """
+
+    def __init__(self, plugin: Resettable, what: str) -> None:
+        self._plugin = plugin
+        self._what = what
+        self._at: Memory = None
+        self._lock = threading.Lock()
+
+    def bring(self, memory: Memory) -> None:
+        """Brings the plugin to a memory.
+
+        Raises:
+            PluginContractError: it has no ``restore``, and is somewhere else.
+        """
+        with self._lock:
+            at, self._at = self._at, _UNKNOWN  # until the frame is through, or where it fails
+            if memory is at:
+                return
+            if memory is None:
+                self._plugin.reset()
+            elif isinstance(self._plugin, Stateful) and not isinstance(memory, Untold):
+                assert isinstance(memory, Mapping)
+                self._plugin.restore(memory)
+            else:
+                raise PluginContractError(
+                    f"the {self._what} cannot go on from an earlier frame's state: it has reset(), "
+                    "but not state() and restore()"
+                )
+
+    def now(self) -> Memory:
+        """Returns where the plugin is after the frame that it has just seen."""
+        with self._lock:
+            told = self._plugin.state() if isinstance(self._plugin, Stateful) else None
+            self._at = Untold(self._what) if told is None else told
+            return self._at
+
+
+def kind(tensor: Tensor) -> str:
+    """Returns dtype and device in words."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
+
+
+def shape(tensor: Tensor) -> str:
+    """Returns ``(1, 3, 64, 96)``."""
+    return f"({', '.join(map(str, tensor.shape))})"

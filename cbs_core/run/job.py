@@ -1,0 +1,227 @@
+"""One run: builds what the settings name, drives it, reports on it, and prints nothing.
+
+The command line, a live server, workers on other machines and notebooks run it alike.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from cbs_core.choose import registry
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import ConfigError, LostError
+from cbs_core.contract.interfaces import Choosing, Scheduler, Sink, Source
+from cbs_core.contract.types import StreamInfo
+from cbs_core.frame.plan import Plan
+from cbs_core.machine import device as devices
+from cbs_core.machine.device import Device
+from cbs_core.machine.meter import Meter
+from cbs_core.run import report
+from cbs_core.run.report import Report
+from cbs_core.run.runner import Runner
+from cbs_core.run.settings import Look, Settings
+from cbs_core.run.sheet import Sheet
+from cbs_core.run.stream import Stream
+from cbs_core.run.workshop import Workshop
+from cbs_core.temporal.state import State
+
+WORTH_TRIALS = 10
+"""Frames from which on ``accelerator=auto`` tries what is fastest, and all nets are built at first,
+those too whose classes may come later or never."""
+
+SUFFIXES = {"image": ".png", "video": ".mp4"}
+"""Of an output that was not named, by sink; other sinks get a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run whose nets are there, just before its first frame."""
+
+    device: Device
+    plan: Plan
+    info: StreamInfo
+    meter: Meter
+    """Its figures, which grow."""
+
+
+Tick: TypeAlias = Callable[[], None]
+
+Show: TypeAlias = Callable[[Begun], AbstractContextManager[Tick]]
+"""Given a run that begins, returns a context around it; what that yields is called after each
+frame, from any thread."""
+
+
+def unseen(begun: Begun) -> AbstractContextManager[Tick]:
+    """Shows nothing."""
+    return nullcontext(lambda: None)
+
+
+class Job:
+    """A run of `Settings`.
+
+    Args:
+        settings: what to do.
+        run_folder: where an output goes that they do not name.
+        workshop: where nets are built, to share them with other runs; None is one of its own.
+        state: where the stream stands, to go on with it; None is its start.
+
+    Raises:
+        CbsError: the device or the precision cannot be had.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        run_folder: Path,
+        workshop: Workshop | None = None,
+        state: State | None = None,
+    ) -> None:
+        self.settings = settings
+        self.run_folder = run_folder
+        self.meter = Meter()
+        self._state = state
+        self._device = devices.choose(settings.device)
+        dtype = devices.dtype(settings.precision, self._device.device)
+        self._workshop = workshop or Workshop(self._device.device, dtype)
+
+    def run(self, show: Show = unseen) -> Report | None:
+        """Runs to the end of the source.
+
+        Args:
+            show: shows how far it is.
+
+        Returns:
+            The report, whose ``interrupted`` and ``lost`` tell of an early end; None where Ctrl-C
+            came before the first frame, so that there is no output.
+
+        Raises:
+            LostError: the source or the device was lost before the first frame.
+            CbsError: whatever else a user can mend; no output is left then.
+        """
+        source, source_id = _source(self.settings)
+        with source:
+            info = source.info
+            stream = self._stream(info)
+            sink, sink_id, output = _sink(self.settings, info, self.run_folder)
+            watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
+            scheduler, scheduler_id = self._scheduler(stream, watch)
+            with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
+                runner = Runner(
+                    source,
+                    scheduler,
+                    sink,
+                    meter=self.meter,
+                    policy="freshest" if info.live else "every_frame",
+                    progress=tick,
+                )
+                interrupted, lost = _run(runner)
+        if not self.meter.frames_out:
+            if lost is not None:
+                raise lost
+            return None
+        told = Report(
+            plan=stream.plan,
+            state=stream.state,
+            device=self._device,
+            dtype=self._workshop.dtype,
+            meter=self.meter,
+            info=info,
+            presence=watch.presence,
+            plugins=registry.origins(source_id, sink_id, scheduler_id),
+            output=output,
+            config=self.settings.config,
+            choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
+            damaged=int(getattr(source, "damaged", 0)),
+            interrupted=interrupted,
+            lost=lost,
+        )
+        folder = output.parent if output else self.run_folder
+        names = {"name": self.settings.report, "sheet": self.settings.sheet}
+        return report.write(told, watch.sheet, folder, **names)
+
+    def _stream(self, info: StreamInfo) -> Stream:
+        long = info.frames is None or info.frames >= WORTH_TRIALS
+        look = self.settings.look
+        plan = self._workshop.plan(look if long else _unhurried(look))
+        stream = Stream(plan, self._state, ahead=long)
+        stream.check(info.height, info.width)
+        return stream
+
+    def _scheduler(self, stream: Stream, watch: report.Watch) -> tuple[Scheduler, str]:
+        chosen = self.settings.scheduler
+        scheduler = registry.schedulers.create(
+            chosen.name, stream=stream, meter=self.meter, observe=watch, **chosen.params
+        )
+        return scheduler, f"scheduler/{chosen.name}"
+
+
+def _run(runner: Runner) -> tuple[bool, LostError | None]:
+    """Tells whether Ctrl-C ended the run, and what was lost in the middle of it."""
+    try:
+        return runner.run().interrupted, None
+    except LostError as error:
+        return False, error
+
+
+def _unhurried(look: Look) -> Look:
+    """Returns it without trials of accelerators.
+
+    A trial takes longer than some frames do by plain torch; what an earlier run found is used.
+    """
+    if look.accelerator.name != "auto":
+        return look
+    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
+
+
+def _source(settings: Settings) -> tuple[Source, str]:
+    name, params = settings.source.name, dict(settings.source.params)
+    if settings.input and registry.sources.takes(name, "path"):
+        params.setdefault("path", settings.input)  # a plugin without a preset of its own
+    if isinstance(params.get("path"), str):
+        params["path"] = str(params["path"]).removeprefix(f"{name}:")
+    return registry.sources.create(name, **params), f"source/{name}"
+
+
+def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink, str, Path | None]:
+    """Builds the sink; also returns the path of the output where there is one."""
+    name, params = settings.sink.name, dict(settings.sink.params)
+    path = params.get("path", settings.output)
+    output: Path | None = None
+    if isinstance(path, str) and path.startswith(f"{name}:"):
+        params["path"] = path.removeprefix(f"{name}:")
+    elif name != "null" and registry.sinks.takes(name, "path"):
+        default = run_folder / f"{info.name}{SUFFIXES.get(name, '')}"
+        output = Path(str(path)).expanduser() if path else default
+        params["path"] = str(output)
+        _check_names(settings, output, str(params.get("suffix", "")))
+    return registry.sinks.create(name, **params), f"sink/{name}", output
+
+
+def _check_names(settings: Settings, output: Path, suffix: str) -> None:
+    """Refuses to write over the input, or two files under one name.
+
+    Raises:
+        ConfigError: with the key to change.
+    """
+    source = Path(settings.input).expanduser() if settings.input else None
+    if source and (_same(source, output) or _same(source, output / f"{source.stem}{suffix}")):
+        raise ConfigError(f"'{source}' would be written over by the output: choose another output=")
+    taken = {output.name: "output"}
+    for key, name in (("report", settings.report), ("sheet", settings.sheet)):
+        if name is None:
+            continue
+        if name in taken:
+            raise ConfigError(f"{taken[name]} and {key} are both named '{name}': say {key}=OTHER")
+        if source and _same(source, output.parent / name):
+            raise ConfigError(f"'{source}' would be written over by the {key}: say {key}=OTHER")
+        taken[name] = key
+
+
+def _same(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one of them is not there yet
+        return False

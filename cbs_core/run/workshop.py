@@ -1,0 +1,354 @@
+"""Where plans are built: it outlives a run, keeps what it built, and builds beside one.
+
+A plan that has parts in common with an earlier one shares them, so that another strength is had at
+once and another style costs that style's net alone.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cbs_core.accelerators.eager import Eager
+from cbs_core.choose import registry
+from cbs_core.choose.registry import Registry
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import ConfigError, PluginContractError
+from cbs_core.contract.interfaces import (
+    HasMemory,
+    HasWeights,
+    InstanceSegmenter,
+    MatteStyler,
+    RegionStyler,
+    Resettable,
+    Segmenter,
+)
+from cbs_core.contract.types import WeightsFile
+from cbs_core.frame import pipeline, routes
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.plan import Facts, Plan
+from cbs_core.frame.routes import Route
+from cbs_core.frame.stage import Recall, Stage
+from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte
+from cbs_core.machine import device as devices
+from cbs_core.run import settings
+from cbs_core.run.settings import Look
+from cbs_core.temporal.objects import Selection
+from cbs_core.words.names import resolve
+
+T = TypeVar("T")
+
+KEPT = 16
+"""Parts that are kept ready, the least recently used given up first."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A plugin as plans use it, and what it was built from."""
+
+    plugin: Any
+    """The plugin itself."""
+
+    stage: Any
+    """A `Stage`, or a styler's `Styling`."""
+
+    facts: Facts = field(default_factory=Facts)
+
+
+class Workshop:
+    """Builds plans; several threads may use it.
+
+    Args:
+        device: where they run.
+        dtype: the coarsest that their nets compute in; the picture itself stays float32.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._parts: OrderedDict[str, Part] = OrderedDict()
+        self._lock = threading.RLock()
+        self._thread: ThreadPoolExecutor | None = None
+
+    @classmethod
+    def on(cls, device: str = "auto", precision: str = "auto") -> "Workshop":
+        """Returns one for a device and a precision in words, as in the configuration.
+
+        Raises:
+            CbsError: there is none such.
+        """
+        chosen = devices.choose(device).device
+        return cls(chosen, devices.dtype(precision, chosen))
+
+    def plan(self, look: Look) -> Plan:
+        """Builds a plan.
+
+        Raises:
+            CbsError: a plugin cannot be had, or the configuration is wrong.
+        """
+        with self._lock:
+            return self._plan(look)
+
+    def order(self, look: Look, image: Tensor | None = None) -> "Future[Plan]":
+        """Builds a plan in a thread of the workshop, one after the other.
+
+        Args:
+            look: what it is to look like.
+            image: a frame ``(B,3,H,W)``; the nets are built for frames like it too, so that none
+                has to be built when the plan is taken.
+        """
+
+        def build() -> Plan:
+            plan = self.plan(look)
+            if image is not None:
+                pipeline.prepare(image, plan)
+            return plan
+
+        with self._lock:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, "cbs-workshop")
+            return self._thread.submit(build)
+
+    def close(self) -> None:
+        """Ends its thread, after the plan that is being built; may be called again."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(cancel_futures=True)
+
+    def _plan(self, look: Look) -> Plan:
+        name = look.segmenter.name
+        segmenter = self._part("segmenter", look.segmenter, look.accelerator, self._segmenter)
+        classes = _classes(segmenter.plugin, name)
+        compositor = self._part("compositor", look.compositor, None, self._compositor)
+        reach = getattr(compositor.plugin, "reach", None)
+        if look.extent.masked and reach is None:
+            raise ConfigError(
+                f"the {compositor.stage.what} does not say how far from the matte it shows the "
+                "style (`reach`): say styler.where=frame"
+            )
+        chosen = _routes(look, classes)
+        stylings = {
+            route.style: self._part(
+                "styler",
+                Choice(route.styler, route.params),
+                look.accelerator,
+                lambda plugin, words, accelerate: self._styling(
+                    plugin, words, accelerate, look.extent, reach or 0
+                ),
+                suffix=f"{look.extent} {reach}",
+            )
+            for route in chosen
+        }
+        selection, detector = None, None
+        if look.select is not None:
+            route_of = tuple(_route_of(name, chosen) for name in classes)
+            selection = Selection(look.select, route_of, soft=look.matte == "soft")
+            if isinstance(segmenter.plugin, InstanceSegmenter):
+                detector = Stage(self._autocast(segmenter.plugin.instances), segmenter.stage.what)
+        return Plan(
+            segmenter=segmenter.stage,
+            stylings={style: part.stage for style, part in stylings.items()},
+            compositor=compositor.stage,
+            regions=Regions(classes, [route.classes for route in chosen], look.matte).to(
+                self.device
+            ),
+            routes=chosen,
+            device=self.device,
+            classes=classes,
+            detector=detector,
+            selection=selection,
+            segment_size=look.segment_size,
+            segment_every=look.segment_every,
+            facts=_together(look, [segmenter, compositor, *stylings.values()]),
+            builder=_Builder(self, look),
+        )
+
+    def _part(
+        self,
+        kind: str,
+        choice: Choice,
+        accelerator: Choice | None,
+        make: Callable[[Any, str, "_Accelerate"], Any],
+        *,
+        suffix: str = "",
+    ) -> Part:
+        """Returns a plugin ready for use, that of an earlier plan where it is the same."""
+        key = f"{kind}/{choice.key} {accelerator.key if accelerator else ''} {suffix}"
+        if key not in self._parts:
+            plugins = registry.REGISTRIES[kind]
+            plugin = plugins.create(choice.name, **choice.params)
+            words = _words(plugins, choice.name)
+            accelerate = _Accelerate(accelerator, self.device, self.dtype)
+            self._parts[key] = Part(
+                plugin,
+                make(plugin, words, accelerate),
+                Facts(
+                    tuple(plugin.weights_files) if isinstance(plugin, HasWeights) else (),
+                    registry.origins(f"{kind}/{choice.name}"),
+                    tuple(accelerate.made),
+                ),
+            )
+            if len(self._parts) > KEPT:
+                self._parts.popitem(last=False)
+        self._parts.move_to_end(key)
+        return self._parts[key]
+
+    def _segmenter(self, plugin: Any, words: str, accelerate: "_Accelerate") -> Stage:
+        return self._stage(plugin, words, "segmenter", accelerate)
+
+    def _compositor(self, plugin: Any, words: str, accelerate: "_Accelerate") -> Stage:
+        if isinstance(plugin, nn.Module):
+            # Blending stays float32 on purpose: bfloat16 would shift the untouched background.
+            plugin.eval().to(self.device)
+        return Stage(plugin, words, recall=_recall(plugin, words))
+
+    def _styling(
+        self, plugin: Any, words: str, accelerate: "_Accelerate", extent: Extent, reach: int
+    ) -> Styling:
+        if extent.policy is None:
+            stage = self._stage(plugin, words, "styler", accelerate)
+            return WithMatte(stage) if isinstance(plugin, MatteStyler) else Whole(stage)
+        if not isinstance(plugin, RegionStyler):
+            value = "where=mask" if extent.masked else "statistics"
+            raise ConfigError(
+                f"the {words} restyles whole pictures, each by itself, and knows no "
+                f"styler.{value}: say styler.where=frame and styler.statistics=frame, or choose "
+                "another styler"
+            )
+        return ByStatistics(
+            words,
+            accelerate(plugin.dense_module(), words, "styler"),
+            accelerate(plugin.window_module(), words, "styler"),
+            policy=extent.policy,
+            masked=extent.masked,
+            halo=plugin.halo,
+            align=plugin.align,
+            reach=reach,
+            bytes_per_pixel=_cost(plugin, self.dtype),
+        )
+
+    def _stage(self, plugin: Any, words: str, kind: Kind, accelerate: "_Accelerate") -> Stage:
+        if not callable(plugin):
+            raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
+        call: Callable[..., Tensor] = plugin
+        cost = _cost(plugin, torch.float32)
+        if isinstance(plugin, nn.Module):
+            plugin.eval().requires_grad_(False).to(self.device)
+        if isinstance(plugin, MatteStyler):
+            call = plugin.style_matte
+        elif isinstance(plugin, InstanceSegmenter):
+            call = self._autocast(plugin)
+        elif isinstance(plugin, nn.Module):
+            call = accelerate(plugin, words, kind)
+            if isinstance(call, Eager):  # others run it once in float32, for which it is stated
+                cost = _cost(plugin, self.dtype)
+        return Stage(call, words, cost, _recall(plugin, words))
+
+    def _autocast(self, call: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+        """Wraps a detector, whose box arithmetic has no kernels in half precision."""
+
+        def run(image: Tensor) -> T:
+            half = self.dtype != torch.float32
+            with torch.autocast(self.device.type, self.dtype, enabled=half):
+                return call(image)
+
+        return run
+
+
+def plan(config: Mapping[str, object], *, device: torch.device, dtype: torch.dtype) -> Plan:
+    """Builds the plan that a composed configuration (``conf/config.yaml``) describes.
+
+    Raises:
+        CbsError: a plugin cannot be had, or the configuration is wrong.
+    """
+    return Workshop(device, dtype).plan(settings.look(config))
+
+
+class _Accelerate:
+    """Makes modules fast by the chosen accelerator, and remembers them."""
+
+    def __init__(self, choice: Choice | None, device: torch.device, dtype: torch.dtype) -> None:
+        self.made: list[tuple[str, Accelerated]] = []
+        self._choice, self._device, self._dtype = choice, device, dtype
+
+    def __call__(self, module: nn.Module, words: str, kind: Kind) -> Accelerated:
+        assert self._choice is not None
+        name = self._choice.name
+        accelerator = registry.accelerators.create(name, **self._choice.params)
+        what = f"the {words} under the {_words(registry.accelerators, name)}"
+        fast = registry.guarded(
+            what, accelerator, module, device=self._device, dtype=self._dtype, kind=kind
+        )
+        self.made.append((words, fast))
+        return fast
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Builds a plan like another one (`cbs_core.frame.plan.Builder`)."""
+
+    workshop: Workshop
+    look: Look
+
+    def rerouted(self, plan: Plan, word: str, value: object) -> Plan:
+        """See `Plan.with_route`."""
+        styler = self.look.styler
+        new = routes.parse(
+            {word: value}, classes=plan.classes, styler=styler.name, params=styler.params
+        )
+        named = set(resolve(word, plan.classes).classes)
+        kept = [route.without(named) for route in plan.routes]
+        changed = tuple(route for route in kept if route is not None) + new
+        return self.workshop.plan(self.look.with_routes(changed))
+
+
+def _routes(look: Look, classes: Sequence[str]) -> tuple[Route, ...]:
+    spec = look.routes
+    if isinstance(spec, tuple) and all(isinstance(one, Route) for one in spec):
+        return spec
+    return routes.parse(spec, classes=classes, styler=look.styler.name, params=look.styler.params)
+
+
+def _together(look: Look, parts: Sequence[Part]) -> Facts:
+    weights: dict[str, WeightsFile] = {}
+    plugins = registry.origins(f"accelerator/{look.accelerator.name}")
+    made: list[tuple[str, Accelerated]] = []
+    for part in parts:
+        weights.update({file.sha256: file for file in part.facts.weights})
+        plugins.update(part.facts.plugins)
+        made.extend(part.facts.accelerated)
+    return Facts(tuple(weights.values()), plugins, tuple(made))
+
+
+def _words(plugins: Registry[Any], name: str) -> str:
+    return f"{plugins.kind} '{name}' of {plugins.origin(name)}"
+
+
+def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
+    classes = getattr(segmenter, "classes", None)
+    if not isinstance(classes, tuple | list) or not classes:
+        raise PluginContractError(
+            f"the {_words(registry.segmenters, name)} has no `classes`: a tuple of names is due"
+        )
+    return tuple(map(str, classes))
+
+
+def _route_of(name: str, chosen: Sequence[Route]) -> int:
+    """Returns the index of the first route with this class, or -1."""
+    return next((index for index, route in enumerate(chosen) if name in route.classes), -1)
+
+
+def _recall(plugin: object, words: str) -> Recall | None:
+    return Recall(plugin, words) if isinstance(plugin, Resettable) else None
+
+
+def _cost(plugin: object, dtype: torch.dtype) -> int:
+    """Returns the bytes a pixel, which plugins state for float32."""
+    return plugin.bytes_per_pixel * dtype.itemsize // 4 if isinstance(plugin, HasMemory) else 0
