@@ -11,7 +11,6 @@ The two Hydra plugins are registered by `install` before Hydra starts, because a
 namespace package fails under editable installs.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -22,7 +21,11 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from cbs_core.choose.packages import folders
 from cbs_core.choose.registry import REGISTRIES
+
+ENTRY_POINTS = "entry-points"
+"""The one address of the scheme ``cbs``."""
 
 
 def conf_dir() -> Path:
@@ -34,22 +37,10 @@ def conf_dir() -> Path:
 
 def preset_dirs() -> dict[str, Path]:
     """Returns every folder of presets in search order, by the top-level package it belongs to."""
-    dirs = {"cbs_core": conf_dir()}
-    packages = {
-        registry.target(name).partition(":")[0].partition(".")[0]
-        for registry in REGISTRIES.values()
-        for name in registry.names()
-        if not registry.conflict(name)
+    # Our own only from where the code is: beside an editable install a stale copy may be found.
+    return {"cbs_core": conf_dir()} | {
+        package: folder for package, folder in folders("conf").items() if package != "cbs_core"
     }
-    for package in sorted(packages - {"cbs_core", "cbs_plugins", ""}):
-        try:
-            spec = find_spec(package)
-        except (ImportError, ValueError):  # a broken finder of a package that nobody chose
-            continue
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            if (Path(root) / "conf").is_dir():
-                dirs[package] = Path(root) / "conf"
-    return dirs
 
 
 def presets(kind: str, name: str) -> list[Path]:
@@ -66,7 +57,7 @@ class CbsSearchPath(SearchPathPlugin):
         for package, folder in preset_dirs().items():
             if package != "cbs_core":
                 search_path.append(provider=package, path=f"file://{folder}")
-        search_path.append(provider="entry-points", path="cbs://entry-points")
+        search_path.append(provider="entry-points", path=f"cbs://{ENTRY_POINTS}")
 
 
 class EntryPointSource(ConfigSource):
@@ -91,8 +82,8 @@ class EntryPointSource(ConfigSource):
         )
 
     def available(self) -> bool:
-        """Returns True: metadata is always there."""
-        return True
+        """Tells whether the address is the one that there is; metadata is always there."""
+        return self.path == ENTRY_POINTS
 
     def is_group(self, config_path: str) -> bool:
         """Tells whether the path is a kind."""

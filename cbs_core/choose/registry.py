@@ -7,8 +7,10 @@ plugins costs no import of torch and a broken package costs nothing until somebo
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache, cached_property
+from importlib import metadata
+from importlib.metadata import EntryPoint, EntryPoints
+from itertools import chain
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
@@ -22,6 +24,9 @@ from cbs_core.contract.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cbs_core.contract.extensions import Finding, Losses
     from cbs_core.contract.interfaces import (
         Accelerator,
         Compositor,
@@ -36,6 +41,19 @@ T = TypeVar("T")
 
 NOTEBOOK = "this process"
 """The origin of what `Registry.register` added."""
+
+
+@cache
+def installed() -> EntryPoints:
+    """Returns every entry point of every group; read once, for it takes tens of milliseconds."""
+    found = metadata.entry_points()
+    # Python 3.11 has them in a dictionary by group, later ones do not.
+    return EntryPoints(chain(*dict.values(found)) if isinstance(found, dict) else found)
+
+
+def entry_points(group: str) -> EntryPoints:
+    """Returns the entry points of a group."""
+    return installed().select(group=group)
 
 
 def distribution(entry: EntryPoint) -> str:
@@ -277,6 +295,12 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     for registry in (*(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators),)
 }
 """Every registry by its configuration group."""
+
+checks: "Registry[Iterable[Finding]]" = Registry("check", "cbs.checks")
+losses: "Registry[Losses]" = Registry("losses", "cbs.losses")
+
+EXTENSIONS: Mapping[str, Registry[Any]] = {"check": checks, "losses": losses}
+"""What a package adds beside plugins; no configuration group is made of these."""
 
 
 def origins(*plugins: str) -> dict[str, str]:

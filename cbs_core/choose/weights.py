@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbs_core.choose import packages
 from cbs_core.contract.errors import (
     WeightsError,
     WeightsHashError,
@@ -49,13 +50,20 @@ def search_folders() -> tuple[Path, ...]:
     """Returns the folders in which a named weight is looked for, first match first.
 
     These are: each of ``$CBS_WEIGHTS`` (separated as in ``$PATH``), ``./weights``, the user's
-    cache folder, and ``weights`` beside the built-in plugins.
+    cache folder, and ``weights`` at the top of every package of plugins: the project's own first,
+    then strangers' by name. Of two packages that hold the same ``ROOM/NAME`` that order decides.
     """
-    import cbs_plugins
-
     named = [Path(p).expanduser() for p in os.environ.get("CBS_WEIGHTS", "").split(os.pathsep) if p]
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cbs" / "weights"
-    return (*named, Path("weights"), cache, Path(cbs_plugins.__path__[0]) / "weights")
+    return (*named, Path("weights"), cache, *packages.folders("weights").values())
+
+
+def rooms() -> list[str]:
+    """Returns the rooms in which a weight file can be found, sorted."""
+    found = {
+        room.name for folder in search_folders() if folder.is_dir() for room in folder.iterdir()
+    }
+    return sorted(room for room in found if available(room))
 
 
 def available(room: str) -> dict[str, Path]:
@@ -63,13 +71,44 @@ def available(room: str) -> dict[str, Path]:
 
     A stem found in two folders is the first folder's.
     """
-    found: dict[str, Path] = {}
+    return {stem: paths[0] for stem, paths in everywhere(room).items()}
+
+
+def everywhere(room: str) -> dict[str, list[Path]]:
+    """Returns the files of each stem of a room, the one in force first; the others are shadowed."""
+    found: dict[str, list[Path]] = {}
     for folder in search_folders():
         if (folder / room).is_dir():
+            stems = set()
             for path in sorted((folder / room).iterdir()):
-                if path.suffix in SUFFIXES:
-                    found.setdefault(path.stem, path)
+                if path.suffix in SUFFIXES and path.stem not in stems:
+                    stems.add(path.stem)
+                    found.setdefault(path.stem, []).append(path)
     return found
+
+
+def card(path: Path) -> Path | None:
+    """Returns the model card of a weight file, the ``.md`` beside it, where there is one."""
+    beside = path.with_suffix(".md")
+    return beside if beside.is_file() else None
+
+
+def licence(path: Path) -> str:
+    """Returns what a safetensors file's header says of its licence; empty where nothing.
+
+    The tensors are not read. A damaged file says nothing here; `load` tells what is wrong with it.
+    """
+    import json
+
+    if path.suffix != ".safetensors":
+        return ""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size)) if size <= path.stat().st_size else {}
+        return str(header["__metadata__"]["licence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _width(stem: str) -> int:

@@ -5,73 +5,56 @@ import os
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import PackageNotFoundError, version
 
-from packaging.requirements import Requirement
-
-from cbs_core.choose.registry import REGISTRIES
-
-DISTRIBUTION = "class-based-styling"
-
-NOT_FOR_USERS = ("dev", "test")
-"""Extras that only work on this project needs."""
-
-ENCODERS = {"libx264": "mp4, mov, mkv", "libvpx-vp9": "webm"}
-
-OK, WARN, BAD = "ok", "note", "PROBLEM"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the diagnosis."""
-
-    level: str
-    subject: str
-    text: str
+from cbs_core.choose.packages import PROJECT
+from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, checks, guarded
+from cbs_core.choose.surroundings import GROUPS, distributions, missing_extras, stray_groups
+from cbs_core.contract.errors import CbsError
+from cbs_core.contract.extensions import LEVELS, NOTE, OK, PROBLEM, Finding
 
 
 def main() -> None:
     """Entry point; exits with 1 where something is broken."""
     parser = argparse.ArgumentParser(
         prog="cbs-doctor",
-        description="Checks Python, torch, the device (by running a kernel there), video codecs, "
-        "weights, plugins and extras, and names the command that mends each.",
+        description="Checks Python, torch, the device (by running a kernel there), weights, "
+        "plugins, extras and what plugins' packages check, and names the command that mends each.",
     )
     parser.parse_args()
     findings = []
     for finding in diagnose():
-        print(f"{finding.level:8}{finding.subject:12}{finding.text}", flush=True)
+        print(f"{finding.level:8}{finding.subject:11} {finding.text}", flush=True)
         findings.append(finding)
-    sys.exit(1 if any(finding.level == BAD for finding in findings) else 0)
+    sys.exit(1 if any(finding.level == PROBLEM for finding in findings) else 0)
 
 
 def diagnose() -> Iterator[Finding]:
     """Yields the findings, each as soon as it is known."""
     yield Finding(OK, "python", f"{platform.python_version()} on {platform.platform()}")
-    yield _version(DISTRIBUTION)
+    yield _version()
     yield from _torch()
-    yield from _codecs()
     yield from _weights()
     yield from _plugins()
+    yield from _groups()
+    yield from _checks()
     yield from _accelerators()
     yield from _extras()
 
 
-def _version(distribution: str) -> Finding:
+def _version() -> Finding:
     try:
-        return Finding(OK, distribution if len(distribution) < 12 else "cbs", version(distribution))
+        return Finding(OK, "cbs", version(PROJECT))
     except PackageNotFoundError:
-        return Finding(BAD, "cbs", f"not installed: pip install {distribution}")
+        return Finding(PROBLEM, "cbs", f"not installed: pip install {PROJECT}")
 
 
 def _torch() -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:  # a broken native library raises whatever it likes
-        yield Finding(BAD, "torch", f"cannot be imported ({error}): pip install torch")
+        yield Finding(PROBLEM, "torch", f"cannot be imported ({error}): pip install torch")
         return
-    from cbs_core.contract.errors import CbsError
     from cbs_core.machine.device import choose
 
     yield Finding(OK, "torch", f"{torch.__version__} (CUDA build: {torch.version.cuda or 'no'})")
@@ -79,61 +62,85 @@ def _torch() -> Iterator[Finding]:
         chosen = choose("auto")
         yield Finding(OK, "device", f"{chosen.device} ({chosen.name}): a kernel was run there")
     except CbsError as error:
-        yield Finding(BAD, "device", str(error))
-
-
-def _codecs() -> Iterator[Finding]:
-    import av
-    from av.codec import Codec
-    from av.codec.codec import UnknownCodecError
-
-    yield Finding(OK, "PyAV", f"{av.__version__}")
-    for name, containers in ENCODERS.items():
-        try:
-            Codec(name, "w")
-            yield Finding(OK, "encoder", f"{name} ({containers})")
-        except UnknownCodecError:
-            yield Finding(
-                WARN, "encoder", f"{name} is missing, so no {containers}: pip install --upgrade av"
-            )
+        yield Finding(PROBLEM, "device", str(error))
 
 
 def _weights() -> Iterator[Finding]:
-    from cbs_core.choose.weights import available, search_folders
+    from cbs_core.choose.weights import everywhere, rooms, search_folders
 
     for folder in search_folders():
         state = "" if folder.is_dir() else " (does not exist)"
         yield Finding(OK, "weights in", f"{folder}{state}")
-    for room, flag in (
-        ("smp", "segmenter.weights"),
-        ("dabnet", "segmenter.weights"),
-        ("johnson", "styler.weights"),
-    ):
-        found = available(room)
-        if found:
-            yield Finding(OK, room, ", ".join(found))
-        else:
-            yield Finding(
-                WARN,
-                room,
-                f"no weights found: give a file with {flag}=FILE, or set CBS_WEIGHTS to the folder "
-                f"that holds {room}/",
-            )
+    found = rooms()
+    for room in found:
+        files = everywhere(room)
+        yield Finding(OK, room, ", ".join(files))
+        for stem, (first, *others) in files.items():
+            if others:
+                hidden = ", ".join(map(str, others))
+                yield Finding(OK, room, f"{stem} is {first}, which goes before {hidden}")
+    if not found:
+        yield Finding(
+            NOTE,
+            "weights",
+            "none found: give a file with segmenter.weights=FILE or styler.weights=FILE, or set "
+            "CBS_WEIGHTS to a folder that holds PLUGIN/NAME.safetensors",
+        )
 
 
 def _plugins() -> Iterator[Finding]:
-    from cbs_core.contract.errors import CbsError
-
-    for kind, registry in REGISTRIES.items():
+    for kind, registry in {**REGISTRIES, **EXTENSIONS}.items():
         good = []
         for name in registry.names():
             try:
                 registry.load(name)
                 good.append(name)
             except CbsError as error:
-                yield Finding(BAD, kind, str(error))
+                yield Finding(PROBLEM, kind, str(error))
         if good:
             yield Finding(OK, kind, ", ".join(good))
+
+
+def _groups() -> Iterator[Finding]:
+    """Yields the entry points that nobody reads, for their group's name is not quite ours."""
+    for entry, right in stray_groups():
+        owner = entry.dist.name if entry.dist else "a package"
+        mend = f"'{right}'" if right else f"one of {', '.join(GROUPS)}"
+        yield Finding(
+            PROBLEM,
+            "entry point",
+            f"{owner} declares '{entry.name}' in the group '{entry.group}', which nothing reads: "
+            f"name the group {mend} there and install the package again",
+        )
+
+
+def _checks() -> Iterator[Finding]:
+    """Yields what packages check themselves; a check that fails is a finding of its own."""
+    for name in checks.names():
+        try:
+            owner = checks.origin(name)
+            what = f"the check '{name}' of {owner}"
+            found = guarded(what, lambda name=name: [*checks.load(name)()])
+        except CbsError as error:
+            yield Finding(PROBLEM, "check", str(error))
+            continue
+        yield from (_checked(finding, what, owner) for finding in found)
+
+
+def _checked(finding: object, what: str, owner: str) -> Finding:
+    """Returns a stranger's finding on one line, with the package that it is from."""
+    try:
+        level, subject, text = (" ".join(str(part).split()) for part in finding)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        level = ""
+    if level not in LEVELS:
+        return Finding(
+            PROBLEM,
+            "check",
+            f"{what} gave {finding!r}, which is no finding: level ({', '.join(LEVELS)}), subject "
+            "and text are due",
+        )
+    return Finding(level, subject, text if owner.startswith(PROJECT) else f"{text} ({owner})")
 
 
 def _accelerators() -> Iterator[Finding]:
@@ -151,7 +158,7 @@ def _accelerators() -> Iterator[Finding]:
         yield Finding(OK, "openvino", version("openvino"))
     except PackageNotFoundError:
         yield Finding(
-            WARN, "openvino", "not installed, so nets are slow on the CPU: pip install openvino"
+            NOTE, "openvino", "not installed, so nets are slow on the CPU: pip install openvino"
         )
     place = folder()
     there = next(path for path in (place, *place.parents) if path.exists())
@@ -159,7 +166,7 @@ def _accelerators() -> Iterator[Finding]:
         yield Finding(OK, "cache in", f"{place}")
     else:
         yield Finding(
-            WARN,
+            NOTE,
             "cache in",
             f"{place} cannot be written, so each run prepares its nets anew: set CBS_CACHE to "
             "another folder",
@@ -167,27 +174,11 @@ def _accelerators() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    extras: dict[str, list[str]] = {}
-    for line in requires(DISTRIBUTION) or ():
-        requirement = Requirement(line)
-        # A marker such as `extra == "gatys"` holds for that extra only.
-        for extra in metadata(DISTRIBUTION).get_all("Provides-Extra") or ():
-            marker = requirement.marker
-            if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
-                extras.setdefault(extra, []).append(requirement.name)
-    for extra, names in extras.items():
-        if extra in NOT_FOR_USERS:
-            continue
-        if absent := [name for name in names if not _is_installed(name)]:
-            command = f"pip install '{DISTRIBUTION}[{extra}]'"
-            yield Finding(WARN, f"[{extra}]", f"{', '.join(absent)} not installed: {command}")
-        else:
-            yield Finding(OK, f"[{extra}]", "installed")
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
+    for name, distribution in distributions().items():
+        for extra, absent in missing_extras(distribution).items():
+            subject = f"[{extra}]" if name == PROJECT else f"{name}[{extra}]"
+            if absent:
+                command = f"pip install '{name}[{extra}]'"
+                yield Finding(NOTE, subject, f"{', '.join(absent)} not installed: {command}")
+            else:
+                yield Finding(OK, subject, "installed")

@@ -5,8 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from cbs_core.choose.registry import REGISTRIES, parameters
+from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, parameters
 from cbs_core.contract.errors import CbsError, ConfigError, closest
+
+KINDS = {**REGISTRIES, **EXTENSIONS}
 
 
 def main() -> None:
@@ -39,10 +41,10 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
     """
     from cbs_core.choose.presets import presets
 
-    if kind is not None and kind not in REGISTRIES:
-        raise ConfigError(f"no kind '{kind}'{closest(kind, REGISTRIES)} ({', '.join(REGISTRIES)})")
+    if kind is not None and kind not in KINDS:
+        raise ConfigError(f"no kind '{kind}'{closest(kind, KINDS)} ({', '.join(KINDS)})")
     rows = []
-    for registry in REGISTRIES.values() if kind is None else [REGISTRIES[kind]]:
+    for registry in KINDS.values() if kind is None else [KINDS[kind]]:
         for name in registry.names():
             files = presets(registry.kind, name)
             rows.append(
@@ -61,6 +63,7 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
     cells = [("KIND", "NAME", "DISTRIBUTION", "PRESET")]
     for row in rows:
         preset = _relative(str(row["preset"])) if row["preset"] else "(none: takes +KIND.KEY=VALUE)"
+        preset = "" if row["kind"] in EXTENSIONS else preset
         notes = [f"shadows {_relative(file)}" for file in row["shadows"]]  # type: ignore[union-attr]
         notes += ["CONFLICT: unusable until one of them is uninstalled"] if row["conflict"] else []
         cells.append(
@@ -73,7 +76,8 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
         )
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     for line in cells:
-        print("  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]]))
+        row_text = "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]])
+        print(row_text.rstrip())
 
 
 def show_plugin(plugin: str) -> int:
@@ -90,12 +94,11 @@ def show_plugin(plugin: str) -> int:
     from cbs_core.choose.presets import presets
 
     kind, _, name = plugin.partition("/")
-    if kind not in REGISTRIES or not name:
+    if kind not in KINDS or not name:
         raise ConfigError(
-            f"'{plugin}' is not KIND/NAME{closest(kind, REGISTRIES)} "
-            f"(kinds: {', '.join(REGISTRIES)})"
+            f"'{plugin}' is not KIND/NAME{closest(kind, KINDS)} (kinds: {', '.join(KINDS)})"
         )
-    registry = REGISTRIES[kind]
+    registry = KINDS[kind]
     if not registry.conflict(name):
         registry.origin(name)
     print(f"{kind}/{name}")
@@ -104,6 +107,7 @@ def show_plugin(plugin: str) -> int:
     print(f"  preset        {files[0] if files else '(none)'}")
     for file in files[1:]:
         print(f"  shadowed      {file}")
+    cards = _print_weights(name) if kind in ("segmenter", "styler") else []
     try:
         target = registry.load(name)
     except CbsError as error:
@@ -116,7 +120,24 @@ def show_plugin(plugin: str) -> int:
     if text:
         print()
         print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
+    for path in cards:
+        print(f"\n{path}\n")
+        print(path.read_text(encoding="utf-8", errors="replace").rstrip())
     return 0
+
+
+def _print_weights(room: str) -> list[Path]:
+    """Prints the weights of a room with their licences; returns their model cards."""
+    from cbs_core.choose.weights import card, everywhere, licence
+
+    cards = []
+    for stem, (path, *others) in everywhere(room).items():
+        told = " ".join(licence(path).split())
+        print(f"  weights       {stem}: {path}{f' ({told})' if told else ''}")
+        for other in others:
+            print(f"  shadowed      {other}")
+        cards += [found] if (found := card(path)) else []
+    return cards
 
 
 def _relative(path: str) -> str:

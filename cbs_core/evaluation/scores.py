@@ -3,9 +3,10 @@
 Letters: ``B`` batch, ``K`` classes, ``H W`` the picture.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from cbs_core.choose.registry import guarded
+from cbs_core.contract.errors import PluginContractError
+from cbs_core.contract.extensions import Losses
 from cbs_core.datasets.labelled import NOT_PERSON, LabelledSet, class_map
 from cbs_core.evaluation.metrics import Confusion, boundary_f, boundary_iou
 
@@ -45,17 +49,27 @@ class SegmenterScores:
 
 @dataclass(frozen=True, slots=True)
 class StylerScores:
-    """Gatys' losses (`cbs_plugins.nets.losses`), each a mean over the photographs."""
+    """Losses of a styler (`cbs_core.contract.extensions.Losses`)."""
 
     pictures: int
-    content: float
-    style: float
-    total: float
-    unstyled_style: float
-    """Of the photographs themselves, whose content loss is 0."""
+    losses: dict[str, float]
+    """Each the mean over the photographs; ``total`` is the one that is compared."""
+
+    unstyled: dict[str, float]
+    """Likewise, of the photographs themselves."""
 
     totals: list[float]
     """By photograph."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns them for a report: a loss under its name, the photographs' as ``unstyled_NAME``.
+
+        Example:
+            >>> StylerScores(1, {"total": 2.0}, {"total": 3.0}, [2.0]).as_dict()
+            {'pictures': 1, 'total': 2.0, 'unstyled_total': 3.0, 'totals': [2.0]}
+        """
+        unstyled = {f"unstyled_{name}": value for name, value in self.unstyled.items()}
+        return {"pictures": self.pictures, **self.losses, **unstyled, "totals": self.totals}
 
 
 def score_segmenter(
@@ -118,7 +132,7 @@ def _labels(
     segment: Callable[[Tensor], Tensor], picture: NDArray[np.uint8], device: torch.device
 ) -> Ids:
     """Returns the channel of the largest logit at each pixel, resized as the product does it."""
-    image = torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
+    image = _image(picture, device)
     with torch.inference_mode():
         logits = torch.nn.functional.interpolate(
             segment(image), image.shape[2:], mode="bilinear", align_corners=False
@@ -139,52 +153,56 @@ def _boundaries(
 
 def score_styler(
     style: Callable[[Tensor], Tensor],
+    losses: Losses,
     painting: NDArray[np.uint8],
     photos: Sequence[NDArray[np.uint8]],
     *,
     device: torch.device,
     progress: Callable[[Iterable[object]], Iterable[object]] = iter,
 ) -> StylerScores:
-    """Scores a styler by the objective of Gatys et al. with its usual weights (1 and 1000).
+    """Scores a styler by losses, and beside it the photographs as they are.
 
     Args:
         style: ``(1,3,H,W)`` RGB in [0,1] -> the same.
+        losses: by which; moved to the device already.
         painting: the style, RGB ``(H,W,3)``, at the scale whose brushwork is to be met.
-        photos: RGB ``(H,W,3)``, each side at least 16 pixels.
+        photos: RGB ``(H,W,3)``.
         device: where it runs.
         progress: wraps the photographs, to show how far it is.
 
     Raises:
-        PluginLoadError: VGG-19's weights are not installed.
+        PluginContractError: the losses lack ``total``.
+        PluginLoadError: the losses failed.
     """
-    # Built-in plugins are imported only where a styler is scored.
-    from cbs_plugins.nets.losses import LAYERS, GatysLoss
-    from cbs_plugins.nets.vgg import VGG19
-
-    vgg = VGG19(LAYERS).to(device)
-    target = _pixels(painting, device)
-    rows = []
+    target = _image(painting, device)
+    styled_losses, unstyled = [], []
     for photo in progress(photos):
-        image = _pixels(photo, device)  # type: ignore[arg-type]
+        image = _image(photo, device)  # type: ignore[arg-type]
         with torch.inference_mode():
-            loss = GatysLoss(vgg, image, target)
-            styled = loss.terms(style(image / 255).float() * 255)
-            before = loss.terms(image)
-            total = loss.content_weight * styled.content + loss.style_weight * styled.style
-        rows.append([float(v) for v in (styled.content, styled.style, total, before.style)])
-    content, of_style, totals, unstyled = map(list, zip(*rows, strict=True))
+            styled = style(image).float()
+        styled_losses.append(_losses(losses, styled, image, target))
+        unstyled.append(_losses(losses, image, image, target))
     return StylerScores(
-        pictures=len(rows),
-        content=fmean(content),
-        style=fmean(of_style),
-        total=fmean(totals),
-        unstyled_style=fmean(unstyled),
-        totals=totals,
+        pictures=len(styled_losses),
+        losses=_means(styled_losses),
+        unstyled=_means(unstyled),
+        totals=[row["total"] for row in styled_losses],
     )
 
 
-def _pixels(picture: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float()
+def _losses(losses: Losses, styled: Tensor, photo: Tensor, painting: Tensor) -> dict[str, float]:
+    found = guarded("the losses", losses, styled, photo, painting)
+    if not isinstance(found, Mapping) or "total" not in found:
+        raise PluginContractError("the losses must return a mapping with 'total' in it")
+    return {str(name): float(value) for name, value in found.items()}
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: fmean(row[name] for row in rows) for name in rows[0]}
+
+
+def _image(picture: NDArray[np.uint8], device: torch.device) -> Tensor:
+    return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def squared(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -147,9 +147,12 @@ def _styler(
         found = _spread(found, limit)
     photos = [evaluation.squared(labelled.read_rgb(path), side) for path in found]
     style = evaluation.of_area(labelled.read_rgb(Path(painting).expanduser()), side**2)
-    scores = evaluation.score_styler(call, style, photos, device=place, progress=progress)
+    losses = registry.losses.create(_text(config, "losses") or "")
+    if isinstance(losses, nn.Module):
+        losses.eval().to(place)
+    scores = evaluation.score_styler(call, losses, style, photos, device=place, progress=progress)
     picture = torch.from_numpy(photos[0]).to(place).permute(2, 0, 1)[None].float() / 255
-    return asdict(scores), picture
+    return scores.as_dict(), picture
 
 
 def _spread(items: Sequence[Any], limit: int) -> tuple[Any, ...]:

@@ -8,11 +8,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import MissingConfigException
+from hydra.test_utils.config_source_common_tests import ConfigSourceTestSuite
 from omegaconf import OmegaConf
 
-from cbs_core.choose import presets as confsearch
+from cbs_core.choose import packages
+from cbs_core.choose import presets as presets_module
 from cbs_core.choose.presets import EntryPointSource, conf_dir, install, preset_dirs, presets
-from cbs_core.choose.registry import REGISTRIES
+from cbs_core.choose.registry import REGISTRIES, Registry
 
 PLUGINS = [
     (kind, name)
@@ -106,7 +108,7 @@ def test_a_package_that_cannot_be_looked_for_costs_nothing(monkeypatch):
     def fail(name):
         raise ValueError("__spec__ is None")
 
-    monkeypatch.setattr(confsearch, "find_spec", fail)
+    monkeypatch.setattr(packages, "find_spec", fail)
     assert list(preset_dirs()) == ["cbs_core"]
 
 
@@ -115,24 +117,78 @@ def test_what_a_notebook_registers_can_be_chosen(monkeypatch):
     assert composed("styler=mine")["styler"] == {"name": "mine"} | OF_ANY_STYLER
 
 
-class TestEntryPointSource:
-    source = EntryPointSource("test", "cbs://entry-points")
+SUITES_WORDS = {
+    "dataset": ("imagenet", "cifar10"),
+    "optimizer": ("adam", "nesterov"),
+    "configs_with_defaults_list": ("global_package", "group_package"),
+}
+"""Hydra's suite asks for these groups and names, so the source is shown registries of them."""
 
-    def test_lists_kinds_and_their_plugins(self):
-        assert self.source.list("", None) == sorted(REGISTRIES)
-        assert self.source.list("", ObjectType.CONFIG) == []
-        assert set(self.source.list("styler", None)) >= {"johnson", "none"}
-        assert self.source.list("styler", ObjectType.GROUP) == []
-        assert self.source.list("hydra", None) == []
+NOT_OURS = "this source makes {name: NAME} of a plugin's metadata: it holds no "
 
-    def test_tells_groups_from_configs(self):
-        assert self.source.available()
-        assert self.source.is_group("styler")
-        assert not self.source.is_group("styler/none")
-        assert self.source.is_config("styler/none")
-        assert self.source.is_config("styler/none.yaml")
-        assert not self.source.is_config("styler/nine")
-        assert not self.source.is_config("styler")
+
+class TestEntryPointSource(ConfigSourceTestSuite):
+    """Hydra's own suite for sources of configuration; what it lacks stands at the end."""
+
+    @pytest.fixture(autouse=True)
+    def _registries(self, monkeypatch, request):
+        if not request.function.__name__.startswith("test_of_ours"):
+            registries = {kind: Registry(kind, f"suite.{kind}") for kind in SUITES_WORDS}
+            for kind, names in SUITES_WORDS.items():
+                registries[kind]._registered.update(dict.fromkeys(names, dict))
+            monkeypatch.setattr(presets_module, "REGISTRIES", registries)
+
+    @pytest.fixture
+    def type_(self):
+        return EntryPointSource
+
+    @pytest.fixture
+    def path(self):
+        return "cbs://entry-points"
+
+    def skip_overlap_config_path_name(self):
+        return True  # a kind is a group and never a configuration
+
+    @pytest.fixture(autouse=True)
+    def _applicable(self, request):
+        config_path = getattr(request.node, "callspec", None)
+        config_path = config_path.params.get("config_path") if config_path else None
+        name = request.function.__name__
+        if config_path and config_path.startswith("level1/level2"):
+            pytest.skip(f"{NOT_OURS}groups within groups")
+        if config_path == "level1" and name != "test_is_config":
+            pytest.skip(f"{NOT_OURS}groups within groups")
+        if name == "test_list" and config_path == "":
+            pytest.skip(f"{NOT_OURS}configurations outside of a group")
+        if "package" in name:
+            pytest.skip(f"{NOT_OURS}packages but the kind's own")
+        if name == "test_source_load_config" and config_path != "dataset/not_found":
+            pytest.skip(f"{NOT_OURS}content but the name")
+
+    def test_of_ours_loads_a_name_under_its_kind(self, type_, path):
+        loaded = type_(provider="foo", path=path).load_config("styler/none.yaml")
+        assert loaded.config == {"name": "none"}
+        assert loaded.header["package"] == "styler"
+        assert loaded.provider == "foo"
+        assert loaded.defaults_list is None
+
+    def test_of_ours_lists_kinds_and_their_plugins(self, type_, path):
+        source = type_(provider="foo", path=path)
+        assert source.list("", None) == source.list("", ObjectType.GROUP) == sorted(REGISTRIES)
+        assert source.list("", ObjectType.CONFIG) == []
+        assert set(source.list("styler", None)) >= {"johnson", "none"}
+        assert source.list("styler", ObjectType.GROUP) == []
+        assert source.list("hydra", None) == []
+
+    def test_of_ours_tells_groups_from_configs(self, type_, path):
+        source = type_(provider="foo", path=path)
+        assert source.available()
+        assert source.is_group("styler")
+        assert not source.is_group("styler/none")
+        assert source.is_config("styler/none")
+        assert source.is_config("styler/none.yaml")
+        assert not source.is_config("styler/nine")
+        assert not source.is_config("styler")
 
 
 def test_the_global_state_of_hydra_is_left_alone():

@@ -11,8 +11,9 @@ from cbs_plugins.nets.dabnet import DABNet
 from PIL import Image
 from torch import Tensor, nn
 
+from cbs_core.choose import registry
 from cbs_core.cli.evaluate import run
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, PluginError
 from cbs_core.datasets import labelled
 from cbs_core.datasets.labelled import LabelledSet, Pair
 from cbs_core.evaluation import cost
@@ -139,14 +140,69 @@ def test_styler_scores(tmp_path):
     random = np.random.default_rng(0)
     painting = random.integers(0, 255, (32, 32, 3), dtype=np.uint8)
     photos = [random.integers(0, 99, (32, 32, 3), dtype=np.uint8) for _ in range(2)]
-    unstyled = evaluation.score_styler(lambda image: image, painting, photos, device=CPU)
-    assert unstyled.content == pytest.approx(0, abs=1e-4)
-    assert unstyled.style == pytest.approx(unstyled.unstyled_style)
-    assert unstyled.total == pytest.approx(sum(unstyled.totals) / 2)
+    losses = registry.losses.create("gatys")
+    unstyled = evaluation.score_styler(lambda image: image, losses, painting, photos, device=CPU)
+    assert unstyled.losses["content"] == pytest.approx(0, abs=1e-4)
+    assert unstyled.losses == pytest.approx(unstyled.unstyled)
+    assert unstyled.losses["total"] == pytest.approx(sum(unstyled.totals) / 2)
     as_painting = torch.from_numpy(painting).permute(2, 0, 1)[None] / 255
-    perfect = evaluation.score_styler(lambda image: as_painting, painting, photos, device=CPU)
-    assert perfect.style < 1e-3 * unstyled.style
-    assert perfect.content > 1
+    perfect = evaluation.score_styler(
+        lambda image: as_painting, losses, painting, photos, device=CPU
+    )
+    assert perfect.losses["style"] < 1e-3 * unstyled.losses["style"]
+    assert perfect.losses["content"] > 1
+
+
+class Darkness(nn.Module):
+    """A stranger's losses: how dark a picture is, and how far it is from the photograph."""
+
+    def forward(self, styled: Tensor, photo: Tensor, painting: Tensor) -> dict[str, Tensor]:
+        return {"total": 1 - styled.mean(), "far": (styled - photo).abs().mean()}
+
+
+@pytest.fixture
+def of_a_styler(config, monkeypatch, tmp_path) -> dict[str, object]:
+    monkeypatch.setitem(registry.losses._registered, "darkness", Darkness)
+    monkeypatch.setitem(registry.stylers._registered, "white", lambda: torch.ones_like)
+    Image.new("RGB", (32, 32), (255, 0, 0)).save(tmp_path / "painting.png")
+    return config | {
+        "segmenter": None,
+        "styler": {"name": "white"},
+        "painting": str(tmp_path / "painting.png"),
+        "data": str(tmp_path / "val"),
+        "split": None,
+        "size": 32,
+        "losses": "darkness",
+    }
+
+
+def test_a_styler_is_scored_by_a_strangers_losses(of_a_styler, tmp_path, capsys):
+    assert run(of_a_styler) == 0
+    facts = json.loads((tmp_path / "out.json").read_text())
+    scores = facts["scores"]
+    assert scores["total"] == pytest.approx(0, abs=1e-6)
+    assert scores["unstyled_total"] == pytest.approx(scores["far"], abs=1e-6)
+    assert scores["unstyled_far"] == 0
+    assert facts["config"]["losses"] == "darkness"
+    assert "unstyled total" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        (lambda: lambda *pictures: {"far": torch.tensor(0.0)}, "mapping with 'total'"),
+        (lambda: lambda *pictures: 1 / 0, "ZeroDivisionError"),
+    ],
+)
+def test_broken_losses_are_told(of_a_styler, monkeypatch, losses, message):
+    monkeypatch.setitem(registry.losses._registered, "darkness", losses)
+    with pytest.raises(PluginError, match=message):
+        run(of_a_styler)
+
+
+def test_unknown_losses_are_told(of_a_styler):
+    with pytest.raises(PluginError, match="did you mean 'gatys'"):
+        run(of_a_styler | {"losses": "gatis"})
 
 
 def test_squares_are_cut_from_the_middle():

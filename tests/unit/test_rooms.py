@@ -15,7 +15,7 @@ ROOMS = {
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),
-        *("sources", "sinks"),
+        *("sources", "sinks", "losses", "checks"),
     ),
 }
 """From the ground floor up: a room imports only those before it (`testing` may see all)."""
@@ -82,3 +82,12 @@ def test_no_circle_of_files(package: str) -> None:
     while free := {name for name, wanted in needs.items() if not wanted & needs.keys()}:
         needs = {name: wanted for name, wanted in needs.items() if name not in free}
     assert not needs, f"these files import each other: {sorted(needs)}"
+
+
+def test_the_framework_names_no_plugin_of_ours() -> None:
+    named = [
+        str(path.relative_to(ROOT))
+        for path in PACKAGES["cbs_core"].rglob("*")
+        if path.suffix in (".py", ".txt", ".yaml") and "cbs_plugins" in path.read_text()
+    ]
+    assert not named

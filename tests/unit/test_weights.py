@@ -1,5 +1,7 @@
 import hashlib
 import pickle
+import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cbs_core.choose import weights
+from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import (
     WeightsError,
     WeightsHashError,
@@ -42,6 +45,63 @@ def test_folders_are_searched_in_order(folders, tmp_path):
     for place in reversed(places):
         path = put(place, "wave.pth")
         assert weights.find("room", "wave", flag=FLAG).resolve() == path
+
+
+def package(site: Path, name: str, *files: str) -> None:
+    """Puts a package that must not be imported where Python finds it."""
+    (site / name).mkdir(parents=True)
+    (site / name / "__init__.py").write_text("raise AssertionError('imported')")
+    for file in files:
+        put(site / name / "weights", file).with_suffix(".md").write_text(f"# {name}")
+
+
+@pytest.fixture
+def strangers(folders, tmp_path, monkeypatch) -> Path:
+    """Two packages that hold weights, each with a plugin, and one without; returns where."""
+    site = tmp_path / "site"
+    package(site, "cbs_zebra", "sky.safetensors", "wave.safetensors")
+    package(site, "cbs_aaa", "wave.safetensors")
+    package(site, "cbs_bare")
+    monkeypatch.syspath_prepend(str(site))
+    registry = REGISTRIES["styler"]
+    entries = {
+        name: (EntryPoint(name, f"cbs_{name}.sub:Plugin", registry.group),)
+        for name in ("zebra", "aaa", "bare", "not.a.package")
+    }
+    monkeypatch.setitem(registry.__dict__, "_entries", registry._entries | entries)
+    yield site
+    assert not {"cbs_zebra", "cbs_aaa", "cbs_bare"} & sys.modules.keys()
+
+
+def test_weights_in_a_strangers_package_are_found(strangers, folders):
+    found = weights.find("room", "sky", flag=FLAG)
+    assert found == strangers / "cbs_zebra/weights/room/sky.safetensors"
+    assert weights.card(found).read_text() == "# cbs_zebra"
+    assert weights.card(put(folders[0], "plain.pth")) is None
+    assert "room" in weights.rooms()
+    mine = put(folders[1], "sky.pth")
+    assert weights.find("room", "sky", flag=FLAG) == mine
+
+
+def test_of_two_packages_the_order_decides(strangers):
+    ours, *theirs = weights.search_folders()[4:]
+    assert (ours / "johnson" / "starry_night.safetensors").is_file(), "ours go first"
+    assert theirs == [strangers / "cbs_aaa/weights", strangers / "cbs_zebra/weights"]
+    first, second = weights.everywhere("room")["wave"]
+    assert (first.parents[2].name, second.parents[2].name) == ("cbs_aaa", "cbs_zebra")
+    assert weights.find("room", "wave", flag=FLAG) == first
+
+
+def test_the_licence_is_read_from_the_header(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file({"weight": torch.ones(2)}, path, metadata={"licence": "CC0"})
+    assert weights.licence(path) == "CC0"
+    save_file({"weight": torch.ones(2)}, path)
+    assert weights.licence(path) == ""
+    for content in (b"", b"x" * 30, (8).to_bytes(8, "little") + b"[1, 2]  "):
+        path.write_bytes(content)
+        assert weights.licence(path) == ""
+    assert weights.licence(tmp_path / "none.safetensors") == ""
 
 
 def test_exact_name_wins_then_the_widest(folders):

@@ -1,0 +1,1 @@
+"""What `cbs-doctor` checks for the built-in plugins, one file each."""

@@ -1,0 +1,1 @@
+"""By what `cbs-eval` scores stylers, one file each; nothing that is trained with."""
