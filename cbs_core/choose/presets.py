@@ -49,6 +49,31 @@ def presets(kind: str, name: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+def section(kind: str, name: str) -> dict[str, object]:
+    """Returns a plugin's section without Hydra: its preset's, or its name alone.
+
+    What a preset takes from elsewhere (``${input}``) is left out.
+    """
+    found = presets(kind, name)
+    return {"name": name} if not found else _plain(found[0])
+
+
+def defaults() -> dict[str, object]:
+    """Returns what ``conf/config.yaml`` says without Hydra, each kind's section by its default."""
+    own = _plain(conf_dir() / "config.yaml")
+    listed = own.pop("defaults")
+    assert isinstance(listed, list)
+    chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
+    sections = {kind: section(kind, str(name)) for kind, name in chosen.items()}
+    return {**own, **sections}
+
+
+def _plain(file: Path) -> dict[str, object]:
+    found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items() if not str(value).startswith("${")}
+
+
 class CbsSearchPath(SearchPathPlugin):
     """Appends the folders of strangers' presets, then the entry points themselves."""
 

@@ -1,0 +1,1 @@
+"""Python for people: pictures in, pictures out. Nothing that the command line does not do too."""
