@@ -1,4 +1,4 @@
-"""``import cbs_core as cbs``: the same kind out as in, nets built once, a plan between two frames."""
+"""``import cbs_core as cbs``: the same kind out as in, nets built once, plans between frames."""
 
 import subprocess
 import sys
