@@ -103,7 +103,7 @@ def new_environment(root: Path) -> Environment:
 
 
 def build_wheels(folder: Path) -> None:
-    """Puts the wheels of the project and of the examples, and the project's sdist, into a folder."""
+    """Puts wheels of the project and the examples, and the project's sdist, into a folder."""
     # Through the sdist: a file left out of it would be missing for whoever builds from it.
     _python("-m", "build", "--no-isolation", "--outdir", folder, ROOT)
     _python("-m", "pip", "wheel", *OFFLINE, "--wheel-dir", folder, *copies_of_examples(folder))
