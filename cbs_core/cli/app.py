@@ -100,7 +100,7 @@ def hydra_app(
         from cbs_core.choose.presets import conf_dir, install
         from cbs_core.cli.arguments import normalise
 
-        sys.argv = [command, *normalise(argv, streams=config_name == "config")]
+        sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
         codes: list[int] = []
 

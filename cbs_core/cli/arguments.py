@@ -5,13 +5,13 @@ name files are quoted before it sees them; and ``input=`` and ``output=`` choose
 sink by what they name.
 """
 
-import mimetypes
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from cbs_core.choose import streams
 from cbs_core.choose.registry import REGISTRIES, sinks, sources
 from cbs_core.contract.errors import ConfigError
 
@@ -37,22 +37,13 @@ STYLE_ENDING = ".style"
 FILE_OR_WORD = ("style", "resume", "teacher")
 """Of `cbs-train`; likewise."""
 
-_KINDS = mimetypes.MimeTypes()
-"""Not the machine's own table, which differs from one to the next."""
 
-for _suffix in (".avif", ".jp2", ".tga"):
-    _KINDS.add_type(f"image/{_suffix[1:]}", _suffix)
-
-DEFAULT_SINKS = {"image": "image", "sample": "image", "folder": "folder"}
-"""The sink where ``output=`` is not given, by source; ``video`` for every other source."""
-
-
-def normalise(argv: Sequence[str], *, streams: bool = True) -> list[str]:
+def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     """Returns the command line with file names quoted and source and sink chosen.
 
     Args:
         argv: the arguments as typed.
-        streams: whether the command has a source and a sink.
+        streamed: whether the command has a source and a sink.
 
     Raises:
         ConfigError: an unknown flag, an empty file name, or a sweep (``-m``) over inputs of
@@ -68,7 +59,7 @@ def normalise(argv: Sequence[str], *, streams: bool = True) -> list[str]:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
     quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
-    chosen = _chosen_plugins(given, sweep=sweep) if streams else []
+    chosen = _chosen_plugins(given, sweep=sweep) if streamed else []
     if sweep and given.get("quiet", "").lower() == "true":
         chosen.append("hydra.hydra_logging.root.level=WARNING")
     # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
@@ -112,7 +103,8 @@ def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:
         chosen.append(f"source={source}")
     if "sink" not in given:
         if _is_null(given.get("output")):
-            chosen.append(f"sink={DEFAULT_SINKS.get(source or 'sample', 'video')}")
+            source = source or streams.that_takes("source", "nothing")
+            chosen.append(f"sink={streams.sink_of(source)}")
         else:
             chosen.append(f"sink={_chosen(given['output'], sink_for, sweep=sweep)}")
     return chosen
@@ -122,12 +114,12 @@ def source_for(path: str) -> str:
     """Returns the source that reads what ``input=`` names."""
     scheme = path.partition(":")[0]
     if _is_null(path):
-        return "sample"
+        return streams.that_takes("source", "nothing")
     if ":" in path and scheme in sources.names():
         return scheme
     if os.path.isdir(os.path.expanduser(path)):
-        return "folder"
-    return "image" if _is_picture(path) else "video"
+        return streams.that_takes("source", "folders")
+    return streams.for_suffix("source", Path(path).suffix)
 
 
 def sink_for(path: str) -> str:
@@ -137,8 +129,8 @@ def sink_for(path: str) -> str:
         return scheme
     is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
     if is_dir or not Path(path).suffix:
-        return "folder"
-    return "image" if _is_picture(path) else "video"
+        return streams.that_takes("sink", "folders")
+    return streams.for_suffix("sink", Path(path).suffix)
 
 
 def quote(value: str) -> str:
@@ -150,13 +142,6 @@ def quote(value: str) -> str:
 
 def _is_null(value: str | None) -> bool:
     return value is None or value == "null"
-
-
-def _is_picture(path: str) -> bool:
-    # Only the suffix is asked about: of the whole, "a:b.png" would be read as an address.
-    kind = _KINDS.guess_type(f"file{Path(path).suffix}", strict=False)[0] or ""
-    # A GIF may move, and the video source reads one that does not as well.
-    return kind.startswith("image/") and kind != "image/gif"
 
 
 def _is_quoted(value: str) -> bool:

@@ -37,6 +37,7 @@ def diagnose() -> Iterator[Finding]:
     yield from _weights()
     yield from _plugins()
     yield from _groups()
+    yield from _streams()
     yield from _checks()
     yield from _accelerators()
     yield from _extras()
@@ -112,6 +113,13 @@ def _groups() -> Iterator[Finding]:
             f"{owner} declares '{entry.name}' in the group '{entry.group}', which nothing reads: "
             f"name the group {mend} there and install the package again",
         )
+
+
+def _streams() -> Iterator[Finding]:
+    from cbs_core.choose.streams import problems
+
+    for problem in problems():
+        yield Finding(PROBLEM, "conf", problem)
 
 
 def _checks() -> Iterator[Finding]:

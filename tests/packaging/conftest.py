@@ -9,15 +9,17 @@ from tests.packaging.environments import (
     ROOT,
     Environment,
     build_wheels,
-    copy_of_pastel,
+    copies_of_examples,
     new_environment,
     wheel,
 )
 
+PROJECTS = ("class_based_styling", "cbs_pastel", "cbs_meadow")
+
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory) -> Path:
-    """A folder with the wheels of the project and of cbs-pastel, and the project's sdist."""
+    """A folder with the wheels of the project and of the examples, and the project's sdist."""
     folder = tmp_path_factory.mktemp("wheels")
     build_wheels(folder)
     return folder
@@ -25,17 +27,18 @@ def wheels(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def from_wheels(wheels, tmp_path_factory) -> Environment:
-    """The project and cbs-pastel, both as wheels; tests leave it as it is."""
+    """The project and the examples, all as wheels; tests leave it as it is."""
     environment = new_environment(tmp_path_factory.mktemp("from_wheels"))
-    environment.install(wheel(wheels, "class_based_styling"), wheel(wheels, "cbs_pastel"))
+    environment.install(*(wheel(wheels, name) for name in PROJECTS))
     return environment
 
 
 @pytest.fixture(scope="session")
 def from_checkouts(tmp_path_factory) -> Environment:
-    """The project and cbs-pastel, both editable; tests leave it as it is."""
+    """The project and the examples, all editable; tests leave it as it is."""
     environment = new_environment(tmp_path_factory.mktemp("from_checkouts"))
-    environment.install("-e", ROOT, "-e", copy_of_pastel(environment.root))
+    for folder in (ROOT, *copies_of_examples(environment.root)):
+        environment.install("-e", folder)
     return environment
 
 

@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PASTEL = ROOT / "examples" / "cbs-pastel"
+MEADOW = ROOT / "examples" / "cbs-meadow"
 OURS = re.compile(r"(__editable__[._]+|_+editable_impl_)?(class_based_styling|cbs_)|__pycache__")
 OFFLINE = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet")
 
@@ -102,10 +103,10 @@ def new_environment(root: Path) -> Environment:
 
 
 def build_wheels(folder: Path) -> None:
-    """Puts the wheels of the project and of cbs-pastel, and the project's sdist, into a folder."""
+    """Puts wheels of the project and the examples, and the project's sdist, into a folder."""
     # Through the sdist: a file left out of it would be missing for whoever builds from it.
     _python("-m", "build", "--no-isolation", "--outdir", folder, ROOT)
-    _python("-m", "pip", "wheel", *OFFLINE, "--wheel-dir", folder, copy_of_pastel(folder))
+    _python("-m", "pip", "wheel", *OFFLINE, "--wheel-dir", folder, *copies_of_examples(folder))
 
 
 def _python(*arguments: object) -> None:
@@ -116,11 +117,11 @@ def _python(*arguments: object) -> None:
         pytest.fail(f"{arguments} failed:\n{done.stdout}\n{done.stderr}")
 
 
-def copy_of_pastel(folder: Path) -> Path:
-    """Copies cbs-pastel into a folder and returns where it is."""
+def copies_of_examples(folder: Path) -> list[Path]:
+    """Copies the example packages into a folder and returns where they are."""
     # setuptools builds inside the source tree, and takes along what an older build left there.
     ignore = shutil.ignore_patterns("build", "*.egg-info", "__pycache__", ".*")
-    return shutil.copytree(PASTEL, folder / PASTEL.name, ignore=ignore)
+    return [shutil.copytree(e, folder / e.name, ignore=ignore) for e in (PASTEL, MEADOW)]
 
 
 def wheel(folder: Path, name: str) -> Path:

@@ -1,0 +1,109 @@
+"""Which source reads what ``input=`` names, and which sink writes what ``output=`` names.
+
+Each package of plugins may say so in ``conf/streams.yaml``; the project's own file is the example.
+Nothing is imported, and a broken file of a stranger costs nothing: `problems` tells of it.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cbs_core.choose.presets import preset_dirs
+from cbs_core.contract.errors import ConfigError
+
+FILE = "streams.yaml"
+
+KEYS = {
+    "source": {"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
+    "sink": {"suffixes": list, "folders": bool, "others": bool, "unnamed": str},
+}
+"""What may be said of a plugin of each kind, and the type of it."""
+
+Said = Mapping[str, Any]
+"""What a file says of one plugin: some of `KEYS`."""
+
+
+def for_suffix(kind: str, suffix: str) -> str:
+    """Returns the plugin of a kind for a file's suffix, else the one for all others.
+
+    Args:
+        kind: ``source`` or ``sink``.
+        suffix: with its dot, in any case; may be empty.
+    """
+    for name, said in _declared(kind):
+        if suffix.lower() in said.get("suffixes", ()):
+            return name
+    return that_takes(kind, "others")
+
+
+def that_takes(kind: str, what: str) -> str:
+    """Returns the plugin of a kind that takes ``folders``, ``nothing`` or ``others``.
+
+    Raises:
+        ConfigError: no package declares one.
+    """
+    for name, said in _declared(kind):
+        if said.get(what):
+            return name
+    raise ConfigError(f"no {kind} is declared for {what}: say {kind}=NAME")
+
+
+def sink_of(source: str) -> str:
+    """Returns the sink of a source where ``output=`` is not given."""
+    said = dict(reversed(_declared("source"))).get(source, {})
+    return str(said.get("sink") or that_takes("sink", "others"))
+
+
+def unnamed(sink: str) -> str:
+    """Returns the suffix of an output that was not named; empty for a sink that writes a folder."""
+    return str(dict(reversed(_declared("sink"))).get(sink, {}).get("unnamed", ""))
+
+
+def problems() -> Iterator[str]:
+    """Yields what is wrong with strangers' files, a line each."""
+    for folder in preset_dirs().values():
+        try:
+            _read(folder / FILE)
+        except ConfigError as error:
+            yield str(error)
+
+
+def _declared(kind: str) -> list[tuple[str, Said]]:
+    found: list[tuple[str, Said]] = []
+    for folder in preset_dirs().values():
+        try:
+            found += _read(folder / FILE).get(kind, {}).items()
+        except ConfigError:  # told by `problems`; a package that nobody chose may not end a run
+            continue
+    return found
+
+
+@cache
+def _read(file: Path) -> Mapping[str, Mapping[str, Said]]:
+    """Returns what a file says, checked; nothing where there is none.
+
+    Raises:
+        ConfigError: it is no YAML, or says what is not known.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    if not file.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        raise ConfigError(f"'{file}' cannot be read: {' '.join(str(error).split())}") from error
+    shown = f"'{file}' must say {' and '.join(KEYS)}, each with plugins and {{suffixes: [.abc]}}"
+    if not isinstance(content, dict) or not content.keys() <= KEYS.keys():
+        raise ConfigError(shown)
+    for kind, plugins in content.items():
+        if not isinstance(plugins, dict):
+            raise ConfigError(shown)
+        for name, said in plugins.items():
+            if not isinstance(said, dict):
+                raise ConfigError(shown)
+            for key, value in said.items():
+                if key not in KEYS[kind] or not isinstance(value, KEYS[kind][key]):
+                    raise ConfigError(f"'{file}': {kind} {name}: '{key}: {value}' is not known")
+    return content

@@ -1,0 +1,55 @@
+"""Packages say which files their sources and sinks are for."""
+
+import pytest
+
+from cbs_core.choose import streams
+from cbs_core.cli.arguments import normalise, sink_for, source_for
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch):
+    """Writes a stranger's ``conf/streams.yaml``."""
+    own = streams.preset_dirs()
+    monkeypatch.setattr(streams, "preset_dirs", lambda: own | {"cbs_stranger": tmp_path})
+    streams._read.cache_clear()
+    return (tmp_path / "streams.yaml").write_text
+
+
+def test_a_strangers_suffixes_choose_its_plugins(stranger):
+    stranger(
+        "source:\n  pointcloud: {suffixes: [.ply, .png], sink: mesh}\n"
+        "sink:\n  mesh: {suffixes: [.obj], unnamed: .obj}\n"
+    )
+    assert source_for("bunny.PLY") == "pointcloud"
+    assert sink_for("bunny.obj") == "mesh"
+    assert source_for("photo.png") == "image", "ours go first"
+    assert normalise(["input=bunny.ply"])[1:] == ["source=pointcloud", "sink=mesh"]
+    assert streams.unnamed("mesh") == ".obj"
+    assert not [*streams.problems()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "- source",
+        "styler: {}",
+        "source: [a]",
+        "source: {a: .ply}",
+        "source: {a: {suffixes: .ply}}",
+        "source: {a: {sufixes: [.ply]}}",
+        "sink: {a: {nothing: true}}",
+    ],
+)
+def test_a_broken_file_costs_nothing_and_is_told(stranger, text, tmp_path):
+    stranger(text)
+    assert source_for("clip.mp4") == "video"
+    (problem,) = streams.problems()
+    assert str(tmp_path / "streams.yaml") in problem
+    assert "\n" not in problem
+
+
+def test_outputs_that_are_not_named_get_the_sinks_suffix():
+    assert [streams.unnamed(sink) for sink in ("image", "video", "folder", "other")] == [
+        *(".png", ".mp4", "", "")
+    ]
