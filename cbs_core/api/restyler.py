@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
+from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -15,11 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from cbs_core.api.kinds import taken
+from cbs_core.choose import streams
 from cbs_core.choose.presets import defaults, section
+from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.frame.pipeline import Result, pack
 from cbs_core.frame.plan import Plan
 from cbs_core.run import settings
+from cbs_core.run.job import Job
 from cbs_core.run.stream import Stream
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
@@ -184,14 +189,18 @@ class Restyler:
             return stream(image.to(stream.device))
 
 
-def restyle(picture: Any, routes: Routes = None, **look: Any) -> Any:
+def restyle(
+    picture: Any, routes: Routes = None, *, output: str | Path | None = None, **look: Any
+) -> Any:
     """Restyles chosen classes of one picture; returns the kind that it is.
 
     Nets are kept from one call to the next. For frames that follow each other use `Restyler`.
 
     Args:
-        picture: as `Restyler` takes it.
+        picture: as `Restyler` takes it; or the path of a picture, a folder or a video, which is
+            restyled into a new file beside it, ``photo_restyled.png``, whose path is returned.
         routes: ``{"person": "starry_night"}``; None restyles people and cars.
+        output: the path to write to instead, where a path is given.
         look: as `Restyler` takes it.
 
     Raises:
@@ -203,6 +212,10 @@ def restyle(picture: Any, routes: Routes = None, **look: Any) -> Any:
         >>> cbs.restyle(np.zeros((48, 64, 3), np.uint8), {"person": "starry_night"}).shape
         (48, 64, 3)
     """
+    if isinstance(picture, str | Path):
+        return restyle_file(Path(picture), output, look | {"routes": routes})
+    if output is not None:
+        raise ConfigError("output= is for paths: what is returned of a picture in memory is yours")
     # Of one picture a trial of what is fastest takes longer than the picture.
     look.setdefault("accelerator", {"name": "auto", "budget": 0})
     key = repr((routes, sorted(look.items())))
@@ -224,6 +237,45 @@ _lock = threading.Lock()
 @cache
 def _workshop(device: str, precision: str) -> Workshop:
     return Workshop.on(device, precision)
+
+
+def restyle_file(path: Path, output: str | Path | None, look: Mapping[str, Any]) -> Path:
+    """Restyles a picture, a folder or a video into another file; returns that one's path.
+
+    Raises:
+        ConfigError: a file of the output's name is there, or the look is wrong.
+        CbsError: the input cannot be read, or a plugin failed.
+    """
+    source, given = streams.source_for(str(path)), dict(look)
+    device, precision = given.pop("device", "auto"), given.pop("precision", "auto")
+    sink = streams.sink_of(source) if output is None else streams.sink_for(str(output))
+    target = Path(output).expanduser() if output else _beside(path, streams.unnamed(sink))
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"'{target}' is there already: name another output=")
+    run = settings.Settings(
+        look=_look(given),
+        source=Choice(source, {"path": str(path)}),
+        sink=Choice(sink, {"path": str(target)}),
+        scheduler=Choice("auto"),
+        input=str(path),
+        output=str(target),
+    )
+    job = Job(run, run_folder=target.parent, workshop=_workshop(device, precision))
+    report = job.run()
+    if report is None:
+        raise KeyboardInterrupt
+    report.check()
+    return target
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """Returns a name beside a file that is not taken: ``photo_restyled.png``, ``..._2.png``."""
+    path = path.expanduser()
+    for number in count(1):
+        name = f"{path.stem}_restyled{'' if number == 1 else f'_{number}'}{suffix}"
+        if not (target := path.with_name(name)).exists():
+            return target
+    raise AssertionError("one of all numbers is free")
 
 
 def _look(chosen: Mapping[str, object]) -> settings.Look:

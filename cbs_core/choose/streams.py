@@ -4,12 +4,14 @@ Each package of plugins may say so in ``conf/streams.yaml``; the project's own f
 Nothing is imported, and a broken file of a stranger costs nothing: `problems` tells of it.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cbs_core.choose.presets import preset_dirs
+from cbs_core.choose.registry import sinks, sources
 from cbs_core.contract.errors import ConfigError
 
 FILE = "streams.yaml"
@@ -22,6 +24,29 @@ KEYS = {
 
 Said = Mapping[str, Any]
 """What a file says of one plugin: some of `KEYS`."""
+
+
+def source_for(path: str | None) -> str:
+    """Returns the source that reads what ``input=`` names; None or ``null`` is nothing."""
+    if path is None or path == "null":
+        return that_takes("source", "nothing")
+    scheme = path.partition(":")[0]
+    if ":" in path and scheme in sources.names():
+        return scheme
+    if os.path.isdir(os.path.expanduser(path)):
+        return that_takes("source", "folders")
+    return for_suffix("source", Path(path).suffix)
+
+
+def sink_for(path: str) -> str:
+    """Returns the sink that writes what ``output=`` names: no suffix means a folder."""
+    scheme = path.partition(":")[0]
+    if ":" in path and scheme in sinks.names():
+        return scheme
+    is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
+    if is_dir or not Path(path).suffix:
+        return that_takes("sink", "folders")
+    return for_suffix("sink", Path(path).suffix)
 
 
 def for_suffix(kind: str, suffix: str) -> str:

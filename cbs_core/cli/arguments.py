@@ -9,10 +9,9 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 
 from cbs_core.choose import streams
-from cbs_core.choose.registry import REGISTRIES, sinks, sources
+from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import ConfigError
 
 FLAGS = {
@@ -99,38 +98,15 @@ def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:
     chosen = []
     source = given.get("source")
     if source is None and "input" in given:
-        source = _chosen(given["input"], source_for, sweep=sweep)
+        source = _chosen(given["input"], streams.source_for, sweep=sweep)
         chosen.append(f"source={source}")
     if "sink" not in given:
         if _is_null(given.get("output")):
             source = source or streams.that_takes("source", "nothing")
             chosen.append(f"sink={streams.sink_of(source)}")
         else:
-            chosen.append(f"sink={_chosen(given['output'], sink_for, sweep=sweep)}")
+            chosen.append(f"sink={_chosen(given['output'], streams.sink_for, sweep=sweep)}")
     return chosen
-
-
-def source_for(path: str) -> str:
-    """Returns the source that reads what ``input=`` names."""
-    scheme = path.partition(":")[0]
-    if _is_null(path):
-        return streams.that_takes("source", "nothing")
-    if ":" in path and scheme in sources.names():
-        return scheme
-    if os.path.isdir(os.path.expanduser(path)):
-        return streams.that_takes("source", "folders")
-    return streams.for_suffix("source", Path(path).suffix)
-
-
-def sink_for(path: str) -> str:
-    """Returns the sink that writes what ``output=`` names: no suffix means a folder."""
-    scheme = path.partition(":")[0]
-    if ":" in path and scheme in sinks.names():
-        return scheme
-    is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
-    if is_dir or not Path(path).suffix:
-        return streams.that_takes("sink", "folders")
-    return streams.for_suffix("sink", Path(path).suffix)
 
 
 def quote(value: str) -> str:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cbs_core.choose import registry
+from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, LostError
-from cbs_core.contract.interfaces import Choosing, Scheduler, Sink, Source
+from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
@@ -30,9 +30,6 @@ from cbs_core.temporal.state import State
 WORTH_TRIALS = 10
 """Frames from which on ``accelerator=auto`` tries what is fastest, and all nets are built at first,
 those too whose classes may come later or never."""
-
-SUFFIXES = {"image": ".png", "video": ".mp4"}
-"""Of an output that was not named, by sink; other sinks get a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +131,8 @@ class Job:
             output=output,
             config=self.settings.config,
             choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
-            damaged=int(getattr(source, "damaged", 0)),
+            damaged=source.damaged if isinstance(source, CountsDamage) else 0,
+            notes=_notes(info, sink),
             interrupted=interrupted,
             lost=lost,
         )
@@ -156,6 +154,12 @@ class Job:
             chosen.name, stream=stream, meter=self.meter, observe=watch, **chosen.params
         )
         return scheduler, f"scheduler/{chosen.name}"
+
+
+def _notes(info: StreamInfo, sink: Sink) -> tuple[str, ...]:
+    """Returns what source and sink say that they could not keep."""
+    said = (*getattr(info, "notes", ()), *getattr(sink, "notes", ()))
+    return tuple(dict.fromkeys(said))
 
 
 def _run(runner: Runner) -> tuple[bool, LostError | None]:
@@ -193,7 +197,7 @@ def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink,
     if isinstance(path, str) and path.startswith(f"{name}:"):
         params["path"] = path.removeprefix(f"{name}:")
     elif name != "null" and registry.sinks.takes(name, "path"):
-        default = run_folder / f"{info.name}{SUFFIXES.get(name, '')}"
+        default = run_folder / f"{info.name}{streams.unnamed(name)}"
         output = Path(str(path)).expanduser() if path else default
         params["path"] = str(output)
         _check_names(settings, output, str(params.get("suffix", "")))

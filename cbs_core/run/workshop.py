@@ -22,6 +22,7 @@ from cbs_core.contract.accelerated import Accelerated, Kind
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.interfaces import (
     HasMemory,
+    HasReach,
     HasWeights,
     InstanceSegmenter,
     MatteStyler,
@@ -127,7 +128,7 @@ class Workshop:
         segmenter = self._part("segmenter", look.segmenter, look.accelerator, self._segmenter)
         classes = _classes(segmenter.plugin, name)
         compositor = self._part("compositor", look.compositor, None, self._compositor)
-        reach = getattr(compositor.plugin, "reach", None)
+        reach = compositor.plugin.reach if isinstance(compositor.plugin, HasReach) else None
         if look.extent.masked and reach is None:
             raise ConfigError(
                 f"the {compositor.stage.what} does not say how far from the matte it shows the "

@@ -162,6 +162,34 @@ def test_threads_take_turns():
         check(out)
 
 
+def test_a_path_gives_the_path_of_a_new_file(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(pixels()).save(path)
+    first = cbs.restyle(str(path), ["right"], **LOOK)
+    second = cbs.restyle(path, ["right"], **LOOK)
+    assert (first.name, second.name) == ("photo_restyled.png", "photo_restyled_2.png")
+    check(Image.open(first))
+    named = cbs.restyle(path, ["right"], output=tmp_path / "x/out.png", **LOOK)
+    assert named == tmp_path / "x/out.png"
+    check(Image.open(named))
+    with pytest.raises(ConfigError, match="is there already"):
+        cbs.restyle(path, ["right"], output=path, **LOOK)
+    names = ["photo.png", "photo_restyled.png", "photo_restyled_2.png", "x"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == names
+    assert np.array_equal(np.asarray(Image.open(path)), pixels())
+
+
+def test_a_folder_gives_a_folder(tmp_path):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(pixels()).save(folder / f"{name}.png")
+    out = cbs.restyle(folder, ["right"], **LOOK)
+    assert out == tmp_path / "holiday_restyled"
+    assert sorted(one.name for one in out.iterdir()) == ["a.png", "b.png"]
+    check(Image.open(out / "b.png"))
+
+
 def test_an_unknown_key_is_told():
     with pytest.raises(ConfigError, match="unknown key 'mate'; did you mean 'matte'"):
         cbs.restyle(pixels(), ["right"], mate="soft", **LOOK)

@@ -6,7 +6,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from cbs_core.cli.arguments import normalise, quote, sink_for, source_for
+from cbs_core.choose.streams import sink_for, source_for
+from cbs_core.cli.arguments import normalise, quote
 from cbs_core.contract.errors import ConfigError
 
 ODD_NAMES = [

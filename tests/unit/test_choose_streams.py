@@ -3,7 +3,8 @@
 import pytest
 
 from cbs_core.choose import streams
-from cbs_core.cli.arguments import normalise, sink_for, source_for
+from cbs_core.choose.streams import sink_for, source_for
+from cbs_core.cli.arguments import normalise
 
 
 @pytest.fixture
