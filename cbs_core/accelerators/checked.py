@@ -6,7 +6,6 @@ Letters: ``B`` batch, ``H W`` the frame.
 import copy
 import logging
 import math
-import statistics
 import threading
 import time
 from collections import OrderedDict
@@ -23,6 +22,7 @@ from cbs_core.accelerators.store import Store
 from cbs_core.contract.accelerated import Kind, Shapes, shapes
 from cbs_core.contract.errors import AcceleratorError
 from cbs_core.machine.device import precision
+from cbs_core.machine.race import Race
 
 log = logging.getLogger("cbs")
 
@@ -33,6 +33,9 @@ SHAPES = 16
 
 ROUNDS = 5
 """Calls that are timed, of each way in turn."""
+
+HOPELESS = 2.0
+"""Times the fastest's median, above which a way is timed no further."""
 
 
 class Way(Protocol):
@@ -209,7 +212,7 @@ class Checked:
                 calls[way] = trial.admit(way)
             except AcceleratorError as error:
                 log.info("%s is passed over: %s", way.label, error)
-        times = _interleaved(calls, trial.inputs)
+        times = _timed(calls, trial.inputs) if calls else {}
         ranked = sorted(calls, key=lambda way: times[way])
         log.info(
             "the %s runs by %s",
@@ -283,19 +286,17 @@ class _Trial:
         return call
 
 
-def _interleaved(calls: dict[Way, Call], inputs: tuple[Tensor, ...]) -> dict[Way, float]:
-    """Returns each way's median seconds; they take turns, those without a chance once only."""
-    seconds: dict[Way, list[float]] = {way: [] for way in calls}
-    for _ in range(ROUNDS):
-        for way, call in calls.items():
-            if seconds[way] and min(seconds[way]) > 2 * min(min(s) for s in seconds.values() if s):
-                continue
-            _wait(inputs[0].device)
-            start = time.perf_counter()
-            call(*inputs)
-            _wait(inputs[0].device)
-            seconds[way].append(time.perf_counter() - start)
-    return {way: statistics.median(times) for way, times in seconds.items()}
+def _timed(calls: dict[Way, Call], inputs: tuple[Tensor, ...]) -> dict[Way, float]:
+    """Returns each way's median seconds, of calls in turn."""
+    race = Race(list(calls), rounds=ROUNDS, hopeless=HOPELESS)
+    while not race.over:
+        way = race.turn
+        _wait(inputs[0].device)
+        race.start(time.perf_counter())
+        calls[way](*inputs)
+        _wait(inputs[0].device)
+        race.came_out(way, time.perf_counter())
+    return race.medians
 
 
 def _wait(device: torch.device) -> None:
