@@ -244,7 +244,7 @@ def test_a_report_that_cannot_be_written_keeps_the_output(command: Command, phot
     assert "cannot write 'report.json'" in message
     assert "the output itself is done" in message
     assert (photo.parent / "out.png").is_file()
-    assert not list(photo.parent.glob(".*partial"))
+    assert not list(photo.parent.glob(".cbs-*"))
 
 
 def test_the_run_folder_cannot_be_written(

@@ -252,10 +252,9 @@ def test_a_folder_that_cannot_be_written_is_told_once_and_used(cache, caplog):
     written.write(b"content", "a")
     file = next(cache.iterdir())
     content = file.read_bytes()
-    # A folder under the file's temporary name fails for every user, root too.
+    # A folder under the file's own name fails for every user, root too.
     for name in ("b", "c"):
-        path = written._path((name,))
-        path.with_name(f".{path.name}.partial").mkdir()
+        written._path((name,)).mkdir()
         written.write(b"more", name)
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1

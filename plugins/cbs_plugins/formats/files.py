@@ -1,10 +1,11 @@
-"""Files as sources find them, and as sinks write them: hidden, then renamed when whole."""
+"""Files as sources find them, and as sinks write them (`cbs_core.machine.files`)."""
 
-import os
-import secrets
 from pathlib import Path
 
-from cbs_core.contract.errors import SinkError, SourceError, closest
+from cbs_core.contract.errors import SourceError, closest
+from cbs_core.machine.files import reason, rename, temporary
+
+__all__ = ["input_file", "missing", "reason", "rename", "temporary"]
 
 
 def input_file(path: str | Path) -> Path:
@@ -36,51 +37,3 @@ def missing(path: Path) -> str:
     except OSError:
         hint = ""
     return f"no file '{path}'{hint or ': check the path'}"
-
-
-def temporary(final: Path, *, folder: bool = False) -> Path:
-    """Creates an empty hidden file (or folder) beside ``final``, which takes its name when whole.
-
-    It lies in the same folder because only within one file system is a rename atomic. Parent
-    folders are created. The name is short: a final name may already have the longest length.
-
-    Raises:
-        SinkError: where nothing can be written there.
-    """
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        path = final.with_name(f".cbs-{secrets.token_hex(4)}{final.suffix}")
-        if folder:
-            path.mkdir()
-        else:
-            path.touch(exist_ok=False)
-    except OSError as error:
-        raise SinkError(
-            f"cannot write '{final}': {_obstacle(final) or reason(error)}; choose another place "
-            "with output="
-        ) from error
-    return path
-
-
-def _obstacle(final: Path) -> str:
-    """Returns which of the folders above a path is a file, if one is."""
-    found = [str(parent) for parent in final.parents if parent.is_file()]
-    return f"'{found[0]}' is a file, not a folder" if found else ""
-
-
-def rename(path: Path, final: Path) -> None:
-    """Gives a finished file its own name; a file of that name is replaced in one step.
-
-    Raises:
-        SinkError: where it cannot be renamed.
-    """
-    try:
-        os.replace(path, final)
-    except OSError as error:
-        raise SinkError(f"cannot write '{final}': {reason(error)}") from error
-
-
-def reason(error: BaseException) -> str:
-    """Returns the operating system's own words, without the temporary name they would show."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).partition("\n")[0]
