@@ -115,13 +115,20 @@ def dtype(spec: str, device: torch.device) -> torch.dtype:
     if spec == "auto":
         if device.type == "cuda":
             return torch.float16
-        return torch.bfloat16 if features(BF16) else torch.float32
+        return torch.bfloat16 if multiplies_in_bf16(device) else torch.float32
     if spec not in PRECISIONS:
         known = ("auto", *PRECISIONS)
         raise ConfigError(
             f"no precision '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
         )
     return PRECISIONS[spec]
+
+
+def multiplies_in_bf16(device: torch.device) -> bool:
+    """Tells whether bf16 is faster than fp32: the device has arithmetic for it, emulates none."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(features(BF16))
 
 
 def precision(dtype: torch.dtype) -> str:

@@ -167,11 +167,7 @@ def precision(spec: str, device: torch.device) -> torch.dtype:
     """
     if spec != "auto":
         return devices.dtype(spec, device)
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if devices.multiplies_in_bf16(device) else torch.float32
 
 
 def compiled(spec: object, steps: int, dtype: torch.dtype, device: torch.device) -> bool:

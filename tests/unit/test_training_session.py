@@ -13,8 +13,12 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 def test_precision(monkeypatch):
     assert precision("fp16", CPU) == torch.float16
-    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda n=native: {"avx512_bf16": n})
+    for feature, dtype in (
+        *(("avx512_bf16", torch.bfloat16), ("amx_bf16", torch.bfloat16)),
+        ("avx2", torch.float32),
+    ):
+        native = dtype == torch.bfloat16
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda f=feature: {f: True})
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda n=native, **_: n)
         assert precision("auto", CPU) == precision("auto", CUDA) == dtype
 
