@@ -1,18 +1,21 @@
 """Labelled sets of pictures: where the files are, and what the ids in the label pictures mean.
 
+Labels are of the picture upright, as people see it: a photograph that is stored sideways is turned
+by its EXIF orientation, a label picture is taken as it is, whatever EXIF it may have.
+
 Letters: ``H W`` the picture.
 """
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cbs_core.contract.errors import ConfigError, SourceError, closest
 from cbs_core.words import vocabularies
@@ -66,9 +69,12 @@ class LabelledSet:
         """
         picture, labels = read_rgb(pair.picture), self.read_labels(pair)
         if labels.shape != picture.shape[:2]:
+            advice = "make both one size"
+            if labels.shape[::-1] == picture.shape[:2]:
+                advice += ", and where its EXIF orientation turns the picture, turn the labels too"
             raise SourceError(
                 f"the labels '{pair.labels}' are {labels.shape[1]}x{labels.shape[0]}, their "
-                f"picture is {picture.shape[1]}x{picture.shape[0]}: make both one size"
+                f"picture is {picture.shape[1]}x{picture.shape[0]}: {advice}"
             )
         return picture, labels
 
@@ -202,25 +208,25 @@ def _of_table(table: Path, split: str | None) -> Iterator[Pair]:
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
-    """Returns a picture, RGB ``(H,W,3)``.
+    """Returns a picture, RGB ``(H,W,3)``, upright after its EXIF orientation.
 
     Raises:
         SourceError: it cannot be read.
     """
-    return _read(path, "RGB")
+    return _read(path, lambda image: ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def _read_ids(path: Path) -> NDArray[np.uint8]:
-    labels = _read(path, None)
+    labels = _read(path, lambda image: image)
     if labels.ndim != 2:
         raise SourceError(f"'{path}' holds colours: labels are pictures of one channel, an id each")
     return labels.astype(np.uint8)
 
 
-def _read(path: Path, mode: str | None) -> NDArray[np.uint8]:
+def _read(path: Path, made: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image)
+            return np.array(made(image))
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         reason = str(error).partition("\n")[0]
         raise SourceError(f"'{path}' is no picture that can be read ({reason})") from error

@@ -104,3 +104,36 @@ def test_classes_are_translated_by_name_and_alias():
     assert class_map(("background", "road"), voc).tolist() == [0, len(voc)]
     assert class_map(voc, voc).tolist() == list(range(21))
     assert class_map(("car", "cat"), ("sky", "car")).tolist() == [1, 2]
+
+
+def stored_sideways(path: Path, upright: np.ndarray, orientation: int) -> None:
+    """Writes a JPEG whose pixels lie as the orientation says, with the tag that turns them back."""
+    undo = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(upright).transpose(undo).save(path, quality=100, subsampling=0, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_labels_are_those_of_the_picture_upright(tmp_path, orientation):
+    labels = np.zeros((16, 32), np.uint8)
+    labels[:8, :8] = 1
+    upright = np.stack([labels * 200] * 3, -1)
+    stored_sideways(tmp_path / "images/a.jpg", upright, orientation)
+    save(tmp_path / "labels/a.png", labels)
+    (tmp_path / "classes.txt").write_text("sky\nkite\n")
+    found = find(tmp_path, None)
+    picture, ids = found.read(found.pairs[0])
+    assert picture.shape == (16, 32, 3)
+    assert np.abs(picture.astype(int) - upright).max() <= 8
+    assert np.array_equal(ids, labels)
+
+
+def test_labels_drawn_on_the_pixels_as_they_are_stored_are_told_apart(tmp_path):
+    stored_sideways(tmp_path / "images/a.jpg", np.zeros((16, 32, 3), np.uint8), 6)
+    save(tmp_path / "labels/a.png", np.zeros((32, 16), np.uint8))
+    (tmp_path / "classes.txt").write_text("sky\nkite\n")
+    found = find(tmp_path, None)
+    with pytest.raises(SourceError, match=r"are 16x32, .* is 32x16: .* EXIF orientation turns"):
+        found.read(found.pairs[0])
