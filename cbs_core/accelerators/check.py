@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Kind
+from cbs_core.contract.tensors import to_size
 
 PSNR = 35.0
 """Decibels, of a signal of 1; for what a module returns beside its picture, of the root mean
@@ -63,10 +63,7 @@ def compare(kind: Kind, have: Any, want: Any, size: tuple[int, int]) -> Verdict:
 
 
 def _labels_agree(have: Tensor, want: Tensor, size: tuple[int, int]) -> Verdict:
-    ours, theirs = (
-        F.interpolate(logits.float(), size, mode="bilinear", align_corners=False).argmax(1)
-        for logits in (have, want)
-    )
+    ours, theirs = (to_size(logits, size).argmax(1) for logits in (have, want))
     classes = want.shape[1]
     # One pass over the pixels: how often each pair of labels occurs.
     pairs = torch.bincount((theirs * classes + ours).flatten(), minlength=classes**2)

@@ -318,3 +318,22 @@ class Trainable(Protocol):
             CbsError: the data or a parameter is wrong.
         """
         ...
+
+
+@runtime_checkable
+class HasReach(Protocol):
+    """A compositor that changes nothing far from the matte.
+
+    It can be used where only the matte's surroundings are restyled (``styler.where=mask``).
+    """
+
+    reach: int
+    """Pixels from the matte beyond which the picture comes out as it is."""
+
+
+@runtime_checkable
+class CountsDamage(Protocol):
+    """A source that goes on after what it could not decode; the report tells how often."""
+
+    damaged: int
+    """Packets that were passed over so far."""
