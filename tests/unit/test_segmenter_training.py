@@ -23,7 +23,8 @@ from cbs_plugins.training.augmentation import (
     seen_places,
 )
 from cbs_plugins.training.held import Held
-from cbs_plugins.training.segmentation import poly, scan
+from cbs_plugins.training.segmentation import poly
+from cbs_plugins.training.segmentation_data import scan
 from cbs_plugins.training.segmentation_losses import (
     class_weights,
     cross_entropy,

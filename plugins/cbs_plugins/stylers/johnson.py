@@ -5,13 +5,12 @@ It restyles whole pictures, and windows by the statistics of a whole one (`Regio
 Letters: ``B`` batch, ``H W`` the frame, ``h w`` a window of it, ``S`` numbers in the statistics.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.choose.registry import checked_parameters
 from cbs_core.choose.weights import find
 from cbs_core.contract.errors import ConfigError
 from cbs_plugins.nets.johnson import STRIDE, Normalise, by_own, moments, normalised, read_net
@@ -88,11 +87,11 @@ class JohnsonStyler(nn.Module):
     @classmethod
     def task(cls, **params: object) -> "JohnsonTask":
         """Returns the training of a style (`cbs_core.contract.interfaces.Trainable`)."""
+        from cbs_core.training.recipe import bind
         from cbs_plugins.training.johnson import JohnsonTask
+        from cbs_plugins.training.johnson_recipe import Recipe
 
-        owner = "training of the styler 'johnson'"
-        checked: dict[str, Any] = checked_parameters(JohnsonTask, params, owner=owner)
-        return JohnsonTask(**checked)
+        return JohnsonTask(bind(Recipe, params, owner="training of the styler 'johnson'"))
 
 
 class Dense(nn.Module):

@@ -9,22 +9,21 @@ Letters: ``B`` batch, ``S`` the crop's side, ``C h w`` a layer. Pictures are RGB
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
 from cbs_plugins.formats.pictures import read_picture
-from cbs_plugins.nets import losses as gatys_losses
 from cbs_plugins.nets.johnson import TransformerNet, read_net
 from cbs_plugins.nets.losses import content_loss, gram, style_loss, total_variation
 from cbs_plugins.nets.scale import resize_to_area
 from cbs_plugins.nets.vgg import VGG19
 from cbs_plugins.nets.vgg16 import VGG16
+from cbs_plugins.training.johnson_recipe import Photographs, Recipe
 
 WIDTH = 16
 """Where neither ``width`` nor ``init`` says another: a third of the time of 32 in a frame."""
@@ -44,57 +43,14 @@ CONTRAST = 100.0
 """By what the last layer's first weights are multiplied: its output then spans 0..255."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
-    """The layers that are compared; names are alike in VGG-16 and VGG-19."""
-
-    content: str
-    style: tuple[str, ...]
-
-
-LOSSES = {
-    "gatys": Layers(gatys_losses.CONTENT_LAYER, gatys_losses.STYLE_LAYERS),
-    "johnson": Layers("relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
-}
-
-WEIGHTS = {16: (1e5, 1e10, 0.0), 19: (1.0, 5.0, 60.0)}
-"""Of content, style and variation by net. VGG-16 takes pictures of unit variance, VGG-19 0..255:
-content loss goes with the square of that scale, style loss with its fourth power.
-
-Those of VGG-16 are the reference's. With VGG-19, Gatys' style weight of 1e3 suits an optimisation
-that starts at the photograph and stops early; a net that is trained to its end leaves nothing of
-the photograph then, while 5 shows who stands there in full style."""
-
-SCHEDULES = ("cosine", "constant")
-
-
 class JohnsonTask:
     """Learns one painting (`cbs_core.contract.task.Task`).
 
     Args:
-        data: photographs (`cbs_core.datasets.samples.find_photos`).
-        steps: in all, over which the learning rate falls.
-        style: the painting, a picture file.
-        seed: of the first weights, the order and the crops.
-        init: a weight file of the net to start from.
-        losses: a key of `LOSSES`.
-        vgg: 19 or 16.
-        width: of the net; None takes that of ``init``, else `WIDTH`.
-        content_weight: None takes that of `WEIGHTS`.
-        style_weight: likewise.
-        tv_weight: of `total_variation`, likewise.
-        style_size: the painting is resized to the square of this many pixels.
-        crop: S, a multiple of 4, pixels.
-        batch: B.
-        learning_rate: of Adam.
-        schedule: ``cosine``, to `FLOOR` of it, or ``constant``.
-        split: of a table of photographs.
-        held_out: photographs for validation.
-        style_source: where the painting is from, for the header.
-        style_licence: likewise.
+        recipe: which, and how.
 
     Raises:
-        ConfigError: no painting, a value out of range, or no photographs.
+        ConfigError: ``init`` is of another width, or no photographs.
         SourceError: the painting is no picture.
         WeightsError: ``init`` is of another net.
         PluginLoadError: the loss net's weights are not installed.
@@ -103,75 +59,33 @@ class JohnsonTask:
     criterion = "total"
     greater_is_better = False
 
-    def __init__(
-        self,
-        data: str,
-        steps: int,
-        style: str | None = None,
-        seed: int = 0,
-        init: str | None = None,
-        losses: str = "gatys",
-        vgg: int = 19,
-        width: int | None = None,
-        content_weight: float | None = None,
-        style_weight: float | None = None,
-        tv_weight: float | None = None,
-        style_size: int = 256,
-        crop: int = 256,
-        batch: int = 2,
-        learning_rate: float = 1e-3,
-        schedule: str = "cosine",
-        split: str | None = "train",
-        held_out: int = 16,
-        style_source: str | None = None,
-        style_licence: str | None = None,
-    ) -> None:
-        if style is None:
-            raise ConfigError("no painting is chosen: say style=PICTURE")
-        for key, word, known in (
-            ("losses", losses, tuple(LOSSES)),
-            ("schedule", schedule, SCHEDULES),
-            ("vgg", str(vgg), tuple(map(str, WEIGHTS))),
-        ):
-            if word not in known:
-                raise ConfigError(
-                    f"recipe.{key}={word} is unknown{closest(word, known)} "
-                    f"(there are: {', '.join(known)})"
-                )
-        if crop < 32 or crop % 4 or style_size < 32 or batch < 1 or held_out < 1:
-            raise ConfigError(
-                "recipe.crop must be a multiple of 4 of at least 32, recipe.style_size at least "
-                f"32, recipe.batch and recipe.held_out at least 1, not {crop}, {style_size}, "
-                f"{batch} and {held_out}"
-            )
-        self.layers = LOSSES[losses]
-        usual = WEIGHTS[vgg]
-        self.content_weight = usual[0] if content_weight is None else content_weight
-        self.style_weight = usual[1] if style_weight is None else style_weight
-        self.tv_weight = usual[2] if tv_weight is None else tv_weight
-        if min(self.content_weight, self.style_weight, self.tv_weight, learning_rate) < 0:
-            raise ConfigError("the recipe's weights and learning_rate must not be negative")
-        self.crop = crop
-        self.size = batch
-        painting = read_picture(style)[0].permute(2, 0, 1)[None]
-        self.painting = resize_to_area(painting, style_size**2)
-        self.name = Path(style).expanduser().stem
-        photos, held = _divided(data, split, held_out)
-        self.photos = Samples(photos, read_picture_chw, Shuffled(len(photos), seed))
-        self.held = _held_out(held, crop)
-        self.vgg = {16: VGG16, 19: VGG19}[vgg]((self.layers.content, *self.layers.style))
-        self.module = _net(init, width, seed)
-        self.optimizer = torch.optim.Adam(self.module.parameters(), learning_rate)
+    def __init__(self, recipe: Recipe) -> None:
+        painting, photographs, how = recipe.painting, recipe.photographs, recipe.optimisation
+        self.layers = recipe.losses.layers
+        self.content_weight, self.style_weight, self.tv_weight = recipe.losses.weights
+        self.crop = photographs.crop
+        self.size = photographs.batch
+        pixels = read_picture(painting.path)[0].permute(2, 0, 1)[None]
+        self.painting = resize_to_area(pixels, painting.style_size**2)
+        self.name = Path(painting.path).expanduser().stem
+        photos, held = _divided(photographs)
+        self.photos = Samples(photos, read_picture_chw, Shuffled(len(photos), how.seed))
+        self.held = _held_out(held, self.crop)
+        net = {16: VGG16, 19: VGG19}[recipe.losses.vgg]
+        self.vgg = net((self.layers.content, *self.layers.style))
+        self.module = _net(how.init, how.width, how.seed)
+        self.optimizer = torch.optim.Adam(self.module.parameters(), how.learning_rate)
+        falls = how.schedule == "cosine"
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: decay(step / steps) if schedule == "cosine" else 1.0
+            self.optimizer, lambda step: decay(step / how.steps) if falls else 1.0
         )
         self.header = {
             "net": "TransformerNet",
             "width": str(self.module.conv1.conv2d.out_channels),
-            "style": Path(style).name,
-            "style_source": style_source or "not stated",
-            "style_licence": style_licence or "not stated",
-            "loss_net": f"VGG-{vgg}",
+            "style": Path(painting.path).name,
+            "style_source": painting.style_source or "not stated",
+            "style_licence": painting.style_licence or "not stated",
+            "loss_net": f"VGG-{recipe.losses.vgg}",
             "photographs": str(len(photos)),
         }
 
@@ -283,8 +197,9 @@ def resized(photo: Tensor, side: int) -> Tensor:
     return resized[0].round().clamp(0, 255).byte()
 
 
-def _divided(data: str, split: str | None, held_out: int) -> tuple[list[Path], list[Path]]:
+def _divided(told: Photographs) -> tuple[list[Path], list[Path]]:
     """Returns the photographs to train on, and those to validate on."""
+    data, split, held_out = told.data, told.split, told.held_out
     if has_split(data, "val"):
         photos, held = find_photos(data, split=split), find_photos(data, split="val")
         order = torch.randperm(len(held), generator=generator(0, 0)).tolist()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cbs_core.contract.tensors import to_size
 from cbs_core.datasets.labelled import IGNORE, NOT_PERSON
 
 KEPT = 16
@@ -85,7 +86,7 @@ def distillation_loss(
         temperature: T, which divides both.
         where: bool ``(B,H,W)``, the cells that count; None for all.
     """
-    teacher = F.interpolate(teacher, student.shape[2:], mode="bilinear", align_corners=False)
+    teacher = to_size(teacher, student.shape[2:])
     ours = F.log_softmax(student / temperature, 1)
     theirs = F.log_softmax(teacher / temperature, 1)
     divergence = (theirs.exp() * (theirs - ours)).sum(1) * temperature**2

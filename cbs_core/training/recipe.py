@@ -1,0 +1,65 @@
+"""Recipes: what a training is told, in small dataclasses, from the flat keys that people write.
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    crop: int = 256
+    batch: int = 2
+
+@dataclass(frozen=True)
+class Recipe:
+    views: Views
+    losses: Losses
+
+recipe = bind(Recipe, {"crop": 288}, owner="training of the styler 'pastel'")
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from inspect import Parameter, Signature, signature
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from cbs_core.choose.registry import checked_parameters
+
+R = TypeVar("R")
+
+
+def bind(recipe: type[R], params: Mapping[str, object], *, owner: str) -> R:
+    """Returns a recipe whose groups are filled by the names of their fields.
+
+    Args:
+        recipe: a dataclass whose fields are dataclasses; no two of these have a field of one name.
+        params: by name, of all groups.
+        owner: who takes them, for messages.
+
+    Raises:
+        ConfigError: an unknown or missing key, with those accepted, or a value of another type.
+        CbsError: as the dataclasses raise on what they are given.
+    """
+    flat = _Flat(recipe)
+    return flat(**checked_parameters(flat, params, owner=owner))
+
+
+class _Flat(Generic[R]):
+    """A recipe as a function of all its keys, with a signature that tells them."""
+
+    def __init__(self, recipe: type[R]) -> None:
+        hints = get_type_hints(recipe)
+        self._recipe = recipe
+        self._groups: dict[str, Any] = {f.name: hints[f.name] for f in fields(recipe)}  # type: ignore[arg-type]
+        self.__signature__ = Signature(
+            [
+                parameter.replace(kind=Parameter.KEYWORD_ONLY)
+                for group in self._groups.values()
+                for parameter in signature(group).parameters.values()
+            ]
+        )
+
+    def __call__(self, **params: object) -> R:
+        return self._recipe(
+            **{
+                name: group(
+                    **{key: params[key] for key in signature(group).parameters.keys() & params}
+                )
+                for name, group in self._groups.items()
+            }
+        )

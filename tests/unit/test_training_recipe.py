@@ -1,0 +1,66 @@
+"""Flat keys become small dataclasses; what does not fit is one line."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from cbs_core.contract.errors import ConfigError
+from cbs_core.training.recipe import bind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Views:
+    data: str
+    crop: int = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight < 0:
+            raise ConfigError("recipe.weight is negative")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    views: Views
+    losses: Losses = field(default_factory=Losses)
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    views: Views
+    again: Views
+
+
+def test_keys_go_where_they_belong():
+    assert bind(Recipe, {"data": "d", "weight": 2}, owner="task") == Recipe(
+        Views(data="d"), Losses(weight=2)
+    )
+    assert bind(Recipe, {"data": 1984, "crop": 8}, owner="task").views == Views(data="1984", crop=8)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"data": "d", "crpo": 8},
+            r"^the task has no parameter 'crpo'; did you mean 'crop'\? "
+            r"\(it takes: data, crop, weight\)$",
+        ),
+        ({"crop": 8}, r"missing a required argument: 'data' \(it takes: data, crop, weight\)"),
+        ({"data": "d", "crop": "wide"}, "a whole number as crop, not 'wide'"),
+        ({"data": "d", "weight": None}, "a number as weight"),
+        ({"data": "d", "weight": -1.0}, "recipe.weight is negative"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(params, message):
+    with pytest.raises(ConfigError, match=message):
+        bind(Recipe, params, owner="task")
+
+
+def test_no_key_is_in_two_groups():
+    with pytest.raises(ValueError, match="duplicate parameter name: 'data'"):
+        bind(Twice, {"data": "d"}, owner="task")
