@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError, PluginLoadError
+from cbs_core.contract.tensors import to_image
 from cbs_core.contract.types import WeightsFile
 from cbs_plugins.formats.onnx import Runner
 from cbs_plugins.formats.pictures import read_picture
@@ -98,7 +99,7 @@ def read_painting(path: str | Path) -> Tensor:
         picture = Image.fromarray(torch.cat([pixels, alpha[..., None]], -1).numpy())
         white = Image.new("RGBA", picture.size, "white")
         pixels = torch.from_numpy(np.array(Image.alpha_composite(white, picture).convert("RGB")))
-    image = pixels.permute(2, 0, 1)[None] / 255
+    image = to_image(pixels)
     height, width = image.shape[-2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -119,7 +120,7 @@ def resized(image: Tensor, height: int, width: int) -> Tensor:
     # By Pillow, to the bit: the quantised net amplifies one level of its input to dozens.
     picture = Image.fromarray(_to_8_bit(image)[0].permute(1, 2, 0).cpu().numpy())
     pixels = np.array(picture.resize((width, height), Image.Resampling.LANCZOS))
-    return torch.from_numpy(pixels).to(image.device).permute(2, 0, 1)[None] / 255
+    return to_image(torch.from_numpy(pixels).to(image.device))
 
 
 def _to_8_bit(image: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cbs_core.choose.weights import SUFFIXES, load, load_into, search_folders
 from cbs_core.contract.errors import ConfigError, WeightsMissingError
+from cbs_core.contract.tensors import to_image
 from cbs_plugins.formats.pictures import read_picture
 
 CHANNELS = 64
@@ -264,7 +265,7 @@ def read_style(path: str | Path, size: int) -> Tensor:
     Raises:
         SourceError: where it is no picture.
     """
-    pixels = read_picture(path)[0].permute(2, 0, 1)[None].float() / 255
+    pixels = to_image(read_picture(path)[0])
     height, width = pixels.shape[-2:]
     scale = size / min(height, width)
     new = (max(size, round(height * scale)), max(size, round(width * scale)))
