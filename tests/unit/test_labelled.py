@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cbs_plugins.formats.pictures import read_picture
+from cbs_plugins.training.johnson import read_picture_chw
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SourceError
-from cbs_core.datasets.labelled import IGNORE, NOT_PERSON, class_map, find
+from cbs_core.datasets.labelled import IGNORE, NOT_PERSON, class_map, find, read_rgb
 from cbs_core.words import vocabularies
 
 
@@ -137,3 +139,16 @@ def test_labels_drawn_on_the_pixels_as_they_are_stored_are_told_apart(tmp_path):
     found = find(tmp_path, None)
     with pytest.raises(SourceError, match=r"are 16x32, .* is 32x16: .* EXIF orientation turns"):
         found.read(found.pairs[0])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_reader_of_photographs_turns_them_alike(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    have = read_rgb(tmp_path / "a.png")
+    assert have.shape == ((6, 4, 3) if orientation >= 5 else (4, 6, 3))
+    assert np.array_equal(have, pixels) == (orientation == 1)
+    assert np.array_equal(have, read_picture(tmp_path / "a.png")[0].numpy())
+    assert np.array_equal(have, read_picture_chw(tmp_path / "a.png").permute(1, 2, 0).numpy())
