@@ -11,6 +11,10 @@ T = TypeVar("T")
 SLOTS = 2
 """Frames a channel holds: enough to overlap, too few to add latency."""
 
+GLANCE = 0.1
+"""Seconds that the main thread waits in one piece: a Ctrl-C that comes just before a wait begins
+does not wake it, but is seen when the wait is over."""
+
 _END: Any = object()
 
 
@@ -46,9 +50,10 @@ class Channel(Generic[T]):
         """
         while not self._closed:
             try:
-                self._room.get(block=not self._freshest)
+                self._room.get(block=not self._freshest, timeout=GLANCE)
             except Empty:
-                self._drop_oldest()
+                if self._freshest:
+                    self._drop_oldest()
                 continue
             if not self._closed:
                 self._items.put(item)

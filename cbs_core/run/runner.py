@@ -27,7 +27,7 @@ from cbs_core.contract.interfaces import Closable, Scheduler, Sink, Source
 from cbs_core.contract.types import RawFrame
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run.channel import SLOTS, Channel, ClosedError
+from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
 from cbs_core.run.workers import PATIENCE, Worker, named, stop, told
 from cbs_core.run.writing import Writer
 
@@ -201,7 +201,7 @@ class Runner:
         """Yields the frames to compute; meanwhile finished ones leave as soon as they are."""
         while True:
             try:
-                raw = self._input.get(self._next_look())
+                raw = self._input.get(POLL if self._under_way else GLANCE)
             except ClosedError:
                 return
             except TimeoutError:
@@ -214,16 +214,6 @@ class Runner:
                 self._stale_in += 1
             else:
                 yield raw
-
-    def _next_look(self) -> float | None:
-        """Returns after how many seconds to look up from waiting for a frame, if at all."""
-        if self._under_way:
-            return POLL
-        if self._timeout_s is None:
-            return None
-        since = self._waiting
-        left = self._timeout_s if since is None else since + self._timeout_s - time.monotonic()
-        return max(left, POLL)
 
     def _timed_out(self) -> bool:
         since = self._waiting
@@ -263,12 +253,10 @@ class Runner:
                 f"a frame of {info.width}x{info.height} does not fit into the device's memory "
                 f"({str(error).partition('. ')[0]}): make it smaller, or use a smaller net"
             )
+        elif isinstance(error, SystemExit):
+            line = PluginContractError(f"a plugin tried to end the program (SystemExit: {error})")
         else:
-            if isinstance(error, Exception):
-                return error
-            line = PluginContractError(
-                f"a plugin tried to end the program ({type(error).__name__}: {error})"
-            )
+            return error
         line.__cause__ = error
         return line
 

@@ -1,15 +1,17 @@
 """Threads that a run can wait for with a bound, and sources that it can leave in time."""
 
 import logging
+import math
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.interfaces import Source, Stoppable
+from cbs_core.run.channel import GLANCE
 
 PATIENCE = 0.6
 """Seconds that a run which is to end waits for a plugin: it ends within one second."""
@@ -57,12 +59,14 @@ class Worker(threading.Thread):
         """
         if not self.begun:
             return True
+        until = math.inf if timeout is None else time.monotonic() + timeout
         while not self.over:
-            try:
-                self._ended.get(timeout=timeout)
-            except Empty:
+            left = until - time.monotonic()
+            if left <= 0:
                 # Ctrl-C may have come between asking for the thread and its beginning.
                 return self.over or not self.is_alive()
+            with suppress(Empty):
+                self._ended.get(timeout=min(left, GLANCE))
         while self.is_alive():
             time.sleep(0.0002)
         return True

@@ -23,7 +23,7 @@ from cbs_core.contract.errors import (
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run.channel import SLOTS, Channel, ClosedError
+from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
 from cbs_core.run.runner import Outcome, Runner
 
 SOON = 5.0
@@ -457,7 +457,7 @@ def test_ctrl_c_while_the_last_frames_are_written_waits_for_them():
         def write(self, frame):
             if frame.index == 9:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-                time.sleep(0.05)
+                time.sleep(3 * GLANCE)  # it may come just before a wait, which it does not end then
             super().write(frame)
 
     sink = Slow()
