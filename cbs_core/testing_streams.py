@@ -274,8 +274,7 @@ def threads_left(before: set[threading.Thread]) -> set[threading.Thread]:
     end = time.monotonic() + 0.2
     while (left := set(threading.enumerate()) - before) and time.monotonic() < end:
         time.sleep(0.005)
-    # Python keeps listing one whose start Ctrl-C cut off: it never runs.
-    return {thread for thread in left if thread.ident is not None}
+    return left
 
 
 class SourceRunSuite:

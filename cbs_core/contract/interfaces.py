@@ -73,7 +73,8 @@ class Source(Protocol):
     """Gives frames; a context manager that owns its file or device.
 
     The constructor takes what ``input=`` names as its first parameter, ``path``. A source that can
-    go on after a damaged packet counts those in an attribute ``damaged``.
+    go on after a damaged packet counts those in an attribute ``damaged``. One that waits for frames
+    (``info.live``) is `Stoppable`.
     """
 
     info: StreamInfo

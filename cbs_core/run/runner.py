@@ -194,6 +194,8 @@ class Runner:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None  # what `threading` makes of it in its own locks
             self._fail(self._explained(error))
             self._input.close(discard=True)
 

@@ -1,5 +1,6 @@
 """Threads that a run can wait for with a bound, and sources that it can leave in time."""
 
+import _thread
 import logging
 import math
 import sys
@@ -40,9 +41,12 @@ class Worker(threading.Thread):
         self._ended: SimpleQueue[None] = SimpleQueue()
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Starts the thread; returns at once."""
+        # From another thread, which no Ctrl-C reaches: in the midst of `threading.Thread.start` it
+        # leaves a lock taken that the new thread then waits for.
+        start = super().start
         self.begun = True
-        super().start()
+        _thread.start_new_thread(start, ())
 
     def run(self) -> None:
         """Works, in the thread."""
@@ -63,8 +67,7 @@ class Worker(threading.Thread):
         while not self.over:
             left = until - time.monotonic()
             if left <= 0:
-                # Ctrl-C may have come between asking for the thread and its beginning.
-                return self.over or not self.is_alive()
+                return self.over
             with suppress(Empty):
                 self._ended.get(timeout=min(left, GLANCE))
         while self.is_alive():
