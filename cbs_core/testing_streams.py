@@ -6,8 +6,7 @@
         def create(self, folder):
             return DeskCamera()
 
-The fakes stall, burst, end, fail, or lose their device; the suites hold what a run relies on: that
-it ends within a second, leaves no thread, and keeps what is done.
+The suites hold what a run relies on: it ends in a second, leaves no thread, keeps what is done.
 """
 
 import threading
@@ -113,7 +112,7 @@ class StalledSource(CameraSource):
 
 
 class StuckSource(ClipSource):
-    """Gives ``count`` frames, and then nothing; it cannot be stopped. Call `release` in the end."""
+    """Gives ``count`` frames, and then nothing; it has no `stop`: set ``released``."""
 
     def __init__(self, count: int = 3) -> None:
         super().__init__(count, live=True)
@@ -122,10 +121,6 @@ class StuckSource(ClipSource):
     def end(self) -> None:
         """Stalls."""
         self.released.wait()
-
-    def release(self) -> None:
-        """Lets its thread go."""
-        self.released.set()
 
 
 class BurstSource(CameraSource):
@@ -228,10 +223,7 @@ class PassingScheduler:
 
 
 class Relay:
-    """Hands a sink's calls on to it; raises ``error`` at frame ``count`` in its place.
-
-    `since` tells when that was.
-    """
+    """Hands a sink's calls on to it; raises ``error`` at frame ``count``, by the clock `since`."""
 
     def __init__(self, sink: Sink, count: int, error: BaseException) -> None:
         self.sink = sink

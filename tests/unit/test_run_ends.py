@@ -43,7 +43,7 @@ def stuck():
     """A source that cannot be stopped, let go after the test."""
     source = StuckSource()
     yield source
-    source.release()
+    source.released.set()
 
 
 def run(source, sink=None, scheduler=None, *, meter=None, **options):
@@ -112,7 +112,7 @@ class TestASourceThatWaits:
         ]
         # To free what a thread still reads may crash: it is freed when the thread is done.
         assert not stuck.left
-        stuck.release()
+        stuck.released.set()
         end = time.monotonic() + WITHIN
         while not stuck.left:
             assert time.monotonic() < end
@@ -133,7 +133,7 @@ class TestASourceThatWaits:
         assert caplog.messages[0].startswith("source 'fake' (Faulty): its stop() ")
         if fault == "raises":
             assert caplog.messages[0].endswith("failed (OSError: no device)")
-        source.release()
+        source.released.set()
 
     def test_is_not_stopped_where_it_came_to_its_end(self):
         source = CameraSource(3, seconds=0.01)
