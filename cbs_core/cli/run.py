@@ -27,8 +27,8 @@ def run(config: Mapping[str, object]) -> int:
         The exit code: 0, or 130 where Ctrl-C ended the run and the output holds a part.
 
     Raises:
-        LostError: the source or the device was lost; the output holds the frames so far.
-        CbsError: whatever else a user can mend; no output is left then.
+        CbsError: whatever a user can mend; where frames were done, the output holds them, and the
+            line says so.
     """
     from pathlib import Path
 

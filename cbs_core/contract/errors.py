@@ -8,7 +8,9 @@ Only the command line catches `CbsError`; it prints the message as one line and 
     ├── AcceleratorError
     ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
     ├── StreamError: SourceError, SinkError
-    └── LostError: SourceLostError (a SourceError too), DeviceLostError
+    └── LostError: SourceLostError (a SourceError too), SinkLostError (a SinkError), DeviceLostError
+
+Beside it stands `SinkClosedError`, which is no failure.
 """
 
 from collections.abc import Iterable
@@ -90,8 +92,22 @@ class SourceLostError(LostError, SourceError):
     """The input broke off, as a camera that is unplugged does."""
 
 
+class SinkLostError(LostError, SinkError):
+    """The output broke off, and what was written before is whole: a disk that is full, say.
+
+    A sink that raises it is closed with the frames so far; any other `SinkError` aborts it.
+    """
+
+
 class DeviceLostError(LostError):
     """The device or its driver failed."""
+
+
+class SinkClosedError(Exception):
+    """Nobody looks any more: a window that its user closed. Raised by `Sink.write`.
+
+    The run ends as at the source's last frame; of several sinks the others go on.
+    """
 
 
 def closest(name: str, known: Iterable[str]) -> str:

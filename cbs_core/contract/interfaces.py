@@ -73,7 +73,8 @@ class Source(Protocol):
     """Gives frames; a context manager that owns its file or device.
 
     The constructor takes what ``input=`` names as its first parameter, ``path``. A source that can
-    go on after a damaged packet counts those in an attribute ``damaged``.
+    go on after a damaged packet counts those in an attribute ``damaged``. One that waits for frames
+    (``info.live``) is `Stoppable`.
     """
 
     info: StreamInfo
@@ -97,10 +98,28 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Stoppable(Protocol):
+    """A source that can be stopped while it waits for a frame: a camera, a stream, a pipe.
+
+    A run that ends calls it, whatever it ends by. One that cannot be stopped and does not return
+    is left behind with a warning, so every source that may wait should have it.
+    """
+
+    def stop(self) -> None:
+        """Ends a wait for a frame at once: the iterator ends, or raises, which nobody hears.
+
+        Called from another thread, at any time from `Source.__enter__` to after `Source.__exit__`,
+        and again. It returns at once and frees nothing: `Source.__exit__` does.
+        """
+        ...
+
+
+@runtime_checkable
 class Sink(Protocol):
     """Takes frames. The constructor takes what ``output=`` names as its first parameter, ``path``.
 
-    A sink writes under a temporary name; only `close` gives the output its own.
+    A sink writes under a temporary name; only `close` gives the output its own. It is opened in
+    one thread; `write`, and then `close` or `abort`, are called in another.
     """
 
     def open(self, info: StreamInfo, /) -> None:
@@ -115,7 +134,10 @@ class Sink(Protocol):
         """Takes the next frame; they come in order.
 
         Raises:
-            SinkError: where it cannot be written.
+            SinkLostError: where it cannot be written, and the frames before it are whole: `close`
+                is called for them.
+            SinkError: where it cannot be written, and nothing can be kept: `abort` is called.
+            SinkClosedError: where nobody looks any more, as at a window that was closed.
         """
         ...
 
@@ -123,14 +145,26 @@ class Sink(Protocol):
         """Finishes the output under its own name.
 
         Args:
-            complete: False where the run was interrupted: what was written so far is kept and
-                made playable, with the sound up to there.
+            complete: False where the stream was cut, by Ctrl-C or an error: what was written so
+                far is kept and made playable, with the sound up to there.
         """
         ...
 
     def abort(self) -> None:
         """Removes what was written; also called after an error in any of the above."""
         ...
+
+
+@runtime_checkable
+class LiveSink(Sink, Protocol):
+    """A sink that shows frames as they come (a window, a virtual camera, a broadcast).
+
+    Beside other sinks it is given the newest frame: late ones are dropped, so that a slow one holds
+    nothing up. A file, which has no such attribute, is given every frame.
+    """
+
+    live: bool
+    """Whether it is one; a sink that can be either says so after `Sink.open`."""
 
 
 @runtime_checkable

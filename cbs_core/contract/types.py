@@ -40,6 +40,10 @@ class RawFrame:
     name: str = ""
     """File stem of a picture from a folder; empty in a video."""
 
+    captured: float | None = None
+    """When the camera gave it, in seconds of `time.monotonic`; None where nobody knows. A run sets
+    it for a live source that does not."""
+
     def __post_init__(self) -> None:
         if (
             self.pixels.dtype != torch.uint8

@@ -52,6 +52,7 @@ class Meter:
         self.dropped = 0
         self._stages: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=HISTORY))
         self._total: defaultdict[str, float] = defaultdict(float)
+        self._ages: deque[float] = deque(maxlen=HISTORY)
         self._first: float | None = None
         self._last: float | None = None
 
@@ -81,10 +82,21 @@ class Meter:
         self._stages[name].append(milliseconds)
         self._total[name] += milliseconds
 
-    def frame_out(self) -> None:
-        """Counts a frame that reached the sink."""
+    def frame_out(self, captured: float | None = None) -> None:
+        """Counts a frame that reached the sink.
+
+        Args:
+            captured: when the camera gave it, by `time.monotonic`.
+        """
         self.frames_out += 1
         self._last = time.perf_counter()
+        if captured is not None:
+            self._ages.append((time.monotonic() - captured) * 1e3)
+
+    @property
+    def age(self) -> Latency | None:
+        """From a frame's capture to its being written; None where no frame told its capture."""
+        return _latency(list(self._ages)) if self._ages else None
 
     @property
     def seconds(self) -> float:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import Choice
-from cbs_core.contract.errors import ConfigError, LostError
+from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.plan import Plan
@@ -24,6 +24,7 @@ from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
+from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
 
@@ -91,15 +92,14 @@ class Job:
             show: shows how far it is.
 
         Returns:
-            The report, whose ``interrupted`` and ``lost`` tell of an early end; None where Ctrl-C
+            The report, whose ``interrupted`` and ``cut`` tell of an early end; None where Ctrl-C
             came before the first frame, so that there is no output.
 
         Raises:
-            LostError: the source or the device was lost before the first frame.
-            CbsError: whatever else a user can mend; no output is left then.
+            CbsError: whatever a user can mend; no output is left then.
         """
         source, source_id = _source(self.settings)
-        with source:
+        with opened(source):
             info = source.info
             stream = self._stream(info)
             sink, sink_id, output = _sink(self.settings, info, self.run_folder)
@@ -114,10 +114,10 @@ class Job:
                     policy="freshest" if info.live else "every_frame",
                     progress=tick,
                 )
-                interrupted, lost = _run(runner)
-        if not self.meter.frames_out:
-            if lost is not None:
-                raise lost
+                interrupted, cut = _run(runner)
+        if not runner.kept:
+            if cut is not None:
+                raise cut
             return None
         told = Report(
             plan=stream.plan,
@@ -134,7 +134,8 @@ class Job:
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
             notes=_notes(info, sink),
             interrupted=interrupted,
-            lost=lost,
+            kept=runner.kept,
+            cut=cut,
         )
         folder = output.parent if output else self.run_folder
         names = {"name": self.settings.report, "sheet": self.settings.sheet}
@@ -162,11 +163,11 @@ def _notes(info: StreamInfo, sink: Sink) -> tuple[str, ...]:
     return tuple(dict.fromkeys(said))
 
 
-def _run(runner: Runner) -> tuple[bool, LostError | None]:
-    """Tells whether Ctrl-C ended the run, and what was lost in the middle of it."""
+def _run(runner: Runner) -> tuple[bool, CbsError | None]:
+    """Tells whether Ctrl-C ended the run, and what failed in the middle of it."""
     try:
         return runner.run().interrupted, None
-    except LostError as error:
+    except CbsError as error:
         return False, error
 
 

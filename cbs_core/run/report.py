@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cbs_core.contract.errors import LostError
+from cbs_core.contract.errors import CbsError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
@@ -78,7 +78,10 @@ class Report:
 
     damaged: int = 0
     interrupted: bool = False
-    lost: LostError | None = None
+    kept: int = 0
+    """Frames in the closed output."""
+
+    cut: CbsError | None = None
     """What ended the run before its end; the output holds the frames so far."""
 
     notes: tuple[str, ...] = ()
@@ -90,26 +93,26 @@ class Report:
     @property
     def frames(self) -> str:
         """``3 frames``."""
-        count = self.meter.frames_out
+        count = self.kept
         return f"{count} frame{'s' if count > 1 else ''}"
 
     def check(self) -> None:
         """Raises what ended the run early.
 
         Raises:
-            LostError: the source or the device was lost.
+            CbsError: the source, the device or a plugin failed.
         """
-        if self.lost is not None:
+        if self.cut is not None:
             closed = f"{self.output or 'the output'} is closed, with {self.frames}"
-            raise LostError(f"{self.lost}; {closed}") from self.lost
+            raise type(self.cut)(f"{self.cut}; {closed}") from self.cut
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as plain values; times in milliseconds, rates in frames a second."""
         meter, overlap, selection = self.meter, self.meter.overlap, self.plan.selection
-        followed = self.state.styling.followed
+        followed, age = self.state.styling.followed, meter.age
         return {
             "output": str(self.output) if self.output else None,
-            "interrupted": self.interrupted or self.lost is not None,
+            "interrupted": self.interrupted or self.cut is not None,
             "frames": {
                 "in": meter.frames_in,
                 "out": meter.frames_out,
@@ -123,6 +126,9 @@ class Report:
                 name: {key: round(value, 3) for key, value in asdict(latency).items()}
                 for name, latency in meter.latencies().items()
             },
+            "age_ms": None
+            if age is None
+            else {key: round(value, 3) for key, value in asdict(age).items()},
             "overlap": None
             if overlap is None
             else {

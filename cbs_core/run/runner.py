@@ -1,106 +1,42 @@
 """A run: a reader thread, the calling thread (alone to launch device work) and a writer thread.
 
-They are joined by bounded, closable channels. Whoever fails closes both channels with its error;
-the others stop, the output is removed, and the first error is raised in the caller. Where the
-source or the device is lost, or Ctrl-C is pressed, the output is closed with the frames so far.
+They are joined by bounded, closable channels. Whoever fails closes them; the others stop, the
+output is closed with the frames so far (or aborted: the rule is in `cbs_core.run.writing`), and the
+first error is raised in the caller. Whatever ends a run, it ends within a second: a source is
+stopped, and a plugin that does not return is left behind in its daemon thread, with a warning.
 """
 
+import logging
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
 
 import torch
 
 from cbs_core.contract.errors import (
-    CbsError,
     DeviceLostError,
-    LostError,
+    PluginContractError,
     SinkError,
     SourceError,
     SourceLostError,
+    StreamError,
 )
 from cbs_core.contract.interfaces import Closable, Scheduler, Sink, Source
 from cbs_core.contract.types import RawFrame
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-
-T = TypeVar("T")
-
-SLOTS = 2
-"""Frames a channel holds: enough to overlap, too few to add latency."""
+from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
+from cbs_core.run.workers import PATIENCE, Worker, named, stop, told
+from cbs_core.run.writing import Writer
 
 POLICIES = ("every_frame", "freshest")
 
+POLL = 0.002
+"""Seconds after which a scheduler that has frames under way is asked again for finished ones."""
 
-class ClosedError(Exception):
-    """The channel is closed and holds nothing more."""
-
-
-class Channel(Generic[T]):
-    """A bounded queue between two threads that either end can close.
-
-    Args:
-        slots: how many items it holds.
-        freshest: when full, drop the oldest item (a live source) instead of waiting (a file).
-    """
-
-    def __init__(self, slots: int = SLOTS, *, freshest: bool = False) -> None:
-        self._items: deque[T] = deque()
-        self._slots = slots
-        self._freshest = freshest
-        self._closed = False
-        self._changed = threading.Condition()
-        self.dropped = 0
-
-    def put(self, item: T) -> None:
-        """Adds an item, waiting for room under the ``every_frame`` policy.
-
-        Raises:
-            ClosedError: the channel is closed.
-        """
-        with self._changed:
-            while len(self._items) >= self._slots and not self._closed:
-                if self._freshest:
-                    self._items.popleft()
-                    self.dropped += 1
-                else:
-                    self._changed.wait()
-            if self._closed:
-                raise ClosedError
-            self._items.append(item)
-            self._changed.notify_all()
-
-    def get(self) -> T:
-        """Takes the oldest item, waiting for one.
-
-        Raises:
-            ClosedError: the channel is closed, and empty.
-        """
-        with self._changed:
-            while not self._items and not self._closed:
-                self._changed.wait()
-            if not self._items:
-                raise ClosedError
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    def __iter__(self) -> Iterator[T]:
-        """Takes items until the channel is closed and empty."""
-        with suppress(ClosedError):
-            while True:
-                yield self.get()
-
-    def close(self, *, discard: bool = False) -> None:
-        """Wakes both ends; what is held can still be taken unless ``discard``."""
-        with self._changed:
-            self._closed = True
-            if discard:
-                self._items.clear()
-            self._changed.notify_all()
+log = logging.getLogger("cbs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +51,19 @@ class Runner:
     """Drives a source through a scheduler into a sink.
 
     Args:
-        source: opened and closed by the run.
+        source: entered and left by the caller (`cbs_core.run.workers.opened`).
         scheduler: holds the pipeline; closed by the run, where it is `Closable`.
         sink: opened, and then closed or aborted, by the run.
-        meter: counts frames; times ``decode`` and ``encode``.
-        policy: ``every_frame`` (files) or ``freshest`` (live: late frames are dropped, counted).
+        meter: counts frames; times ``decode`` and ``encode``, and the frames' age.
+        policy: ``every_frame`` (files) or ``freshest`` (live: late frames are dropped, counted, and
+            no more than one waits on each side).
         progress: called in the writer thread after each frame.
+        timeout_s: seconds that the source may take for a frame before it counts as lost.
+        max_age_ms: of ``freshest``: a frame that was captured longer ago when it is due, to be
+            computed or to be written, is dropped and counted.
 
     Raises:
-        ValueError: another policy.
+        ValueError: another policy, or ``max_age_ms`` without ``freshest``.
     """
 
     def __init__(
@@ -135,160 +75,270 @@ class Runner:
         meter: Meter,
         policy: str = "every_frame",
         progress: Callable[[], None] = lambda: None,
+        timeout_s: float | None = None,
+        max_age_ms: float | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy}")
+        freshest = policy == "freshest"
+        if max_age_ms is not None and not freshest:
+            raise ValueError("max_age_ms drops frames: it needs policy=freshest")
         self._source = source
         self._scheduler = scheduler
         self._sink = sink
         self._meter = meter
         self._progress = progress
-        self._input: Channel[RawFrame] = Channel(freshest=policy == "freshest")
-        self._output: Channel[RawFrame] = Channel()
-        self._error: BaseException | None = None
-        self._lost: LostError | None = None
-        self._interrupted = False
+        self._timeout_s = timeout_s
+        self._max_age_ms = max_age_ms
+        slots = 1 if freshest else SLOTS
+        self._input: Channel[RawFrame] = Channel(slots, freshest=freshest)
+        self._output: Channel[RawFrame] = Channel(slots)
+        self._reader = Worker(self._read, "cbs-reader", source)
+        self._writer = Writer(
+            sink,
+            self._output,
+            name="cbs-writer",
+            write=self._write,
+            whole=lambda: not self._cut,
+            failed=self._sink_failed,
+            closed=self._end_early,
+        )
         self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._interrupted = False
+        self._closed = False
+        self._waiting: float | None = None
+        """Since when the reader has been waiting for the source."""
+        self._under_way = 0
+        self._stale_in = 0
+        self._stale_out = 0
+
+    @property
+    def kept(self) -> int:
+        """How many frames the closed output holds, also where `run` raised; 0: there is none."""
+        return self._writer.kept
 
     def run(self) -> Outcome:
-        """Runs to the end of the source; the source must be entered already.
+        """Runs to the end of the source, once; the source must be entered already.
+
+        The first Ctrl-C ends the stream here and closes the output; the second gives it up.
 
         Raises:
-            LostError: the source or the device was lost; the output holds the frames so far, and
-                is removed where there are none.
-            CbsError: the first failure of source, pipeline or sink; the output is removed.
+            CbsError: the first failure of source, pipeline, device or sink. The output holds the
+                frames so far, wherever the sink can keep them; `kept` tells how many.
+            KeyboardInterrupt: Ctrl-C before the stream began, or a second one; the output is
+                removed.
         """
-        reader = threading.Thread(target=self._read, name="cbs-reader", daemon=True)
-        writer = threading.Thread(target=self._write, name="cbs-writer", daemon=True)
         try:
-            self._open()
-            reader.start()
-            writer.start()
-            try:
-                self._compute()
-                self._output.close()
-                _join(reader, writer)
-            except KeyboardInterrupt:
-                self._interrupted = True
-                self._input.close(discard=True)
-                self._output.close()
-                _join(reader, writer)
-            if self._error is not None:
-                raise self._error
+            self._go()
         except BaseException as error:
-            first = self._stop(error)
-            _join(reader, writer)
-            with suppress(Exception):  # it would hide the error that came first
-                self._sink.abort()
-            raise first from first.__cause__
+            self._fail(error)
+            self._writer.give_up()
         finally:
-            self._meter.dropped = self._input.dropped
-            if isinstance(self._scheduler, Closable):
-                self._scheduler.close()
-        if self._lost is not None:
-            raise self._lost from self._lost.__cause__
+            try:
+                self._leave()
+            finally:
+                self._count_drops()
+                if isinstance(self._scheduler, Closable):
+                    self._scheduler.close()
+        if self.kept and isinstance(self._error, KeyboardInterrupt):  # pressed when all was done
+            self._interrupted, self._error = True, None
+        if not self._ending and not self._meter.frames_out:
+            self._error = self._nothing()
+        if self._error is not None:
+            if self.kept:
+                self._error.add_note(f"the output is closed, with {self.kept} frames")
+            raise self._error from self._error.__cause__
         return Outcome(self._interrupted)
+
+    @property
+    def _cut(self) -> bool:
+        return self._interrupted or self._error is not None
+
+    @property
+    def _ending(self) -> bool:
+        """Whether nobody waits for more frames."""
+        return self._cut or self._closed
+
+    def _go(self) -> None:
+        self._open()
+        self._reader.start()
+        self._writer.start()
+        try:
+            self._compute()
+            self._output.close()
+            self._writer.wait()
+        except KeyboardInterrupt:
+            self._interrupted = True
+            self._input.close(discard=True)
+            self._output.close()
+            self._writer.wait()
 
     def _open(self) -> None:
         try:
             self._sink.open(self._source.info)
         except Exception as error:
-            told = _told(error, "sink", SinkError)
-            raise told from told.__cause__
+            line = told(error, "sink", SinkError)
+            raise line from line.__cause__
 
     def _compute(self) -> None:
+        """Drives the scheduler until the stream ends; an error ends it here."""
         try:
-            for raw in self._input:
+            for raw in self._due():
                 self._scheduler.submit(raw)
-                for done in self._scheduler.ready():
-                    self._output.put(done)
-            for done in self._scheduler.drain():
-                self._output.put(done)
-        except ClosedError:  # the writer failed and says so in self._error
+                self._under_way += 1
+                self._pass_on(self._scheduler.ready())
+            self._pass_on(self._scheduler.drain())
+        except ClosedError:  # the sink is closed, or failed and said so
             return
-        except torch.AcceleratorError as error:
-            self._lose(
-                DeviceLostError(
-                    f"the device failed ({str(error).splitlines()[0]}): run `cbs-doctor`, and "
-                    "start again when it finds the device in order"
-                ),
-                error,
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, KeyboardInterrupt):
+                raise error.__context__ from None  # what `threading` makes of it in its own locks
+            self._fail(self._explained(error))
+            self._input.close(discard=True)
+
+    def _due(self) -> Iterator[RawFrame]:
+        """Yields the frames to compute; meanwhile finished ones leave as soon as they are."""
+        while True:
+            try:
+                raw = self._input.get(POLL if self._under_way else GLANCE)
+            except ClosedError:
+                return
+            except TimeoutError:
+                if self._under_way:
+                    self._pass_on(self._scheduler.ready())
+                if self._timed_out():
+                    return
+                continue
+            if self._stale(raw):
+                self._stale_in += 1
+            else:
+                yield raw
+
+    def _timed_out(self) -> bool:
+        since = self._waiting
+        if self._timeout_s is None or since is None:
+            return False
+        if time.monotonic() - since < self._timeout_s:
+            return False
+        self._fail(
+            SourceLostError(
+                f"{named(self._source)} gave no frame for {self._timeout_s:g} s: see whether it is "
+                "connected and not used by another program"
             )
-        except torch.OutOfMemoryError as error:
+        )
+        self._input.close()
+        return True
+
+    def _pass_on(self, done: Iterator[RawFrame]) -> None:
+        for frame in done:
+            self._under_way -= 1
+            self._output.put(frame)
+
+    def _stale(self, frame: RawFrame) -> bool:
+        if self._max_age_ms is None or frame.captured is None:
+            return False
+        return (time.monotonic() - frame.captured) * 1e3 > self._max_age_ms
+
+    def _explained(self, error: BaseException) -> BaseException:
+        line: BaseException
+        if isinstance(error, torch.AcceleratorError):
+            line = DeviceLostError(
+                f"the device failed ({str(error).splitlines()[0]}): run `cbs-doctor`, and start "
+                "again when it finds the device in order"
+            )
+        elif isinstance(error, torch.OutOfMemoryError):
             info = self._source.info
-            raise MemoryLimitError(
+            line = MemoryLimitError(
                 f"a frame of {info.width}x{info.height} does not fit into the device's memory "
                 f"({str(error).partition('. ')[0]}): make it smaller, or use a smaller net"
-            ) from error
+            )
+        elif isinstance(error, SystemExit):
+            line = PluginContractError(f"a plugin tried to end the program (SystemExit: {error})")
+        else:
+            return error
+        line.__cause__ = error
+        return line
 
     def _read(self) -> None:
         try:
+            live = self._source.info.live
+            self._waiting = time.monotonic()
             frames = iter(self._source)
             while True:
                 with self._meter.stage("decode"):
                     raw = next(frames)
+                self._waiting = None
                 self._meter.frames_in += 1
+                if live and raw.captured is None:
+                    raw = replace(raw, captured=time.monotonic())
                 self._input.put(raw)
+                self._waiting = time.monotonic()
         except StopIteration:
             self._input.close()
         except ClosedError:
             return
         except BaseException as error:
-            told = _told(error, "source", SourceLostError)
-            if self._interrupted or self._lost is not None:  # nobody waits for more frames then
-                return
-            if isinstance(told, LostError):
-                self._lose(told)
-            else:
-                self._stop(told)
+            if not self._ending:  # else it was stopped
+                self._fail(told(error, "source", SourceLostError))
+                self._input.close()  # what was read before is still restyled
 
-    def _write(self) -> None:
-        # Closing happens here too, so that a Ctrl-C, which only the main thread sees, cannot
-        # cut it short.
-        try:
-            for frame in self._output:
-                with self._meter.stage("encode"):
-                    self._sink.write(frame)
-                self._meter.frame_out()
-                self._progress()
-            if self._error is None:
-                self._finish()
-        except BaseException as error:
-            self._stop(_told(error, "sink", SinkError))
+    def _write(self, frame: RawFrame) -> bool:
+        if self._stale(frame):
+            self._stale_out += 1
+            return False
+        with self._meter.stage("encode"):
+            self._sink.write(frame)
+        self._count_drops()
+        self._meter.frame_out(frame.captured)
+        self._progress()
+        return True
 
-    def _finish(self) -> None:
-        early = self._interrupted or self._lost is not None
-        if self._meter.frames_out:
-            self._sink.close(complete=not early)
-        elif early:
-            self._sink.abort()
-        else:
-            raise SourceError("the input holds no frame: choose another")
+    def _count_drops(self) -> None:
+        self._meter.dropped = self._input.dropped + self._stale_in + self._stale_out
 
-    def _lose(self, error: LostError, cause: BaseException | None = None) -> None:
-        """Ends the stream here: what was read before a source was lost is still restyled."""
-        error.__cause__ = error.__cause__ or cause
-        self._lost = error
-        self._input.close(discard=isinstance(error, DeviceLostError))
-
-    def _stop(self, error: BaseException) -> BaseException:
-        """Ends all three threads' work; returns the first error of the run."""
-        with self._lock:
-            first = self._error = self._error or error
+    def _end_early(self) -> None:
+        self._closed = True
         self._input.close(discard=True)
         self._output.close(discard=True)
-        return first
 
+    def _sink_failed(self, error: BaseException) -> None:
+        self._fail(error)
+        self._input.close(discard=True)
+        self._output.close(discard=True)
 
-def _join(*threads: threading.Thread) -> None:
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
+    def _fail(self, error: BaseException) -> None:
+        """Notes what ended the run; what follows from it, or comes beside it, is only told."""
+        with self._lock:
+            first, self._error = self._error, self._error or error
+        if first is not None and not isinstance(error, KeyboardInterrupt):
+            log.warning("and then: %s", " ".join(str(error).split()) or type(error).__name__)
 
+    def _nothing(self) -> StreamError:
+        if self._stale_in or self._stale_out:
+            return StreamError(
+                f"every frame was older than max_age_ms={self._max_age_ms:g} when it was due: "
+                "allow more, or make it faster (a smaller size, a smaller net)"
+            )
+        return SourceError("the input holds no frame: choose another")
 
-def _told(error: BaseException, part: str, kind: type[CbsError]) -> BaseException:
-    if isinstance(error, CbsError) or not isinstance(error, Exception):
-        return error
-    told = kind(f"the {part} failed ({type(error).__name__}: {' '.join(str(error).split())})")
-    told.__cause__ = error
-    return told
+    def _leave(self) -> None:
+        """Ends what is still at work; waits a bounded time."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            # Pressed again meanwhile, Ctrl-C could only cut the tidying short.
+            with suppress(KeyboardInterrupt):
+                self._input.close(discard=True)
+                if self._ending and not self._reader.wait(0):
+                    stop(self._source)
+                read = self._reader.wait(max(0, until - time.monotonic()))
+                written = self._writer.wait(max(0, until - time.monotonic()))
+                break
+        if not read:
+            log.warning("%s does not return; its thread is left", named(self._source))
+        if not written:
+            log.warning("%s does not return; its thread is left", named(self._sink))
+        elif not self._writer.over:  # it never began
+            self._writer.abort()

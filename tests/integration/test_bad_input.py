@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from cbs_plugins.nets.dabnet import DABNet
@@ -139,7 +140,6 @@ def _no_pictures(place: Path) -> str:
         (_text_picture, ["'a.png' is no picture", "give a PNG"]),
         (_truncated, ["'b.mp4' is cut short", "download it again"]),
         (_truncated_behind_its_index, ["'b.mp4' is cut short", "source.allow_truncated=true"]),
-        (_truncated_unnoticed_at_first, ["'b.mkv' is cut short", "source.allow_truncated=true"]),
         (_truncated_picture, ["'b.png' is a damaged picture", "get the file again"]),
         (_sound_only, ["holds no pictures (audio only)", "give a file with a video stream"]),
         (_no_pictures, ["folder 'folder' holds no picture"]),
@@ -153,6 +153,16 @@ def test_bad_input_files(
     name = make(place)
     message = refused(f"input={name}", WAVE, ROUTES, *REPORTS)
     assert all(word in message for word in words), message
+
+
+def test_a_cut_that_shows_in_the_middle_keeps_what_is_done(command: Command, place: Path) -> None:
+    name = _truncated_unnoticed_at_first(place)
+    message = only_line(command(f"input={name}", "output=out.mp4", WAVE, ROUTES, *REPORTS))
+    assert "'b.mkv' is cut short" in message
+    assert "source.allow_truncated=true" in message
+    with av.open(str(place / "out.mp4")) as media:
+        assert 0 < sum(1 for _ in media.decode(video=0)) < 60
+    assert not list(place.glob(".cbs-*"))
 
 
 def test_a_picture_too_large_is_refused_before_it_is_decoded(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cbs_core.choose.registry import sources
+from cbs_core.contract.errors import PluginContractError, SourceError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.run.stream import Stream
 from tests.integration.command import ROUTES, WAVE, Ran
@@ -84,6 +85,32 @@ def test_a_device_that_fails(
     assert ran.err.endswith("; out.mp4 is closed, with 10 frames\n")
     assert ran.err.count("\n") == 1
     assert frames_in(place / "out.mp4") == 10
+
+
+@pytest.mark.parametrize("part", ["source", "pipeline"])
+def test_any_other_error_in_the_middle_keeps_what_is_done(
+    command: Command, place: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    class Failing(Camera):
+        def __iter__(self) -> Iterator[RawFrame]:
+            for index in range(7 if part == "source" else 20):
+                yield RawFrame(torch.from_numpy(picture(index)), index, Fraction(index, 25))
+            raise SourceError("the recording is damaged")
+
+    real = Stream.upload
+
+    def upload(stream: Stream, raw: RawFrame) -> Tensor:
+        if part == "pipeline" and raw.index == 7:
+            raise PluginContractError("the styler is damaged")
+        return real(stream, raw)
+
+    monkeypatch.setattr(sources, "_registered", {"camera": Failing})
+    monkeypatch.setattr(Stream, "upload", upload)
+    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, "scheduler=pipeline")
+    assert ran.code == 2
+    assert "is damaged" in ran.err
+    assert frames_in(place / "out.mp4") == 7
+    assert not list(place.glob(".cbs-*"))
 
 
 def test_a_camera_that_gives_nothing_leaves_nothing(

@@ -42,6 +42,7 @@ def told():
         config={"precision": "auto", "routes": ["car"], "output": None},
         choice="pipeline (38.1 ms a frame, serial 61.0 ms)",
         damaged=1,
+        kept=3,
         interrupted=True,
         notes=("the sound [b] was left out",),
     )
@@ -112,7 +113,7 @@ def test_an_older_report_is_replaced_in_one_step(told, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(
-        SinkError, match=r"r\.json' \(No space left on device\), but the output its"
+        SinkError, match=r"r\.json': No space left on device, but the output its"
     ):
         report.write(told, sheets.sheet((8, 8)), tmp_path, name="r.json", sheet="s.png")
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
@@ -154,4 +155,4 @@ def test_the_overlap_is_shown_where_there_is_some(told, capsys, monkeypatch, seq
 def test_an_early_end_is_raised_with_what_there_is(told):
     told.check()
     with pytest.raises(LostError, match=r"^gone; .*é\.mp4 is closed, with 3 frames$"):
-        replace(told, lost=LostError("gone")).check()
+        replace(told, cut=LostError("gone")).check()

@@ -1,5 +1,6 @@
 """A run ends whole, or at once with the first error; no thread is left either way."""
 
+import signal
 import threading
 import time
 from contextlib import nullcontext
@@ -13,14 +14,17 @@ from cbs_core.contract.errors import (
     DeviceLostError,
     LostError,
     PluginContractError,
+    SinkClosedError,
     SinkError,
+    SinkLostError,
     SourceError,
     SourceLostError,
 )
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run.runner import SLOTS, Channel, ClosedError, Outcome, Runner
+from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
+from cbs_core.run.runner import Outcome, Runner
 
 SOON = 5.0
 """Seconds after which a test fails that should have gone on at once."""
@@ -244,12 +248,68 @@ CASES = {
 
 
 @pytest.mark.parametrize("part", CASES)
-def test_a_failure_before_the_sink_ends_the_run(part):
+def test_a_failure_before_the_sink_ends_the_run_and_what_is_done_stays(part):
     error, sink = PluginContractError("a"), Sink()
     with pytest.raises(PluginContractError) as raised:
         CASES[part](error, sink)
     assert raised.value is error
-    assert sink.calls == ["open", "abort"]
+    assert sink.frames == [0, 1, 2]
+    assert sink.calls == ["open", "close False"]
+    assert error.__notes__ == ["the output is closed, with 3 frames"]
+
+
+def test_a_plugin_that_exits_is_an_error_and_what_is_done_stays():
+    sink = Sink()
+    with pytest.raises(PluginContractError, match=r"tried to end the program \(SystemExit: 0\)"):
+        run(scheduler=Scheduler(error=SystemExit(0)), sink=sink)
+    assert sink.calls == ["open", "close False"]
+
+
+@pytest.mark.parametrize(
+    ("at", "calls", "kept"),
+    [("write", ["close False"], 2), ("close", ["close True", "close False"], 3)],
+)
+def test_a_sink_that_is_lost_keeps_what_it_has(at, calls, kept):
+    class Lost(Sink):
+        def close(self, *, complete=True):
+            self.calls.append(f"close {complete}")
+            if at == "close" and complete:
+                raise self.error
+
+    sink = Lost(SinkLostError("the disk is full"), at)
+    runner = Runner(Source(3), Scheduler(), sink, meter=Meter())
+    with pytest.raises(SinkLostError, match="full"):
+        runner.run()
+    assert sink.calls == ["open", *calls]
+    assert runner.kept == kept
+
+
+def test_a_sink_that_is_lost_and_cannot_close_is_aborted():
+    class Lost(Sink):
+        def close(self, *, complete=True):
+            super().close(complete=complete)
+            raise SinkLostError("still full")
+
+    sink = Lost(SinkLostError("full"), "write")
+    runner = Runner(Source(), Scheduler(), sink, meter=Meter())
+    with pytest.raises(SinkLostError, match=r"^full$"):
+        runner.run()
+    assert sink.calls[-1] == "abort"
+    assert runner.kept == 0
+
+
+@pytest.mark.parametrize(("after", "calls"), [(0, ["abort"]), (4, ["close False"])])
+def test_a_window_that_is_closed_ends_the_run(after, calls):
+    class Window(Sink):
+        def write(self, frame):
+            if len(self.frames) == after:
+                raise SinkClosedError
+            super().write(frame)
+
+    sink = Window()
+    assert run(Source(10**9), sink=sink) == Outcome(interrupted=False)
+    assert sink.frames == list(range(after))
+    assert sink.calls == ["open", *calls]
 
 
 @pytest.mark.parametrize("at", ["open", "write", "close"])
@@ -273,7 +333,7 @@ def test_what_a_strangers_sink_raises_becomes_one_line(at):
 
 def test_what_a_strangers_source_raises_becomes_one_line():
     with pytest.raises(SourceError, match=r"^the source failed \(KeyError: 'x'\)$"):
-        run(Source(3, KeyError("x")))
+        run(Source(0, KeyError("x")))
 
 
 @pytest.mark.parametrize("depth", [0, 2, 20])
@@ -309,11 +369,14 @@ def test_lost_before_the_first_frame_leaves_nothing(source, scheduler):
     assert sink.calls == ["open", "abort"]
 
 
-def test_a_sink_that_fails_over_what_is_kept_is_told_and_leaves_nothing():
+def test_a_sink_that_fails_over_what_is_kept_is_told_and_leaves_nothing(caplog):
     sink = Sink(SinkError("full"), "close")
-    with pytest.raises(SinkError, match="full"):
-        run(Source(7, OSError("unplugged")), sink=sink)
+    runner = Runner(Source(7, OSError("unplugged")), Scheduler(), sink, meter=Meter())
+    with pytest.raises(SourceLostError, match="unplugged"):
+        runner.run()
     assert sink.calls == ["open", "close False", "abort"]
+    assert runner.kept == 0
+    assert caplog.messages == ["and then: full"]
 
 
 @pytest.mark.parametrize(
@@ -388,22 +451,19 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing():
     assert sink.calls == ["open", "abort"]
 
 
-def test_ctrl_c_while_the_last_frames_are_written_waits_for_them(monkeypatch):
-    joins = []
-    real = threading.Thread.join
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
+def test_ctrl_c_while_the_last_frames_are_written_waits_for_them():
+    class Slow(Sink):
+        def write(self, frame):
+            if frame.index == 9:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                time.sleep(3 * GLANCE)  # it may come just before a wait, which it does not end then
+            super().write(frame)
 
-    def join(thread, timeout=None):
-        joins.append(thread)
-        if len(joins) == 1:
-            raise KeyboardInterrupt
-        real(thread, timeout)
-
-    monkeypatch.setattr(threading.Thread, "join", join)
-    sink = Sink()
+    sink = Slow()
     assert run(Source(10), sink=sink).interrupted
-    monkeypatch.undo()
     assert sink.frames == list(range(10))
-    assert "abort" not in sink.calls
+    assert sink.calls == ["open", "close False"]
 
 
 def test_an_error_after_ctrl_c_is_still_told():

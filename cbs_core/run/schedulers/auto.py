@@ -9,12 +9,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
-from statistics import median
 
 from cbs_core.contract.interfaces import Closable, Scheduler
 from cbs_core.contract.types import RawFrame
 from cbs_core.machine.meter import Meter
+from cbs_core.machine.race import Race
 from cbs_core.run.schedulers.pipeline import PipelineScheduler
 from cbs_core.run.schedulers.serial import Observe, SerialScheduler
 from cbs_core.run.schedulers.streams import StreamsScheduler
@@ -57,11 +56,11 @@ class AutoScheduler:
             "serial": SerialScheduler(stream, meter=meter, observe=observe),
             self._other: make(stream, meter=meter, observe=observe),
         }
-        self._turns = iter(["serial", self._other] * ROUNDS)
+        # Between a turn's frames are one time less than there are frames.
+        self._race = Race(["serial", self._other], rounds=ROUNDS, times=TURN - 1, margin=MARGIN)
+        self._tried = False
         self._current = "serial"
         self._left: float = 1  # frames until the next turn
-        self._stamps: list[float] = []
-        self._seconds: dict[str, list[float]] = {name: [] for name in self._schedulers}
         self._done: deque[RawFrame] = deque()
         self.choice = f"serial (too few frames to try {self._other})"
 
@@ -93,37 +92,25 @@ class AutoScheduler:
 
     def _stamped(self, frames: Iterator[RawFrame]) -> Iterator[RawFrame]:
         for frame in frames:
-            if self._left < math.inf:
-                self._stamps.append(time.perf_counter())
+            if self._tried:
+                self._race.came_out(self._current, time.perf_counter())
             yield frame
 
     def _next_turn(self) -> None:
-        self._seconds[self._current] += [b - a for a, b in pairwise(self._stamps)]
-        self._stamps.clear()
-        serial = self._seconds["serial"]
-        if serial and median(serial) > SLOW:
-            self._keep("serial", f"serial (a frame takes {median(serial):.1f} s)")
-            return
-        turn = next(self._turns, None)
-        if turn is None or (self._current == self._other and not self._pays()):
-            self._decide()
-            return
-        self._current, self._left = turn, TURN
-        if turn == self._other:
-            self.choice = f"serial and {turn} in turn (too few frames to choose)"
-
-    def _pays(self) -> bool:
-        return median(self._seconds[self._other]) < (1 - MARGIN) * median(self._seconds["serial"])
-
-    def _decide(self) -> None:
-        mine, other = (1e3 * median(self._seconds[name]) for name in ("serial", self._other))
-        if self._pays():
-            self._keep(self._other, f"{self._other} ({other:.1f} ms a frame, serial {mine:.1f} ms)")
-        else:
-            self._keep("serial", f"serial ({mine:.1f} ms a frame, {self._other} {other:.1f} ms)")
-
-    def _keep(self, name: str, choice: str) -> None:
-        self._current, self._left, self.choice = name, math.inf, choice
+        self._tried = True
+        medians = self._race.medians
+        if not self._race.over and medians.get("serial", 0) > SLOW:
+            self._race.end("serial")
+            self.choice = f"serial (a frame takes {medians['serial']:.1f} s)"
+        elif self._race.over:
+            mine, other = (1e3 * medians[name] for name in ("serial", self._other))
+            self.choice = f"serial ({mine:.1f} ms a frame, {self._other} {other:.1f} ms)"
+            if self._race.turn == self._other:
+                self.choice = f"{self._other} ({other:.1f} ms a frame, serial {mine:.1f} ms)"
+        elif self._race.turn == self._other:
+            self.choice = f"serial and {self._other} in turn (too few frames to choose)"
+        self._current = self._race.turn
+        self._left = math.inf if self._race.over else TURN
         for each, scheduler in self._schedulers.items():
-            if each != name and isinstance(scheduler, Closable):
+            if self._race.over and each != self._current and isinstance(scheduler, Closable):
                 scheduler.close()

@@ -17,19 +17,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
-from statistics import median
-from typing import Any, Literal, TypeAlias, get_args
+from queue import Empty, SimpleQueue
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import RawFrame, Scores
 from cbs_core.machine.meter import Meter
+from cbs_core.machine.race import Race
+from cbs_core.run.channel import GLANCE
 from cbs_core.run.schedulers.serial import Observe
 from cbs_core.run.stream import Admitted, Stream
+from cbs_core.run.workers import Worker
+
+T = TypeVar("T")
 
 DEPTH = 2
 """Frames under way: one a step. More would wait, which costs memory, and latency where live."""
@@ -57,38 +61,27 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self.together = False
-        self.choice = "nets in turn (too few frames to try them together)"
-        self._left = ROUNDS
-        self._stamps: list[float] = []
-        self._seconds: dict[bool, list[float]] = {False: [], True: []}
+        # The first of a turn's frames were begun the other way.
+        self._race = Race([False, True], rounds=ROUNDS, times=TURN, skip=DEPTH - 1, margin=MARGIN)
+
+    @property
+    def together(self) -> bool:
+        """Whether the steps are done side by side now."""
+        return self._race.turn
+
+    @property
+    def choice(self) -> str:
+        """How the nets are done, and why."""
+        if not self._race.over:
+            return "nets in turn (too few frames to try them together)"
+        turn, beside = (1e3 * self._race.medians[way] for way in (False, True))
+        if self.together:
+            return f"nets together ({beside:.1f} ms a frame, in turn {turn:.1f} ms)"
+        return f"nets in turn ({turn:.1f} ms a frame, together {beside:.1f} ms)"
 
     def came_out(self) -> None:
         """Notes that a frame did, and takes the other way, or the better one, where it is time."""
-        if not self._left:
-            return
-        self._stamps.append(time.perf_counter())
-        if len(self._stamps) <= DEPTH + TURN:
-            return
-        # The first of them were begun the other way.
-        self._seconds[self.together] += [b - a for a, b in pairwise(self._stamps[DEPTH:])]
-        del self._stamps[:-1]
-        if self.together:
-            self._left -= 1
-            self._compare()
-        else:
-            self.together = True
-
-    def _compare(self) -> None:
-        turn, beside = (1e3 * median(self._seconds[way]) for way in (False, True))
-        self.together = beside < (1 - MARGIN) * turn
-        if not self.together:
-            self._left = 0
-            self.choice = f"nets in turn ({turn:.1f} ms a frame, together {beside:.1f} ms)"
-        elif not self._left:
-            self.choice = f"nets together ({beside:.1f} ms a frame, in turn {turn:.1f} ms)"
-        else:
-            self.together = False  # once more, to be sure
+        self._race.came_out(self.together, time.perf_counter())
 
 
 class Fixed:
@@ -114,7 +107,8 @@ class _Half:
 class PipelineScheduler:
     """Two threads, one a step, each with the frames in order (`Scheduler`, `Closable`, `Choosing`).
 
-    Ctrl-C waits for the frame under way: a plugin in another thread cannot be interrupted.
+    Ctrl-C waits for the frame under way: a plugin in another thread cannot be interrupted. The
+    threads are joined by queues that C code locks, as `cbs_core.run.channel` tells.
 
     Args:
         stream: what the frames are of.
@@ -139,19 +133,22 @@ class PipelineScheduler:
                 f"scheduler=pipeline is for the CPU, not for {stream.device}: say "
                 "scheduler=streams or scheduler=auto"
             )
+        if nets not in get_args(Nets):
+            raise ConfigError(f"scheduler.nets={nets} is none of {', '.join(get_args(Nets))}")
         self._stream = stream
         self._meter = meter
         self._observe = observe
-        self._front = ThreadPoolExecutor(1, "cbs-segment", initializer=_give_way)
-        self._back = ThreadPoolExecutor(1, "cbs-restyle")
-        self._halves: deque[Future[_Half]] = deque(maxlen=DEPTH)
-        self._under_way: deque[Future[RawFrame]] = deque()
-        self._done: deque[RawFrame] = deque()
-        if nets not in get_args(Nets):
-            raise ConfigError(f"scheduler.nets={nets} is none of {', '.join(get_args(Nets))}")
         self._turns = Turns() if nets == "auto" else Fixed(together=nets == "together")
-        self._restyled = threading.Event()  # the last frame that came; none has yet
-        self._restyled.set()
+        self._submitted: SimpleQueue[Admitted | None] = SimpleQueue()
+        self._halves: SimpleQueue[_Half | BaseException | None] = SimpleQueue()
+        self._finished: SimpleQueue[RawFrame | BaseException] = SimpleQueue()
+        self._restyled: SimpleQueue[None] = SimpleQueue()
+        """An entry for each frame that is through, which the other thread may wait for."""
+        self._closing = threading.Event()
+        self._under_way = 0
+        self._done: deque[RawFrame] = deque()
+        self._front = Worker(self._segment_all, "cbs-segment")
+        self._back = Worker(self._restyle_all, "cbs-restyle")
 
     @property
     def choice(self) -> str:
@@ -164,19 +161,17 @@ class PipelineScheduler:
         Raises:
             CbsError: the oldest of these failed.
         """
-        if len(self._under_way) >= DEPTH:
+        if not self._front.begun:
+            self._front.start()
+            self._back.start()
+        if self._under_way >= DEPTH:
             self._done.append(self._oldest())
-        before, restyled = self._restyled, threading.Event()
-        half = self._front.submit(self._segment, self._stream.admit(raw), before)
-        self._halves.append(half)
-        done = self._back.submit(self._restyle, raw, half, restyled)
-        self._under_way.append(done)
-        done.add_done_callback(lambda _: restyled.set())  # where it fails, or is cancelled
-        self._restyled = restyled
+        self._submitted.put(self._stream.admit(raw))
+        self._under_way += 1
 
     def ready(self) -> Iterator[RawFrame]:
         """Yields what is done."""
-        while self._done or (self._under_way and self._under_way[0].done()):
+        while self._done or not self._finished.empty():
             yield self._next()
 
     def drain(self) -> Iterator[RawFrame]:
@@ -186,46 +181,75 @@ class PipelineScheduler:
 
     def close(self) -> None:
         """Ends the threads, after the steps that they are at."""
-        for executor in (self._back, self._front):
-            executor.shutdown(wait=False, cancel_futures=True)
-        # Not by joining the threads: Python takes a thread for ended whose join Ctrl-C interrupts
-        # (3.11), and the process would end under its feet. A future that was cancelled before it
-        # ran is never told to be done, so that it is not waited for.
-        under_way: list[Future[Any]] = [*self._halves, *self._under_way]
-        wait([future for future in under_way if not future.cancelled()])
-        for executor in (self._back, self._front):
-            executor.shutdown()
-        self._halves.clear()
-        self._under_way.clear()
+        self._closing.set()
+        self._submitted.put(None)
+        for worker in (self._front, self._back):
+            worker.wait()
+        self._under_way = 0
 
     def _next(self) -> RawFrame:
         return self._done.popleft() if self._done else self._oldest()
 
     def _oldest(self) -> RawFrame:
-        done = self._under_way[0].result()  # it stays there while Ctrl-C can interrupt this
-        self._under_way.popleft()
+        done = _awaited(self._finished)
+        self._under_way -= 1
+        if isinstance(done, BaseException):
+            raise done
         self._turns.came_out()
         return done
 
-    def _segment(self, frame: Admitted, before: threading.Event) -> _Half:
+    def _segment_all(self) -> None:
+        _give_way()
+        owed = 0  # frames before this one that may not be through yet
+        while (frame := self._submitted.get()) is not None and not self._closing.is_set():
+            # A lock would leave the order to chance: two frames segmented and then two restyled
+            # come out a step apart, which the times take for a frame.
+            while owed and not self._turns.together:
+                self._restyled.get()
+                owed -= 1
+            owed += 1
+            try:
+                self._halves.put(self._segment(frame))
+            except BaseException as error:
+                self._halves.put(error)
+            del frame
+        self._halves.put(None)
+
+    def _restyle_all(self) -> None:
+        while (half := self._halves.get()) is not None:
+            try:
+                done: RawFrame | BaseException = self._restyle(half)
+            except BaseException as error:
+                done = error
+            del half
+            self._finished.put(done)
+            del done
+
+    def _segment(self, frame: Admitted) -> _Half:
         with self._meter.stage("upload"):
             image = self._stream.upload(frame.raw)
-        # A lock would leave the order to chance: two frames segmented and then two restyled come
-        # out a step apart, which the times take for a frame.
-        if not self._turns.together:
-            before.wait()
         return _Half(frame, image, self._stream.score(image, frame.plan, meter=self._meter))
 
-    def _restyle(self, raw: RawFrame, half: "Future[_Half]", restyled: threading.Event) -> RawFrame:
-        begun = half.result()
-        plan = begun.frame.plan
-        result = self._stream.restyle(begun.image, begun.scores, plan, meter=self._meter)
-        restyled.set()
+    def _restyle(self, half: _Half | BaseException) -> RawFrame:
+        try:
+            if isinstance(half, BaseException):
+                raise half
+            raw, plan = half.frame.raw, half.frame.plan
+            result = self._stream.restyle(half.image, half.scores, plan, meter=self._meter)
+        finally:
+            self._restyled.put(None)
         with self._meter.stage("download"):
             done = self._stream.download(result.image, raw)
         if self._observe is not None:
             self._observe(raw, result)
         return done
+
+
+def _awaited(queue: "SimpleQueue[T]") -> T:
+    """Returns the next entry of a queue; Ctrl-C ends the wait."""
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=GLANCE)
 
 
 def _give_way() -> None:
