@@ -23,8 +23,8 @@ import torch
 
 from benchmarks import floor, machine
 from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
+from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame
-from cbs_core.frame.pipeline import pack
 
 ACCELERATORS = ("auto", "cudagraph", "tensorrt", "compile", "eager")
 
@@ -134,7 +134,7 @@ def resident(run: Ours) -> Callable[[], torch.Tensor]:
     """Returns a frame of the pipeline, uint8 ``(H,W,3)`` to the same, on the device."""
     stream = run.stream
     raw = RawFrame(run.raw.pixels.to(stream.device), 0)
-    return lambda: pack(stream(stream.upload(raw)).image)
+    return lambda: to_pixels(stream(stream.upload(raw)).image)
 
 
 def timed(frame: Callable[[], object]) -> dict[str, float]:

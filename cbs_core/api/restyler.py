@@ -21,7 +21,8 @@ from cbs_core.choose import streams
 from cbs_core.choose.presets import defaults, section
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, closest
-from cbs_core.frame.pipeline import Result, pack
+from cbs_core.contract.tensors import to_pixels
+from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
 from cbs_core.run import settings
 from cbs_core.run.job import Job
@@ -179,7 +180,7 @@ class Restyler:
             },
             labels=labels.cpu().numpy(),
             classes=made.plan.classes,
-            pixels=pack(made.image).cpu().numpy(),
+            pixels=to_pixels(made.image).cpu().numpy(),
         )
 
     def _run(self, image: Tensor) -> Result:

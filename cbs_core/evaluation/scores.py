@@ -17,6 +17,7 @@ from torch import Tensor
 from cbs_core.choose.registry import guarded
 from cbs_core.contract.errors import PluginContractError
 from cbs_core.contract.extensions import Losses
+from cbs_core.contract.tensors import to_image, to_size
 from cbs_core.datasets.labelled import NOT_PERSON, LabelledSet, class_map
 from cbs_core.evaluation.metrics import Confusion, boundary_f, boundary_iou
 
@@ -134,9 +135,7 @@ def _labels(
     """Returns the channel of the largest logit at each pixel, resized as the product does it."""
     image = _image(picture, device)
     with torch.inference_mode():
-        logits = torch.nn.functional.interpolate(
-            segment(image), image.shape[2:], mode="bilinear", align_corners=False
-        )
+        logits = to_size(segment(image), image.shape[2:])
         labels: Ids = logits.argmax(1)[0].cpu().numpy()
     return labels
 
@@ -202,7 +201,7 @@ def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _image(picture: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float() / 255
+    return to_image(torch.from_numpy(picture.copy()).to(device))
 
 
 def squared(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from cbs_core.choose.sections import split
 from cbs_core.contract.accelerated import Kind
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import HasWeights, InstanceSegmenter
+from cbs_core.contract.tensors import to_image
 from cbs_core.datasets import labelled
 from cbs_core.datasets.samples import find_photos
 from cbs_core.evaluation import cost
@@ -128,7 +129,7 @@ def _segmenter(
         progress=progress,
     )
     first = torch.from_numpy(labelled.read_rgb(data.pairs[0].picture))
-    return asdict(scores), first.to(place).permute(2, 0, 1)[None].float() / 255
+    return asdict(scores), to_image(first.to(place))
 
 
 def _styler(
@@ -151,7 +152,7 @@ def _styler(
     if isinstance(losses, nn.Module):
         losses.eval().to(place)
     scores = evaluation.score_styler(call, losses, style, photos, device=place, progress=progress)
-    picture = torch.from_numpy(photos[0]).to(place).permute(2, 0, 1)[None].float() / 255
+    picture = to_image(torch.from_numpy(photos[0]).to(place))
     return scores.as_dict(), picture
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.tensors import to_size
 
 MODES = ("argmax", "soft")
 
@@ -113,7 +114,7 @@ class Regions(nn.Module):
         on_cpu = logits.device.type == "cpu"
         layout = torch.channels_last if on_cpu else torch.contiguous_format
         logits = logits.contiguous(memory_format=layout)
-        return _upsample(logits, size).argmax(1)
+        return to_size(logits, size).argmax(1)
 
     def forward(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the mattes ``(B,R,H,W)`` for a frame of ``size`` (H, W)."""
@@ -121,7 +122,7 @@ class Regions(nn.Module):
             return logits.new_zeros(len(logits), 0, *size)
         if self.mode == "soft":
             scores = torch.einsum("bkhw,rk->brhw", logits.float().softmax(1), self.weights)
-            return _upsample(scores.contiguous(), size)
+            return to_size(scores.contiguous(), size)
         if logits.device.type == "cpu":
             return torch.stack([self._hard(one.float(), size) for one in logits])
         labels = self.labels(logits, size)
@@ -176,7 +177,3 @@ def _neighbours(count: int, total: int) -> tuple[Tensor, Tensor, Tensor]:
     place = place.clamp_(min=0)
     before = place.long().clamp_(max=count - 1)
     return before, (before + 1).clamp_(max=count - 1), place - before
-
-
-def _upsample(tensor: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(tensor.float(), size, mode="bilinear", align_corners=False)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
 from cbs_core.contract.errors import PluginContractError
+from cbs_core.contract.tensors import to_image
 from cbs_core.contract.types import Instances, Scores
 from cbs_core.frame.mattes import resized
 from cbs_core.frame.plan import Plan
@@ -302,15 +303,7 @@ def prepare(image: Tensor, plan: Plan) -> None:
 
 def upload(pixels: Tensor, device: torch.device) -> Tensor:
     """Moves a picture to the device: uint8 ``(H,W,3)`` -> float32 ``(1,3,H,W)`` in [0,1]."""
-    moved = pixels.to(device, non_blocking=True)
-    return moved.permute(2, 0, 1)[None].float().div_(255)
-
-
-def pack(image: Tensor) -> Tensor:
-    """Returns a picture ``(1,3,H,W)`` as uint8 ``(H,W,3)``, on its device."""
-    # float32 holds n/255 so closely that rounding gives n back: an untouched pixel is exact.
-    pixels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-    return pixels.contiguous()
+    return to_image(pixels.to(device, non_blocking=True))
 
 
 def _timed(name: str, plan: Plan, meter: Meter | None) -> AbstractContextManager[None]:

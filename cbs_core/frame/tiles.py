@@ -13,8 +13,9 @@ from collections.abc import Callable
 from itertools import product
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from cbs_core.contract.tensors import to_size
 
 log = logging.getLogger("cbs")
 
@@ -83,7 +84,7 @@ def _tiled(net: Callable[..., Tensor], inputs: tuple[Tensor, ...], side: int) ->
         place = (..., slice(y, y + high), slice(x, x + wide))
         part = net(*(one[place] for one in inputs))
         if part.shape[2:] != (high, wide):
-            part = F.interpolate(part.float(), (high, wide), mode="bilinear", align_corners=False)
+            part = to_size(part, (high, wide))
         if out is None:
             out = part.new_zeros(*part.shape[:2], height, width)
         weight = _ramp(y, high, height, image)[:, None] * _ramp(x, wide, width, image)

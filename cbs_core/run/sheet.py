@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
@@ -66,7 +67,7 @@ class Sheet:
         scale = min(max(height, width, NARROW), SIDE) / max(height, width)
         size = max(1, round(height * scale)), max(1, round(width * scale))
         labels = result.plan.regions.labels(result.logits, size)[0].cpu().numpy()
-        original = raw.pixels.to(result.image.device).permute(2, 0, 1)[None].float() / 255
+        original = to_image(raw.pixels.to(result.image.device))
         cells: list[Image.Image | None] = [
             _thumbnail(original, size),
             Image.fromarray(np.array(self._colours, dtype=np.uint8)[labels]),
@@ -114,8 +115,8 @@ class Sheet:
 
 
 def _thumbnail(image: Tensor, size: tuple[int, int]) -> Image.Image:
-    small = F.interpolate(image.float(), size, mode="area")[0].clamp(0, 1)
-    return Image.fromarray(small.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
+    small = F.interpolate(image.float(), size, mode="area")
+    return Image.fromarray(to_pixels(small).cpu().numpy())
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame, Scores
 from cbs_core.frame import pipeline
 from cbs_core.frame.pipeline import Located, Result
@@ -147,7 +148,7 @@ class Stream:
 
     def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
         """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
-        return replace(raw, pixels=pipeline.pack(image).cpu())
+        return replace(raw, pixels=to_pixels(image).cpu())
 
     def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
         """Restyles the next ``(B,3,H,W)``, both steps one after the other."""

@@ -3,8 +3,7 @@
     from cbs_core.testing.runs import LiveSourceSuite
 
     class TestDesk(LiveSourceSuite):
-        def create(self, folder):
-            return DeskCamera()
+        def create(self, folder): return DeskCamera()
 
 The suites hold what a run relies on: it ends in a second, leaves no thread, keeps what is done.
 """

@@ -112,9 +112,7 @@ def test_an_older_report_is_replaced_in_one_step(told, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", full)
-    with pytest.raises(
-        SinkError, match=r"r\.json': No space left on device, but the output its"
-    ):
+    with pytest.raises(SinkError, match=r"r\.json': No space left on device, but the output its"):
         report.write(told, sheets.sheet((8, 8)), tmp_path, name="r.json", sheet="s.png")
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
     assert (tmp_path / "r.json").read_text() == "old"

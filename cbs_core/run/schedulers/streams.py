@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, cuda
 
 from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame, Scores
-from cbs_core.frame import pipeline
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
 from cbs_core.machine.meter import Meter
@@ -168,7 +168,7 @@ class StreamsScheduler:
             out = self._stream.composite(image, located, styled, plan)
         slot.result = Result(out, scores.logits, located.mattes, styled, located.shown, plan)
         with self._on(slot, "download", "composite"):
-            slot.packed = pipeline.pack(out)
+            slot.packed = to_pixels(out)
             slot.pixels = _pinned_like(slot.packed)
             slot.pixels.copy_(slot.packed, non_blocking=True)
         self._launched.append(slot)
