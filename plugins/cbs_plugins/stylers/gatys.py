@@ -12,8 +12,10 @@ steps of both optimisers are of that scale.
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -146,6 +148,14 @@ class GatysStyler:
     def reset(self) -> None:
         """Forgets the last frame, from whose result the next would start."""
         self._last = None
+
+    def state(self) -> dict[str, Any]:
+        """Returns the last frame and its result, levels of 255 ``(B,3,H,W)``, or None."""
+        return {"last": self._last}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state` returned."""
+        self._last = state["last"]
 
     def _style(self, image: Tensor, matte: Tensor | None) -> Tensor:
         height, width = image.shape[2:]
