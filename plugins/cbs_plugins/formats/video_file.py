@@ -191,11 +191,7 @@ class VideoFile:
         tick, lasts = self._last
         if end is not None:
             lasts = end - self._start - tick * self._tick
-        packets = self._encode(None)
-        for packet in packets:
-            if packet.pts == tick:
-                packet.duration = max(round(lasts / packet.time_base), 1)
-        self._mux(packets)
+        self._mux(self._ending(self._encode(None), tick, lasts))
         self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
         try:
             self._output.close()
@@ -205,6 +201,21 @@ class VideoFile:
         self._compare()
         self._close_media()
         self._file.finish()
+
+    def _ending(
+        self, packets: "list[Packet[VideoStream]]", tick: int, lasts: Fraction
+    ) -> "list[Packet[VideoStream]]":
+        """Gives the last frame its duration; nothing else tells how long that is shown."""
+        for packet in packets:
+            if packet.pts == tick:
+                packet.duration = max(round(lasts / packet.time_base), 1)
+        unusual_end = abs(lasts * self._info.rate - 1) > Fraction(1, 100)
+        if packets and unusual_end and self._suffix not in MATROSKA:
+            # An MP4's film ends with the frame that is decoded last, and B-frames are that.
+            last = packets[-1]
+            end = tick * self._tick + lasts
+            last.duration = round(end / last.time_base) - (last.pts or 0)
+        return packets
 
     def _compare(self) -> None:
         if self._media is None or self._source is None:
@@ -259,7 +270,8 @@ class VideoFile:
         ratio = Fraction(1)
         if source is not None:
             tags_in = source.codec_context
-            context.color_range = tags_in.color_range
+            if not (tags_in.format and tags_in.format.is_rgb):  # which is always of full range
+                context.color_range = tags_in.color_range
             context.color_primaries = tags_in.color_primaries
             context.color_trc = tags_in.color_trc
             # Untagged, swscale takes BT.601 both ways, so that the values come back the same.
@@ -334,8 +346,7 @@ class VideoFile:
 
     def _why_not(self, error: BaseException) -> str:
         codec = self._encoding.codec
-        output = self._output
-        if output is not None and codec not in output.supported_codecs:
+        if "format does not support" in str(error):
             return f"{self._suffix} cannot hold {codec}: write .mov or .mkv, or say sink.codec=auto"
         log = getattr(error, "log", None)
         told = f" ({' '.join(str(log[2]).split())})" if log else ""

@@ -118,6 +118,7 @@ class VideoSink:
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         if size != self._frame_size:
             self._resize(frame, size)
+            self._frame_size = size
         self._file.write(frame)
         if self._file.transparency_lost:
             self._note(
@@ -129,12 +130,13 @@ class VideoSink:
         assert self._file is not None
         (width, height), (first, second) = size, self._frame_size
         if self.on_resize == "scale":
+            across, down = self._file.size
             self._note(
                 f"frames change their size from {first}x{second} to {width}x{height} at frame "
-                f"{frame.index}, and are scaled to one; sink.on_resize=split writes a file each"
+                f"{frame.index}; all are scaled to {across}x{down}, and sink.on_resize=split "
+                "writes a file each"
             )
             return
-        self._frame_size = size
         path = self._file.path
         if not self._file.empty:
             self._file.close(complete=False, end=Fraction(frame.pts))
