@@ -85,6 +85,7 @@ class Tracks:
         suffix: of the output, in lower case.
         audio: whether to copy sound.
         start: seconds on the source's clock that are the output's 0.
+        only_audio: whether sound is all there is to copy.
 
     Raises:
         SinkError: the container cannot hold the sound.
@@ -98,6 +99,7 @@ class Tracks:
         *,
         audio: bool,
         start: Fraction,
+        only_audio: bool = False,
     ) -> None:
         self._output = output
         self._suffix = suffix
@@ -109,7 +111,8 @@ class Tracks:
         main = picture_stream(media, "")
         self._copies: dict[int, Stream] = {}
         for stream in media.streams:
-            if stream.index != main.index:
+            wanted_kind = stream.type == "audio" or not only_audio
+            if stream.index != main.index and wanted_kind:
                 self._add(stream)
         wanted = [stream for stream in media.streams if stream.index in self._copies]
         self._packets = self._shifted(media, wanted)
