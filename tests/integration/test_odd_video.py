@@ -188,3 +188,50 @@ def test_a_part_that_is_none_is_refused(tmp_path: Path, options: dict, message: 
     clip = make_clip(tmp_path / "a.mp4", frames=10)
     with pytest.raises(SourceError, match=message):
         VideoSource(str(clip), **options).__enter__()
+
+
+def playlist(folder: Path, *lines: str, name: str = "list.m3u8") -> Path:
+    folder.mkdir(exist_ok=True)
+    head = ["#EXTM3U", "#EXT-X-TARGETDURATION:2"]
+    (folder / name).write_text("\n".join([*head, *lines, "#EXT-X-ENDLIST", ""]))
+    return folder / name
+
+
+def test_a_playlist_of_what_lies_below_it_is_read(tmp_path: Path) -> None:
+    path = playlist(tmp_path / "a", "#EXTINF:2,", "sub/clip.ts")
+    (tmp_path / "a" / "sub").mkdir()
+    make_clip(tmp_path / "a" / "sub" / "clip.ts", frames=20)
+    assert len(frames_of(path)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{outside}/clip.ts", "names '.*clip.ts', and a playlist may name only"),
+        ("../clip.ts", "may name only what lies in its own folder or below"),
+        ("link.ts", "may name only what lies in its own folder or below"),
+        ("missing.ts", "names '.*missing.ts', which is no file"),
+        ("https://example.org/a.ts", "may name only what lies in its own folder or below"),
+    ],
+)
+def test_a_playlist_of_what_lies_elsewhere_is_refused(
+    tmp_path: Path, name: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_clip(tmp_path / "clip.ts", frames=5)
+    path = playlist(tmp_path / "a", "#EXTINF:2,", name.format(outside=tmp_path))
+    (tmp_path / "a" / "link.ts").symlink_to(tmp_path / "clip.ts")
+    with pytest.raises(SourceError, match=message):
+        VideoSource(str(path)).__enter__()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("variant", [True, False])
+def test_a_playlist_that_names_itself_is_refused_at_once(
+    tmp_path: Path, variant: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = "#EXT-X-STREAM-INF:BANDWIDTH=1" if variant else "#EXTINF:2,"
+    path = playlist(tmp_path / "a", line, "list.m3u8", line, "list.m3u8")
+    with pytest.raises(SourceError, match=r"list\.m3u8' (names itself|is no video)"):
+        VideoSource(str(path)).__enter__()
+    assert capfd.readouterr() == ("", "")

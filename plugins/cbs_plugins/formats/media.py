@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from cbs_core.contract.errors import SourceError
+from cbs_plugins.formats import playlists
 from cbs_plugins.formats.files import input_file, reason
 
 CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -32,14 +33,20 @@ def open_media(path: str | Path) -> InputContainer:
         SourceError: where it is missing, empty or no media file.
     """
     file = input_file(path)
+    guard = playlists.Guard(file) if playlists.is_playlist(file) else None
     try:
-        return av.open(
+        container = av.open(
             # Absolute, because FFmpeg takes "12:30.mp4" for a protocol named 12.
             str(file.absolute()),
             # A playlist that calls itself a video may not reach the network.
             container_options={"protocol_whitelist": "file"},
             metadata_errors="replace",
+            io_open=guard,
+            timeout=playlists.TIMEOUT if guard else None,
         )
+        if guard:
+            guard.opening = False
+        return container
     except (av.FFmpegError, ValueError) as error:
         with file.open("rb") as head:
             is_mp4 = head.read(8)[4:] == b"ftyp"
