@@ -158,6 +158,10 @@ def test_where_and_by_what_it_was_taken_is_kept(tmp_path: Path, suffix: str) -> 
         code = {k.lower(): v for k, v in media.streams.video[0].metadata.items()}["timecode"]
     assert {key.lower(): value for key, value in tags.items()}.items() <= found.items()
     assert code == "01:00:00:00"
+    restyle(tmp_path / "a.mov", tmp_path / f"c{suffix}", start="3f")
+    with av.open(str(tmp_path / f"c{suffix}")) as media:
+        code = {k.lower(): v for k, v in media.streams.video[0].metadata.items()}["timecode"]
+    assert code == "01:00:00:03"
 
 
 def test_tags_of_another_file_are_not_taken_over(tmp_path: Path) -> None:

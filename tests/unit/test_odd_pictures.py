@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import subprocess
 import sys
 import warnings
 from dataclasses import replace
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cbs_plugins.formats.pictures import MOST_PIXELS, read_picture
+from cbs_plugins.formats.unfinished import left_over
 from cbs_plugins.sinks.folder import FolderSink
 from cbs_plugins.sinks.image import ImageSink
 from cbs_plugins.sources.folder import FolderSource
@@ -298,6 +300,35 @@ def test_what_is_done_of_a_folder_stays(tmp_path: Path) -> None:
         frames.extend(iter(source))
     with FolderSource(str(tmp_path), on_error="skip") as source:
         assert [frame.name for frame in source] == ["1", "3"]
+
+
+KILLED = """
+import os, signal, sys, torch
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.unfinished import left_over
+from cbs_plugins.sinks.folder import FolderSink
+sink = FolderSink(sys.argv[1])
+sink.open(StreamInfo(8, 8))
+for index in range(3):
+    sink.write(RawFrame(torch.zeros(8, 8, 3, dtype=torch.uint8), index))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_leaves_of_a_folder_is_told_and_removed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    subprocess.run([sys.executable, "-c", KILLED, out], check=False)
+    (left,) = left_over(out)
+    assert left.name.startswith(".out.cbs-")
+    assert len(list(left.iterdir())) == 3
+    sink = FolderSink(str(out))
+    sink.open(StreamInfo(8, 8))
+    assert left_over(out) == [left]  # not the one that is being written
+    sink.write(RawFrame(torch.zeros(8, 8, 3, dtype=torch.uint8), 0))
+    sink.close()
+    (line,) = sink.notes
+    assert str(left) in line
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_sequence_has_the_sound_of_its_video_beside_it(tmp_path: Path) -> None:

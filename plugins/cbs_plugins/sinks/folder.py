@@ -6,9 +6,10 @@ from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_plugins.formats.files import rename, temporary
+from cbs_plugins.formats.files import rename
 from cbs_plugins.formats.pictures import checked_suffix, not_kept, write_picture
 from cbs_plugins.formats.sound import write_sound
+from cbs_plugins.formats.unfinished import UnfinishedFolder, left_over, remove, told
 
 
 class FolderSink:
@@ -52,7 +53,10 @@ class FolderSink:
         self._info = info
         if self.path.exists() and not self.path.is_dir():
             raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
-        self._temporary = temporary(self.path.absolute(), folder=True)
+        self._left = left_over(self.path.absolute())
+        self.notes += told(self._left, self.path)
+        self._unfinished = UnfinishedFolder(self.path.absolute())
+        self._temporary = self._unfinished.path
 
     def write(self, frame: RawFrame, /) -> None:
         """Writes one picture."""
@@ -82,6 +86,9 @@ class FolderSink:
         else:
             rename(self._temporary, self.path)
         self._temporary = None
+        self._unfinished.release()
+        if complete:
+            remove(self._left, self._suffix)
 
     def _write_sound(self, complete: bool) -> None:
         assert self._temporary is not None
@@ -98,6 +105,7 @@ class FolderSink:
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
+            self._unfinished.release()
 
 
 def _rate(rate: Fraction) -> str:

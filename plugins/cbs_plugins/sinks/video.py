@@ -10,7 +10,7 @@ import av
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_plugins.formats.unfinished import left_over
+from cbs_plugins.formats.unfinished import left_over, remove, told
 from cbs_plugins.formats.video_file import Encoding, VideoFile
 
 SUFFIXES = {
@@ -103,11 +103,7 @@ class VideoSink:
         size = _read_size(self.size, info.width, info.height)
         self._encoding = replace(self._encoding, size=size)
         self._left = left_over(self.path)
-        for path in self._left:
-            self._note(
-                f"'{path}' is what a run that was killed left of '{self.path.name}', playable as "
-                "far as it goes: it is removed when this run is whole"
-            )
+        self._note(*told(self._left, self.path))
         self._file = VideoFile(self.path, self._encoding, info)
         self._note(*self._file.notes)
         self._frame_size = (info.width, info.height)
@@ -173,8 +169,7 @@ class VideoSink:
         self._note(*self._file.notes)
         self._file = None
         if complete:
-            for path in self._left:
-                path.unlink(missing_ok=True)
+            remove(self._left, self.path.suffix)
 
     def abort(self) -> None:
         """Removes the unfinished file."""
