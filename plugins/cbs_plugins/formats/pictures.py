@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
+from cbs_plugins.formats import exif
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
 
@@ -59,9 +60,6 @@ HOLDS_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 HOLDS_PROFILE = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
 HOLDS_EXIF = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
 
-_DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
-"""EXIF tags that tell of the picture: title, maker, model, software, time, artist, copyright."""
-
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,7 +97,7 @@ def read_header(path: str | Path) -> Header:
     """
     with _opened(path) as image:
         width, height = image.size
-        if _orientation(image) >= 5:
+        if exif.orientation(image) >= 5:
             width, height = height, width
         # The second picture of a phone's MPO is no next frame.
         frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
@@ -155,14 +153,14 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
 
 def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
     loaded = _loaded(path, image)
-    orientation = _orientation(image)
-    exif, density = _exif(image, orientation), _density(image)
+    orientation = exif.orientation(image)
+    data, density = exif.kept(image, orientation), exif.density(image)
     upright = _UPRIGHT.get(orientation)
     if upright is not None:
         loaded = loaded.transpose(upright)
     if loaded.mode == "F" or loaded.mode.startswith("I"):
         gray = _to_8_bit(np.asarray(loaded))
-        still = Still(exif, density) if exif or density else None
+        still = Still(data, density) if data or density else None
         return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, still
     alpha = None
     if loaded.has_transparency_data:
@@ -171,11 +169,11 @@ def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, 
         loaded = loaded.convert("RGB")
     shown, own, profile = to_srgb(loaded, image.info.get("icc_profile") or b"")
     pixels = torch.from_numpy(np.array(shown))
-    if not (exif or density or profile):
+    if not (data or density or profile):
         return pixels, alpha, None
     if own is None:
-        return pixels, alpha, Still(exif, density, profile)
-    still = Still(exif, density, profile, torch.from_numpy(np.array(own)), pixels)
+        return pixels, alpha, Still(data, density, profile)
+    still = Still(data, density, profile, torch.from_numpy(np.array(own)), pixels)
     return pixels, alpha, still
 
 
@@ -263,49 +261,6 @@ def frame_rate(rate: float | str) -> Fraction:
     if value <= 0:
         raise SourceError(f"rate={rate} is no positive number of frames a second: try 25")
     return value
-
-
-def _orientation(image: Image.Image) -> int:
-    # A PNG without EXIF in its header would be decoded in search of one behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1
-    try:
-        value = image.getexif().get(0x0112, 1)
-        if isinstance(value, bytes):  # of a type that the standard does not allow
-            value = next((byte for byte in value if byte), 1)
-        if isinstance(value, tuple):
-            value = value[0]
-        return int(value) if 1 <= int(value) <= 8 else 1
-    except Exception:  # damaged EXIF raises nearly anything
-        return 1
-
-
-def _exif(image: Image.Image, orientation: int) -> bytes:
-    """Returns a picture's EXIF as it is written again: without an orientation."""
-    raw = image.info.get("exif") or b""
-    if orientation == 1 and raw and image.format != "TIFF":
-        return bytes(raw)
-    try:
-        exif = image.getexif()
-        if image.format == "TIFF":  # whose table also says how its pixels lie
-            kept = Image.Exif()
-            for tag in (tag for tag in _DESCRIPTIVE if tag in exif):
-                kept[tag] = exif[tag]
-            return kept.tobytes() if len(kept) else b""
-        if not raw:
-            return b""
-        exif.pop(0x0112, None)
-        return exif.tobytes()
-    except Exception:
-        return b""
-
-
-def _density(image: Image.Image) -> tuple[float, float] | None:
-    try:
-        across, down = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (across, down) if across > 1 and down > 1 else None
 
 
 def _loaded(path: str | Path, image: Image.Image) -> Image.Image:
