@@ -18,6 +18,29 @@ def _shape(tensor: Tensor) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Still:
+    """What a picture's file holds beside pixels and alpha; carried to the sink untouched."""
+
+    exif: bytes = b""
+    """As the file holds it, without an orientation: the picture is upright. Empty for none."""
+
+    density: tuple[float, float] | None = None
+    """Pixels an inch, across and down."""
+
+    profile: bytes = b""
+    """ICC profile of ``own``; empty where the pixels are sRGB."""
+
+    own: Tensor | None = None
+    """uint8 ``(H, W, 3)``, the file's pixels in the colours of ``profile``; None without one."""
+
+    shown: Tensor | None = None
+    """uint8 ``(H, W, 3)``, the same in sRGB, as the source gave them."""
+
+    def __repr__(self) -> str:
+        return f"Still(exif={len(self.exif)} bytes, profile={len(self.profile)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
 class RawFrame:
     """One picture as a source gives it and a sink takes it.
 
@@ -43,6 +66,12 @@ class RawFrame:
     captured: float | None = None
     """When the camera gave it, in seconds of `time.monotonic`; None where nobody knows. A run sets
     it for a live source that does not."""
+
+    duration: Fraction | None = None
+    """Seconds that it is shown, where the source states it; of a file's last frame it is exact."""
+
+    still: Still | None = None
+    """What a picture's file holds beside its pixels."""
 
     def __post_init__(self) -> None:
         if (
@@ -147,6 +176,18 @@ class StreamInfo:
 
     name: str = "output"
     """Stem for a file named after this stream."""
+
+    notes: tuple[str, ...] = ()
+    """What of the input is lost or left out, a line each, for the user."""
+
+    largest: tuple[int, int, str] | None = None
+    """Width, height and name of the largest frame, where sizes vary and that is known."""
+
+    start: Fraction = Fraction(0)
+    """Time, in seconds on the clock of ``media``, at which this stream's 0 lies."""
+
+    cut: bool = False
+    """Whether the stream may end before ``media`` does; sound then ends with the last frame."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

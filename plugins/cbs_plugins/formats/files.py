@@ -1,5 +1,6 @@
 """Files as sources find them, and as sinks write them (`cbs_core.machine.files`)."""
 
+import stat
 from pathlib import Path
 
 from cbs_core.contract.errors import SourceError, closest
@@ -17,8 +18,16 @@ def input_file(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         raise SourceError(f"'{path}' is a folder: name a file in it, or use source=folder")
+    if str(path) == "-":
+        raise SourceError("'-' is standard input, and only files are read: save it to one first")
     if not path.exists():
         raise SourceError(missing(path))
+    # Not even opened: of a pipe without a writer that would never end.
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SourceError(
+            f"'{path}' is a pipe or a device, and only files, which can be read again, are taken: "
+            "save it to one first"
+        )
     try:
         with path.open("rb") as file:
             if not file.read(1):

@@ -1,5 +1,8 @@
 """Media containers, as the video source reads them and the video sink copies sound from them."""
 
+import io
+import struct
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +12,10 @@ from av.format import Flags
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
+from torch import Tensor
 
 from cbs_core.contract.errors import SourceError
+from cbs_plugins.formats import playlists
 from cbs_plugins.formats.files import input_file, reason
 
 CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -28,14 +33,20 @@ def open_media(path: str | Path) -> InputContainer:
         SourceError: where it is missing, empty or no media file.
     """
     file = input_file(path)
+    guard = playlists.Guard(file) if playlists.is_playlist(file) else None
     try:
-        return av.open(
+        container = av.open(
             # Absolute, because FFmpeg takes "12:30.mp4" for a protocol named 12.
             str(file.absolute()),
             # A playlist that calls itself a video may not reach the network.
             container_options={"protocol_whitelist": "file"},
             metadata_errors="replace",
+            io_open=guard,
+            timeout=playlists.TIMEOUT if guard else None,
         )
+        if guard:
+            guard.opening = False
+        return container
     except (av.FFmpegError, ValueError) as error:
         with file.open("rb") as head:
             is_mp4 = head.read(8)[4:] == b"ftyp"
@@ -86,3 +97,85 @@ def clock_zero(container: InputContainer) -> Fraction:
         ),
         default=Fraction(0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """How a coded picture becomes upright: sides swapped first, then flipped."""
+
+    turned: bool = False
+    """Whether rows and columns swap."""
+
+    flips: tuple[int, ...] = ()
+    """Dimensions that are reversed after that, 0 the rows and 1 the columns."""
+
+    def upright(self, pixels: Tensor) -> Tensor:
+        """Returns ``(H, W, ...)`` upright, contiguous."""
+        if self.turned:
+            pixels = pixels.transpose(0, 1)
+        return pixels.flip(self.flips).contiguous()
+
+
+_ROTATIONS = {
+    90: Orientation(True, (0,)),
+    180: Orientation(False, (0, 1)),
+    270: Orientation(True, (1,)),
+}
+"""Degrees counterclockwise -> what turns a picture by them."""
+
+
+def rotation(degrees: int) -> Orientation:
+    """Returns the orientation that turns by some degrees counterclockwise, to the nearest 90."""
+    return _ROTATIONS.get(round(degrees / 90) * 90 % 360, Orientation())
+
+
+def orientation(stream: VideoStream) -> Orientation:
+    """Returns the orientation that the container states for a stream.
+
+    PyAV hands it out with the frames only, through an object that it builds of all their side data
+    and that crashes on an ICC profile and on EXIF (as of version 18). So the stream's header is
+    written anew, into memory, as an MP4's, where the matrix has its place.
+    """
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="mov", options={"movflags": "empty_moov"}) as copy:
+            copy.add_stream_from_template(stream)
+            copy.start_encoding()
+            data = header.getvalue()
+    except (av.FFmpegError, ValueError):  # a codec that no MP4 holds
+        return Orientation()
+    box = data.find(b"tkhd")
+    if box < 0:
+        return Orientation()
+    # x' = a x + c y, y' = b x + d y (libavutil/display.h), here by multiples of 90 degrees;
+    # ISO/IEC 14496-12, 8.3.2: the matrix begins 44 bytes behind the name of a version 0 box.
+    a, b, _, c, d, *_ = struct.unpack(">9i", data[box + 44 : box + 80])
+    turned = abs(b) > abs(a)
+    if turned:
+        a, d = c, b
+    return Orientation(turned, tuple(dim for dim, sign in ((0, d), (1, a)) if sign < 0))
+
+
+def has_alpha(stream: VideoStream) -> bool:
+    """Whether a stream has transparency, also where its usual decoder leaves that out."""
+    pixels = stream.codec_context.format
+    coded = pixels is not None and any(part.is_alpha for part in pixels.components)
+    return coded or {k.lower(): v for k, v in stream.metadata.items()}.get("alpha_mode") == "1"
+
+
+def matroska_end(path: str | Path) -> int | None:
+    """Returns at which byte a Matroska file's one segment ends, None where it does not say.
+
+    A file that is still being written, or that was never closed, does not (RFC 8794, 6.2).
+    """
+    with Path(path).open("rb") as file:
+        head = file.read(4096)
+    place = head.find(b"\x18\x53\x80\x67")
+    if place < 0 or place + 12 > len(head):
+        return None
+    place += 4
+    width = 9 - head[place].bit_length()
+    if not 1 <= width <= 8:
+        return None
+    value = int.from_bytes(head[place : place + width], "big") & ((1 << 7 * width) - 1)
+    return None if value == (1 << 7 * width) - 1 else place + width + value

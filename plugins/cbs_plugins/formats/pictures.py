@@ -3,9 +3,12 @@
 Letters: ``H W`` the picture upright, that is after its EXIF orientation.
 """
 
+import io
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,15 +18,32 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from cbs_core.contract.errors import SinkError, SourceError
-from cbs_core.contract.types import RawFrame
+from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
+from cbs_core.contract.types import RawFrame, Still
+from cbs_plugins.formats import exif
 from cbs_plugins.formats.files import input_file, reason
+from cbs_plugins.formats.profiles import from_srgb, to_srgb
 
-READABLE = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga"}
-    | {".tif", ".tiff", ".webp"}
+HEIF = frozenset({".heic", ".heif"})
+"""Suffixes of the pictures that need the extra ``heif``."""
+
+READABLE = (
+    frozenset({".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm"})
+    | frozenset({".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"})
+    | HEIF
 )
 """Suffixes, in lower case, by which a folder's pictures are told from its other files."""
+
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Pillow's names of those that are read: raster formats, decoded within this process.
+
+Left to itself, it would also hand PostScript to Ghostscript, whatever the file's name is.
+"""
+
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
+"""Above it a picture is taken for a bomb, as Pillow does: its file may be tiny."""
 
 WRITABLE = {
     ".png": "PNG",
@@ -37,6 +57,8 @@ WRITABLE = {
 """Suffix, in lower case, -> Pillow's name of the format."""
 
 HOLDS_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
+HOLDS_PROFILE = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
+HOLDS_EXIF = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,36 +72,109 @@ _UPRIGHT = {
 """EXIF orientation -> what undoes it (Exif 2.32, tag 0x0112)."""
 
 
-def picture_size(path: str | Path) -> tuple[int, int]:
-    """Returns width and height, upright, from the header alone: nothing is decoded.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a picture's file says before it is decoded."""
+
+    width: int
+    """Pixels, upright."""
+
+    height: int
+    """Pixels, upright."""
+
+    frames: int = 1
+    """Of an animation, or pages."""
+
+    lost: str = ""
+    """What is not kept of its colours, in words."""
+
+
+def read_header(path: str | Path) -> Header:
+    """Returns what a file's header says: nothing is decoded.
 
     Raises:
         SourceError: where the file is no picture.
     """
     with _opened(path) as image:
         width, height = image.size
-        return (height, width) if _orientation(image) >= 5 else (width, height)
+        if exif.orientation(image) >= 5:
+            width, height = height, width
+        # The second picture of a phone's MPO is no next frame.
+        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        own = image.mode in ("CMYK", "LAB")
+        lost = f"its {image.mode} colours are converted to sRGB" if own else ""
+        return Header(width, height, frames, lost)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Returns width and height, upright, from the header alone.
+
+    Raises:
+        SourceError: where the file is no picture.
+    """
+    header = read_header(path)
+    return header.width, header.height
 
 
 def read_picture(path: str | Path) -> tuple[Tensor, Tensor | None]:
-    """Returns uint8 pixels ``(H,W,3)`` and, where the picture has transparency, alpha ``(H,W)``.
+    """Returns uint8 pixels ``(H,W,3)`` in sRGB and, with transparency, alpha ``(H,W)``.
 
     Wider samples are scaled to 8 bit. Of an animation the first frame is read.
 
     Raises:
-        SourceError: where the file is no picture, or a damaged one.
+        SourceError: where the file is no picture, a damaged one, or of more than `MOST_PIXELS`.
     """
+    frame = next(read_frames(path))
+    return frame.pixels, frame.alpha
+
+
+def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[RawFrame]:
+    """Yields the frames or pages of a file, with what it holds beside its pixels.
+
+    Args:
+        path: the file.
+        rate: frames a second where the file states no times.
+
+    Raises:
+        SourceError: as `read_picture`.
+    """
+    pts = Fraction(0)
     with _opened(path) as image:
-        upright = _UPRIGHT.get(_orientation(image))
-        if upright is not None:
-            image = image.transpose(upright)
-        if image.mode == "F" or image.mode.startswith("I"):
-            gray = _to_8_bit(np.asarray(image))
-            return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None
-        if image.has_transparency_data:
-            rgba = torch.from_numpy(np.array(image.convert("RGBA")))
-            return rgba[..., :3].contiguous(), rgba[..., 3].contiguous()
-        return torch.from_numpy(np.array(image.convert("RGB"))), None
+        for index in range(1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))):
+            if index:
+                image.seek(index)
+            _refuse_bomb(path, image)
+            pixels, alpha, still = _read(path, image)
+            # Of a WebP it is known only now.
+            lasts = Fraction(round(image.info.get("duration") or 0), 1000) or 1 / rate
+            yield RawFrame(pixels, index, pts, alpha, duration=lasts, still=still)
+            pts += lasts
+
+
+def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
+    loaded = _loaded(path, image)
+    orientation = exif.orientation(image)
+    data, density = exif.kept(image, orientation), exif.density(image)
+    upright = _UPRIGHT.get(orientation)
+    if upright is not None:
+        loaded = loaded.transpose(upright)
+    if loaded.mode == "F" or loaded.mode.startswith("I"):
+        gray = _to_8_bit(np.asarray(loaded))
+        still = Still(data, density) if data or density else None
+        return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, still
+    alpha = None
+    if loaded.has_transparency_data:
+        loaded = loaded.convert("RGBA")
+        alpha = torch.from_numpy(np.array(loaded.getchannel("A")))
+        loaded = loaded.convert("RGB")
+    shown, own, profile = to_srgb(loaded, image.info.get("icc_profile") or b"")
+    pixels = torch.from_numpy(np.array(shown))
+    if not (data or density or profile):
+        return pixels, alpha, None
+    if own is None:
+        return pixels, alpha, Still(data, density, profile)
+    still = Still(data, density, profile, torch.from_numpy(np.array(own)), pixels)
+    return pixels, alpha, still
 
 
 def write_picture(
@@ -98,24 +193,45 @@ def write_picture(
         SinkError: where it cannot be written.
     """
     kind = WRITABLE[suffix]
+    still = frame.still or Still()
+    options: dict[str, object] = {
+        "PNG": {"compress_level": compress_level},
+        # Subsampled chroma would smear the colours along a matte's edge.
+        "JPEG": {"quality": quality, "subsampling": 0},
+        # Without `exact`, the colours under full transparency are lost.
+        "WEBP": {"quality": quality, "exact": True},
+    }.get(kind, {})  # type: ignore[assignment]
     pixels = frame.pixels.cpu()
+    if kind in HOLDS_PROFILE and still.profile:
+        pixels = from_srgb(pixels, still)
+        options["icc_profile"] = still.profile
+    if kind in HOLDS_EXIF and still.exif:
+        options["exif"] = still.exif
+    if kind != "WEBP" and still.density:
+        options["dpi"] = still.density
     if frame.alpha is not None and kind in HOLDS_ALPHA:
         pixels = torch.cat([pixels, frame.alpha.cpu()[..., None]], dim=-1)
     elif frame.alpha is not None:
         logging.getLogger("cbs").warning(
             "%s holds no transparency, which is dropped: choose .png to keep it", kind
         )
-    options: dict[str, dict[str, int | bool]] = {
-        "PNG": {"compress_level": compress_level},
-        # Subsampled chroma would smear the colours along a matte's edge.
-        "JPEG": {"quality": quality, "subsampling": 0},
-        # Without `exact`, the colours under full transparency are lost.
-        "WEBP": {"quality": quality, "exact": True},
-    }
     try:
-        Image.fromarray(pixels.numpy()).save(path, format=kind, **options.get(kind, {}))
+        Image.fromarray(pixels.numpy()).save(path, format=kind, **options)
     except (OSError, ValueError) as error:
         raise SinkError(f"cannot write a {kind} picture: {reason(error)}") from error
+
+
+def not_kept(suffix: str, frame: RawFrame) -> str:
+    """Returns, in words, what a format does not hold of a frame; empty for nothing."""
+    kind, still = WRITABLE[suffix], frame.still
+    if still is None:
+        return ""
+    lost = ["EXIF"] if still.exif and kind not in HOLDS_EXIF else []
+    if still.own is not None and kind not in HOLDS_PROFILE:
+        lost.append("the ICC profile, so that colours are sRGB")
+    if still.density and kind == "WEBP":
+        lost.append("density")
+    return f"{suffix} does not hold {', '.join(lost)}: .png does" if lost else ""
 
 
 def checked_suffix(suffix: str, what: str) -> str:
@@ -147,11 +263,38 @@ def frame_rate(rate: float | str) -> Fraction:
     return value
 
 
-def _orientation(image: Image.Image) -> int:
-    # A PNG without EXIF in its header would be decoded in search of one behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1
-    return int(image.getexif().get(0x0112, 1))
+def _loaded(path: str | Path, image: Image.Image) -> Image.Image:
+    """Returns the picture decoded; a JPEG that lacks its end marker alone is whole.
+
+    Where its data are all there, what follows them changes nothing; where they end too early, it
+    is decoded as if it belonged to them.
+    """
+    try:
+        image.load()
+        return image
+    except OSError:
+        if image.format != "JPEG":
+            raise
+        data = Path(path).expanduser().read_bytes()
+        ends = (b"\xff\xd9", b"\x55\xaa" * 256 + b"\xff\xd9")
+        one, other = (Image.open(io.BytesIO(data + end), formats=["JPEG"]) for end in ends)
+        if one.tobytes() != other.tobytes():
+            raise
+        return one
+
+
+def _refuse_bomb(path: str | Path, image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise SourceError(too_large(path, width, height))
+
+
+def too_large(path: str | Path, width: int, height: int) -> str:
+    """Returns the message for a picture of more than `MOST_PIXELS`."""
+    return (
+        f"'{path}' has {width}x{height} pixels, more than the {MOST_PIXELS / 1e6:.0f} million that "
+        "are read: make it smaller"
+    )
 
 
 def _to_8_bit(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -169,13 +312,17 @@ def _to_8_bit(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     path = input_file(path)
     try:
-        with _any_size(), Image.open(path) as image:
-            yield image
+        # Pillow's warnings on odd EXIF are for its caller, and how large a picture may be is
+        # decided here and by the core.
+        with _any_size(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_formats(path)) as image:
+                yield image
     except UnidentifiedImageError as error:
         raise SourceError(
             f"'{path}' is no picture that can be read: give a PNG, JPEG, WebP or TIFF file"
         ) from error
-    except SourceError:
+    except CbsError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         raise SourceError(
@@ -184,9 +331,31 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
         ) from error
 
 
+def _formats(path: Path) -> tuple[str, ...]:
+    """Returns the formats to try; of HEIF's, which Pillow does not know, its own alone.
+
+    Raises:
+        PluginLoadError: it is HEIF, and what reads that is not installed.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+        Image.init()
+        # An older Pillow has no AVIF.
+        return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise PluginLoadError(
+            f"'{path}' is a HEIC picture: pip install 'class-based-styling[heif]', or save it as "
+            "JPEG or PNG"
+        ) from error
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
 @contextmanager
 def _any_size() -> Iterator[None]:
-    # How large a frame may be is decided by the core, from `picture_size` and the memory there is.
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield

@@ -1,12 +1,15 @@
 """A folder of pictures."""
 
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_plugins.formats.files import rename, temporary
-from cbs_plugins.formats.pictures import checked_suffix, write_picture
+from cbs_plugins.formats.files import rename
+from cbs_plugins.formats.pictures import checked_suffix, not_kept, write_picture
+from cbs_plugins.formats.sound import write_sound
+from cbs_plugins.formats.unfinished import UnfinishedFolder, left_over, remove, told
 
 
 class FolderSink:
@@ -20,6 +23,7 @@ class FolderSink:
         suffix: of every picture; it chooses the format.
         quality: of JPEG and WebP, 1 to 100.
         compress_level: of PNG, 0 (fast) to 9 (small).
+        audio: whether to copy a video's sound, as a file of its own beside the pictures.
 
     Raises:
         SinkError: where the suffix is unknown, the folder cannot be written, or two frames have
@@ -27,19 +31,32 @@ class FolderSink:
     """
 
     def __init__(
-        self, path: str, suffix: str = ".png", quality: int = 95, compress_level: int = 4
+        self,
+        path: str,
+        suffix: str = ".png",
+        quality: int = 95,
+        compress_level: int = 4,
+        audio: bool = True,
     ) -> None:
         self.path = Path(path).expanduser()
         self.quality = quality
         self.compress_level = compress_level
         self._suffix = checked_suffix(suffix, "a picture of the folder")
         self._temporary: Path | None = None
+        self._info: StreamInfo | None = None
+        self._end = Fraction(0)
+        self.audio = audio
+        self.notes: tuple[str, ...] = ()
 
     def open(self, info: StreamInfo, /) -> None:
         """Creates the temporary folder."""
+        self._info = info
         if self.path.exists() and not self.path.is_dir():
             raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
-        self._temporary = temporary(self.path.absolute(), folder=True)
+        self._left = left_over(self.path.absolute())
+        self.notes += told(self._left, self.path)
+        self._unfinished = UnfinishedFolder(self.path.absolute())
+        self._temporary = self._unfinished.path
 
     def write(self, frame: RawFrame, /) -> None:
         """Writes one picture."""
@@ -51,11 +68,17 @@ class FolderSink:
         write_picture(
             picture, self._suffix, frame, quality=self.quality, compress_level=self.compress_level
         )
+        lost = not_kept(self._suffix, frame)
+        if lost and lost not in self.notes:
+            self.notes += (lost,)
+        assert self._info is not None
+        self._end = Fraction(frame.pts) + (frame.duration or 1 / self._info.rate)
 
     def close(self, *, complete: bool = True) -> None:
         """Gives the folder its name, or moves the pictures into the one that is there."""
         if self._temporary is None:
             return
+        self._write_sound(complete)
         if self.path.is_dir():
             for picture in sorted(self._temporary.iterdir()):
                 rename(picture, self.path / picture.name)
@@ -63,9 +86,27 @@ class FolderSink:
         else:
             rename(self._temporary, self.path)
         self._temporary = None
+        self._unfinished.release()
+        if complete:
+            remove(self._left, self._suffix)
+
+    def _write_sound(self, complete: bool) -> None:
+        assert self._temporary is not None
+        info = self._info
+        if not self.audio or info is None or info.media is None or not self._end:
+            return
+        end = None if complete and not info.cut else self._end
+        name = write_sound(self._temporary, info.media, info.start, end)
+        if name:
+            self.notes += (f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second",)
 
     def abort(self) -> None:
         """Removes the temporary folder."""
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = None
+            self._unfinished.release()
+
+
+def _rate(rate: Fraction) -> str:
+    return f"{float(rate):.3f}".rstrip("0").rstrip(".")

@@ -5,11 +5,14 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_plugins.formats.files import rename, temporary
-from cbs_plugins.formats.pictures import checked_suffix, write_picture
+from cbs_plugins.formats.pictures import checked_suffix, not_kept, write_picture
 
 
 class ImageSink:
     """Writes the one frame of a picture; the suffix chooses the format.
+
+    EXIF, density and ICC profile of the source are kept where the format holds them; ``notes``
+    tells what it does not.
 
     Args:
         path: file to write; ``.png`` is lossless.
@@ -27,6 +30,7 @@ class ImageSink:
         self._suffix = checked_suffix(self.path.suffix, f"'{path}'")
         self._temporary: Path | None = None
         self._written = False
+        self.notes: tuple[str, ...] = ()
 
     def open(self, info: StreamInfo, /) -> None:
         """Creates the temporary file, so that an unwritable place is known before the work."""
@@ -49,6 +53,8 @@ class ImageSink:
             compress_level=self.compress_level,
         )
         self._written = True
+        lost = not_kept(self._suffix, frame)
+        self.notes = (lost,) if lost else ()
 
     def close(self, *, complete: bool = True) -> None:
         """Gives the picture its name; without one, nothing is left."""

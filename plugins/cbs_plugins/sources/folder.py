@@ -2,14 +2,26 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
-from cbs_core.contract.errors import SourceError
+from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_plugins.formats.files import missing, reason
-from cbs_plugins.formats.pictures import READABLE, frame_rate, picture_size, read_picture
+from cbs_plugins.formats.pictures import (
+    MOST_PIXELS,
+    READABLE,
+    Header,
+    frame_rate,
+    read_frames,
+    read_header,
+    too_large,
+)
+
+_SHOWN = 6
+"""Names that a line lists."""
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -21,7 +33,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 class FolderSource:
     """Gives the pictures that lie directly in a folder, ``img2`` before ``img10``.
 
-    Hidden files are passed over. Sizes may differ from picture to picture.
+    Hidden files are passed over; what else is, is told. Sizes may differ from picture to picture.
+    The headers of all are read before the first is decoded.
 
     Args:
         path: the folder.
@@ -31,6 +44,7 @@ class FolderSource:
 
     Raises:
         SourceError: where there is no such folder, no picture in it, or one cannot be read.
+        SourceLostError: where one behind the first turns out to be damaged.
     """
 
     info: StreamInfo
@@ -46,48 +60,57 @@ class FolderSource:
         self.damaged = 0
 
     def __enter__(self) -> Self:
-        """Lists the folder and reads the header of its first picture."""
+        """Lists the folder and reads the header of each picture."""
         folder = Path(self.path).expanduser()
         if not folder.exists():
             raise SourceError(missing(folder))
         try:
-            entries = list(folder.iterdir())
+            entries = sorted(folder.iterdir(), key=_natural)
         except OSError as error:
             raise SourceError(f"folder '{folder}' cannot be read: {reason(error)}") from error
-        self._files = sorted(
-            (
-                entry
-                for entry in entries
-                if entry.suffix.lower() in READABLE
-                and not entry.name.startswith(".")
-                and entry.is_file()
-            ),
-            key=_natural,
-        )
-        stems = Counter(file.stem.casefold() for file in self._files)
-        # a.jpg beside a.png: with their suffixes their outputs stay two.
-        self._names = [
-            file.name if stems[file.stem.casefold()] > 1 else file.stem for file in self._files
-        ]
-        size = self._first_size()
-        if size is None:
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+        files = [entry for entry in seen if entry.suffix.lower() in READABLE and entry.is_file()]
+        self._notes = _passed_over([entry for entry in seen if entry not in set(files)])
+        stems = Counter(file.stem.casefold() for file in files)
+        headers = {file: header for file in files if (header := self._header(file)) is not None}
+        if not headers:
             raise SourceError(
                 f"folder '{folder}' holds no picture that can be read: known suffixes are "
                 f"{' '.join(sorted(READABLE))}"
             )
+        # a.jpg beside a.png: with their suffixes their outputs stay two.
+        self._files = {
+            file: file.name if stems[file.stem.casefold()] > 1 else file.stem for file in headers
+        }
+        first = next(iter(headers.values()))
+        largest = max(headers, key=lambda file: headers[file].width * headers[file].height)
         self.info = StreamInfo(
-            *size, rate=self.rate, frames=len(self._files), name=folder.resolve().name or "output"
+            first.width,
+            first.height,
+            rate=self.rate,
+            frames=len(headers),
+            name=folder.resolve().name or "output",
+            notes=tuple(self._notes + _told(headers)),
+            largest=(headers[largest].width, headers[largest].height, str(largest)),
         )
         return self
 
-    def _first_size(self) -> tuple[int, int] | None:
-        for file in self._files:
-            try:
-                return picture_size(file)
-            except SourceError:
-                if self.on_error == "raise":
-                    raise
-        return None
+    def _header(self, file: Path) -> Header | None:
+        try:
+            header = read_header(file)
+            if header.width * header.height > MOST_PIXELS:
+                raise SourceError(too_large(file, header.width, header.height))
+        except CbsError as error:
+            self._skip(error)
+            self._notes.append(f"left out: {error}")
+            return None
+        return header
+
+    def _skip(self, error: CbsError, kind: type[SourceError] = SourceError) -> None:
+        """Counts a picture that cannot be read, or ends the run with the way on."""
+        if self.on_error == "raise":
+            raise kind(f"{error}; source.on_error=skip goes on without it") from error
+        self.damaged += 1
 
     def __exit__(self, *exc: object) -> None:
         """Does nothing: each file is only open while it is read."""
@@ -95,13 +118,32 @@ class FolderSource:
     def __iter__(self) -> Iterator[RawFrame]:
         """Yields the pictures in order."""
         index = 0
-        for file, name in zip(self._files, self._names, strict=True):
+        for file, name in self._files.items():
             try:
-                pixels, alpha = read_picture(file)
-            except SourceError:
-                if self.on_error == "raise":
-                    raise
-                self.damaged += 1
+                frame = next(read_frames(file))
+            except CbsError as error:
+                # What is done before it stays.
+                self._skip(error, SourceLostError if index else SourceError)
                 continue
-            yield RawFrame(pixels, index, index / self.rate, alpha, name)
+            yield replace(frame, index=index, pts=index / self.rate, name=name, duration=None)
             index += 1
+
+
+def _passed_over(entries: Sequence[Path]) -> list[str]:
+    """Returns a line on what of a folder is no picture by its name."""
+    files = [entry.name for entry in entries if entry.is_file()]
+    return [f"passed over, as no pictures by their names: {_names(files)}"] if files else []
+
+
+def _told(headers: dict[Path, Header]) -> list[str]:
+    lines = []
+    moving = [file.name for file, header in headers.items() if header.frames > 1]
+    if moving:
+        lines.append(f"of several frames the first is taken: {_names(moving)}")
+    lines += [f"'{file.name}': {header.lost}" for file, header in headers.items() if header.lost]
+    return lines
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

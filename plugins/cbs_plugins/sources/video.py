@@ -1,49 +1,82 @@
 """A video file, decoded by FFmpeg through PyAV."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Self, cast
+from typing import Self
 
 import av
-import numpy as np
 import torch
-from av.buffer import Buffer
-from av.sidedata.sidedata import Type
+from av.codec.context import CodecContext
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from torch import Tensor
 
-from cbs_core.contract.errors import SourceError
+from cbs_core.contract.errors import SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats import clock
+from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
 from cbs_plugins.formats.files import reason
-from cbs_plugins.formats.media import CONVERSION, clock_zero, open_media, picture_stream
+from cbs_plugins.formats.media import (
+    CONVERSION,
+    Orientation,
+    clock_zero,
+    has_alpha,
+    matroska_end,
+    open_media,
+    orientation,
+    picture_stream,
+    rotation,
+)
+from cbs_plugins.formats.video_colours import source_notes
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
+
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Codec -> the decoder that reads its transparency, which the usual one leaves out."""
 
 
 class VideoSource:
     """Gives the frames of a video, upright, at the times that the file states.
 
-    Colours are converted with the stream's own matrix and range. After a damaged packet decoding
-    goes on; ``damaged`` counts such packets; frames that the decoder withholds leave a gap in time.
+    Colours are converted with the stream's own matrix and range, to 8 bits. After a damaged packet
+    decoding goes on; ``damaged`` counts such packets; frames that the decoder withholds leave a gap
+    in time. Where the size changes, frames of another size follow.
 
     Args:
         path: the file.
         allow_truncated: whether to take what there is of a file that was cut short.
+        start: where to begin: seconds, ``HH:MM:SS.mmm``, or a frame from 0, ``240f``. That place
+            is time 0 of the stream.
+        end: where to end, likewise; it is itself left out.
+        deinterlace: whether to part the fields of interlaced frames (FFmpeg's bwdif, a frame each).
 
     Raises:
         SourceError: where the file is no video, or is cut short: from `__enter__` where its index
-            tells, else at its end.
+            or its size tells.
+        SourceLostError: where it turns out to be cut short, or cannot be decoded on.
     """
 
     info: StreamInfo
 
-    def __init__(self, path: str, allow_truncated: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        allow_truncated: bool = False,
+        start: float | str | None = None,
+        end: float | str | None = None,
+        deinterlace: bool = False,
+    ) -> None:
         self.path = Path(path).expanduser()
         self.allow_truncated = allow_truncated
+        self.span = clock.Span.read(start, end)
+        self.deinterlace = deinterlace
         self.damaged = 0
 
     def __enter__(self) -> Self:
@@ -54,65 +87,128 @@ class VideoSource:
             self._refuse_cut_index()
             # Frame threads deadlock beside torchvision's own FFmpeg (PyAV as of version 18).
             self._stream.thread_type = "SLICE"
+            self._decoder = _decoder(self._stream)
+            self._orientation = orientation(self._stream)
             self._rgb = VideoReformatter()
-            self._frames = self._decode()
-            first = next(self._frames, None)
+            self._zero = clock_zero(self._container)
+            self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
+            self._rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
+            self._timed = self._within_span(self._with_times(self._decode()))
+            first = next(self._timed, None)
             if first is None:
                 raise SourceError(
                     f"no frame of '{self.path}' can be decoded: it is cut short or damaged; "
                     "copy or download it again"
+                    if self.span.whole
+                    else f"'{self.path}' has no frame from source.start={self.span.start} to "
+                    f"source.end={self.span.end}: choose times inside of it"
                 )
-            self._frames = chain([first], self._frames)
-            height, width = self._upright(first).shape[:2]
+            self._timed = chain([first], self._timed)
+            self.info = self._describe(*first)
         except BaseException:
             self._container.close()
             raise
-        self._rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
-        self.info = StreamInfo(
+        return self
+
+    def _describe(self, frame: VideoFrame, pts: Fraction) -> StreamInfo:
+        height, width = self._upright(frame)[0].shape[:2]
+        # A frame's number is known only by counting; its time is then the stream's 0.
+        self._start = pts if self.span.start.seconds is None else self.span.start.seconds
+        interlaced = is_interlaced(self._stream, frame)
+        notes = source_notes(self.path.name, self._stream)
+        if interlaced and not self.deinterlace:
+            notes.append(
+                f"'{self.path.name}' is interlaced: its fields are restyled woven together and "
+                "written as whole frames; source.deinterlace=true parts them"
+            )
+        return StreamInfo(
             width,
             height,
             rate=self._rate,
-            frames=self._stream.frames or None,
+            frames=(self._stream.frames or None) if self.span.whole else None,
             media=self.path,
             name=self.path.stem,
+            notes=tuple(notes),
+            start=self._start,
+            cut=not self.span.whole,
         )
-        return self
 
     def __exit__(self, *exc: object) -> None:
         """Closes the file."""
         self._container.close()
 
     def __iter__(self) -> Iterator[RawFrame]:
-        """Yields the frames; their times increase strictly.
+        """Yields the frames; their times increase strictly, from the chosen start."""
+        held: RawFrame | None = None
+        for index, (frame, time) in enumerate(self._timed):
+            if held is not None:
+                yield held
+            pixels, alpha = self._upright(frame)
+            lasts = frame.duration * (frame.time_base or self._tick) if frame.duration else None
+            held = RawFrame(pixels, index, time - self._start, alpha, duration=lasts)
+        if held is not None:
+            yield replace(held, duration=self._last_duration(held))
+
+    def _last_duration(self, last: RawFrame) -> Fraction | None:
+        # A packet's own duration is that of its place in the file, which B-frames shuffle.
+        end = clock.seconds_of_tag(self._stream.metadata.get("DURATION", ""))
+        if self._stream.duration:
+            end = ((self._stream.start_time or 0) + self._stream.duration) * self._tick
+        lasts = end - self._zero - self._start - last.pts
+        if lasts <= 0 or not self.span.whole:
+            lasts = last.duration or 1 / self._rate
+        if self.span.end.seconds is not None:
+            lasts = min(lasts, self.span.end.seconds - self._start - last.pts)
+        return lasts
+
+    def _with_times(self, frames: Iterator[VideoFrame]) -> Iterator[tuple[VideoFrame, Fraction]]:
+        """Yields frames with their times, in seconds on the file's clock.
 
         A frame without a time follows its predecessor by the rate's interval; one that is not
         later than its predecessor is moved one tick behind it.
         """
-        zero = clock_zero(self._container)
-        tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
         last: Fraction | None = None
-        for index, frame in enumerate(self._frames):
+        for frame in frames:
             if frame.pts is not None:
-                pts = frame.pts * tick - zero
+                pts = frame.pts * Fraction(frame.time_base or self._tick) - self._zero
             else:
                 pts = Fraction(0) if last is None else last + 1 / self._rate
             if last is not None and pts <= last:
-                pts = last + tick
+                pts = last + self._tick
             last = pts
-            yield RawFrame(self._upright(frame), index, pts)
+            yield frame, pts
+
+    def _within_span(
+        self, timed: Iterator[tuple[VideoFrame, Fraction]]
+    ) -> Iterator[tuple[VideoFrame, Fraction]]:
+        for index, (frame, time) in enumerate(timed):
+            if self.span.end.reached(index, time):
+                return
+            # Without a start, frames that lie before time 0 come too.
+            if self.span.starts_early or self.span.start.reached(index, time):
+                yield frame, time
 
     def _decode(self) -> Iterator[VideoFrame]:
+        frames = self._decode_packets()
+        if self.deinterlace:
+            frames = Deinterlacer(self._stream)(frames)
+        try:
+            yield from frames
+        except av.FFmpegError as error:
+            raise SourceLostError(f"'{self.path}' cannot be decoded: {reason(error)}") from error
+
+    def _decode_packets(self) -> Iterator[VideoFrame]:
         packets = 0
         end = Fraction(0)
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._demux():
                 if packet.size:
                     packets += 1
                     if packet.pts is not None:
                         end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 try:
                     # The empty packets at the end carry no time but flush the last frames out.
-                    frames = packet.decode()
+                    frames = self._decoder.decode(packet if packet.size else None)
                 except av.InvalidDataError:
                     self.damaged += 1
                     continue
@@ -120,9 +216,16 @@ class VideoSource:
                 yield from frames
         except av.InvalidDataError:
             self.damaged += 1
-        except av.FFmpegError as error:
-            raise SourceError(f"'{self.path}' cannot be decoded: {reason(error)}") from error
         self._refuse_cut_end(packets, end)
+
+    def _demux(self) -> Iterator["Packet[VideoStream]"]:
+        start = self.span.start
+        if start.seconds and self.span.end.frame is None:
+            # To the key frame before it; what lies between is decoded and dropped. Frames are
+            # counted from the file's first, though.
+            ticks = int((start.seconds + self._zero) / self._tick)
+            self._container.seek(ticks, stream=self._stream)
+        return self._container.demux(self._stream)
 
     def _refuse_cut_index(self) -> None:
         # An MP4's index lists every sample's place, also of those beyond the end of the file.
@@ -130,45 +233,52 @@ class VideoSource:
         samples = [entry.pos + entry.size for entry in self._stream.index_entries if entry.size > 0]
         present = sum(end <= size for end in samples)
         if present < len(samples):
-            self._refuse_cut(present, len(samples))
+            self._refuse_cut(f"{present} of {len(samples)} frames", SourceError)
+        if "matroska" in self._container.format.name:
+            whole = matroska_end(self.path)
+            if whole is not None and size < whole:
+                self._refuse_cut(f"{size / whole:.0%} of its bytes", SourceError)
 
     def _refuse_cut_end(self, packets: int, end: Fraction) -> None:
-        if "mp4" in self._container.format.name:
+        if "mp4" in self._container.format.name or self.span.start.seconds:
             return  # its index told already, and an edit list may leave samples out
         if packets < self._stream.frames:
-            self._refuse_cut(packets, self._stream.frames)
-        announced = _seconds(self._stream.metadata.get("DURATION", ""))
+            self._refuse_cut(f"{packets} of {self._stream.frames} frames", SourceLostError)
+        announced = clock.seconds_of_tag(self._stream.metadata.get("DURATION", ""))
         if end + _SLACK < announced:
-            self._refuse_cut(packets, round(announced * self._rate))
+            frames = round(announced * self._rate)
+            self._refuse_cut(f"{packets} of {frames} frames", SourceLostError)
 
-    def _refuse_cut(self, present: int, whole: int) -> None:
+    def _refuse_cut(self, present: str, kind: type[SourceError]) -> None:
         if not self.allow_truncated:
-            raise SourceError(
-                f"'{self.path}' is cut short: {present} of {whole} frames are there; copy or "
-                "download it again, or take what there is with source.allow_truncated=true"
+            raise kind(
+                f"'{self.path}' is cut short: {present} are there; copy or download it again, or "
+                "take what there is with source.allow_truncated=true"
             )
 
-    def _upright(self, frame: VideoFrame) -> Tensor:
-        rgb = self._rgb.reformat(frame, format="rgb24", interpolation=CONVERSION)
+    def _upright(self, frame: VideoFrame) -> tuple[Tensor, Tensor | None]:
+        """Returns uint8 ``(H,W,3)`` and alpha ``(H,W)``, which is None where all is opaque."""
+        alpha = any(part.is_alpha for part in frame.format.components)
+        layout = "rgba" if alpha else "rgb24"
+        rgb = self._rgb.reformat(frame, format=layout, interpolation=CONVERSION)
         pixels = torch.from_numpy(rgb.to_ndarray())
-        # PyAV's stubs name only one kind of side data.
-        display = cast(Mapping[Type, Buffer], frame.side_data).get(Type.DISPLAYMATRIX)
-        if display is None:
-            return pixels
-        # x' = a x + c y, y' = b x + d y (libavutil/display.h), here by multiples of 90 degrees.
-        matrix = np.frombuffer(bytes(display), np.int32)
-        a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
-        if abs(b) > abs(a):
-            pixels = pixels.transpose(0, 1)
-            a, d = c, b
-        flips = [dim for dim, sign in ((0, d), (1, a)) if sign < 0]
-        return pixels.flip(flips).contiguous()
+        # A codec can tell it frame by frame, as EXIF in Motion JPEG does, without mirroring.
+        turn = self._orientation
+        if turn == Orientation() and frame.rotation:
+            turn = rotation(frame.rotation)
+        pixels = turn.upright(pixels)
+        if not alpha:
+            return pixels, None
+        opaque = bool((pixels[..., 3] == 255).all())
+        return pixels[..., :3].contiguous(), None if opaque else pixels[..., 3].contiguous()
 
 
-def _seconds(clock: str) -> Fraction:
-    """Returns the seconds of a Matroska ``HH:MM:SS.nnn`` tag, 0 where it is none."""
-    try:
-        hours, minutes, seconds = clock.split(":")
-        return Fraction(hours) * 3600 + Fraction(minutes) * 60 + Fraction(seconds)
-    except ValueError:
-        return Fraction(0)
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    context = stream.codec_context
+    name = _WITH_ALPHA.get(context.name.removeprefix("lib"))
+    if name is None or not has_alpha(stream) or name not in av.codecs_available:
+        return context
+    decoder = CodecContext.create(name, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata = context.extradata
+    return decoder

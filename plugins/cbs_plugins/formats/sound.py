@@ -1,0 +1,65 @@
+"""A video's sound as a file of its own, for pictures that have nowhere to put it."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from cbs_core.contract.errors import SinkError
+from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.media import open_media
+from cbs_plugins.formats.tracks import Tracks
+
+_FILES = {"aac": ".m4a", "alac": ".m4a", "mp3": ".mp3", "flac": ".flac", "opus": ".opus"}
+"""Codec -> the suffix by which editors know it; PCM is ``.wav``, and Matroska holds all others."""
+
+
+def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None) -> str:
+    """Copies the sound of a video, bit by bit.
+
+    Args:
+        folder: where the file ``sound`` goes.
+        media: the video.
+        start: seconds on its clock that are 0.
+        end: seconds from there where the sound ends; None is its own end.
+
+    Returns:
+        The file's name; empty where there is no sound.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    with open_media(media) as source:
+        streams = source.streams.audio
+        if not streams:
+            return ""
+        codecs = {s.codec_context.name if s.codec_context else "" for s in streams}
+        name = _name(codecs) if len(streams) == 1 else "sound.mka"
+        path = folder / name
+        try:
+            # The container is told, for ".mka" and ".m4a" are no names that `Tracks` goes by.
+            matroska = path.suffix == ".mka"
+            with av.open(str(path.absolute()), "w") as output:
+                tracks = Tracks(
+                    output,
+                    source,
+                    ".webm" if matroska else ".mp4",
+                    audio=True,
+                    start=start,
+                    only_audio=True,
+                )
+                output.start_encoding()
+                for packet in tracks.until(end, exact=end is not None):
+                    output.mux(packet)
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise SinkError(
+                f"the sound cannot be written as '{name}' ({reason(error)}): leave it out with "
+                "sink.audio=false"
+            ) from error
+    return name
+
+
+def _name(codecs: set[str]) -> str:
+    (codec,) = codecs
+    suffix = ".wav" if codec.startswith("pcm_") else _FILES.get(codec.removesuffix("float"), ".mka")
+    return f"sound{suffix}"

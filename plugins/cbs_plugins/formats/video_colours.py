@@ -1,0 +1,137 @@
+"""Pixel formats of video: what a source has, and the nearest that an encoder takes."""
+
+from dataclasses import dataclass
+
+from av import Codec
+from av.video.format import VideoFormat
+from av.video.stream import VideoStream
+
+from cbs_core.contract.errors import SinkError
+from cbs_plugins.formats.media import has_alpha
+
+_HDR = {16: "PQ", 18: "HLG"}
+"""AVCOL_TRC of high dynamic range -> its name (ITU-R BT.2100)."""
+
+_DEPTH = 8
+"""Bits a channel of a `RawFrame`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What of a pixel format is worth keeping."""
+
+    across: int
+    """Pixels that share colour along a row."""
+
+    down: int
+    """Pixels that share colour along a column."""
+
+    alpha: bool
+    rgb: bool
+    bits: int
+
+    @classmethod
+    def of(cls, name: str) -> "Sampling":
+        """Returns that of FFmpeg's name of a format."""
+        pixels = VideoFormat(name, 64, 64)
+        parts = pixels.components
+        rgb = pixels.is_rgb or pixels.has_palette
+        return cls(
+            1 if rgb else 64 // pixels.chroma_width(64),
+            1 if rgb else 64 // pixels.chroma_height(64),
+            any(part.is_alpha for part in parts),
+            rgb,
+            max(part.bits for part in parts),
+        )
+
+
+def source_notes(name: str, stream: VideoStream) -> list[str]:
+    """Returns a line for what is lost of a stream's depth when it is read."""
+    pixels = stream.codec_context.format
+    if pixels is None:
+        return []
+    bits = max(part.bits for part in pixels.components)
+    curve = _HDR.get(stream.codec_context.color_trc)
+    if bits <= _DEPTH and curve is None:
+        return []
+    hdr = f", HDR by {curve}" if curve else ""
+    kept = "; its colour tags are kept, its mastering data is not" if curve else ""
+    return [f"'{name}' has {bits} bits a channel{hdr}: 8 bits of them are restyled and kept{kept}"]
+
+
+def encoder_formats(codec: str) -> tuple[str, ...]:
+    """Returns FFmpeg's names of the pixel formats that an encoder takes."""
+    return tuple(pixels.name for pixels in Codec(codec, "w").video_formats or ())
+
+
+def pixel_format(
+    codec: str, source: VideoStream | None, width: int, height: int, wanted: str
+) -> tuple[str, str]:
+    """Chooses what an encoder is given.
+
+    Args:
+        codec: the encoder.
+        source: whose sampling of colours and transparency is kept where the encoder can.
+        width: of the frames; an odd one cannot share colour between columns.
+        height: likewise, between rows.
+        wanted: FFmpeg's name, or ``auto``.
+
+    Returns:
+        FFmpeg's name, and a line on what is lost by it, or nothing.
+
+    Raises:
+        SinkError: the encoder does not take the one that is wanted.
+    """
+    offered = encoder_formats(codec)
+    if wanted != "auto":
+        if wanted not in offered:
+            raise SinkError(
+                f"{codec} takes no pixel format '{wanted}' (it takes: {', '.join(offered)}): "
+                "choose one of these, or sink.pixel_format=auto"
+            )
+        return wanted, ""
+    have = _sampling(source)
+    best = min(offered, key=lambda name: _cost(name, have, width, height), default="yuv420p")
+    got = Sampling.of(best)
+    lost = ""
+    if source is not None and not have.rgb and (got.across, got.down) > (have.across, have.down):
+        lost = f"{codec} writes {best}: of the source's colours fewer samples are kept"
+    elif source is not None and have.rgb and got.across > 1:
+        finer = [name for name in offered if name in ("yuv444p", "gbrp")]
+        way = f"; sink.pixel_format={finer[0]} keeps all" if finer else ""
+        lost = f"the source has a colour for each pixel, and {best} one for four{way}"
+    return best, lost
+
+
+def _sampling(source: VideoStream | None) -> Sampling:
+    pixels = source.codec_context.format if source is not None else None
+    if source is None or pixels is None:
+        return Sampling(2, 2, False, False, _DEPTH)
+    have = Sampling.of(pixels.name)
+    # Every GIF is decoded with transparency; few have any.
+    alpha = has_alpha(source) and source.codec_context.name != "gif"
+    return Sampling(have.across, have.down, alpha, have.rgb, have.bits)
+
+
+def _cost(name: str, have: Sampling, width: int, height: int) -> tuple[int, ...]:
+    """Orders formats: the first difference decides, less is better."""
+    try:
+        got = Sampling.of(name)
+    except ValueError:
+        return (9,)
+    # RGB is written as the usual 4:2:0, which every player shows.
+    across, down = (2, 2) if have.rgb else (have.across, have.down)
+    across, down = (1 if width % 2 else across), (1 if height % 2 else down)
+    if 1 in (across, down) and (width % 2 or height % 2):
+        across = down = 1  # few encoders and players know 4:4:0
+    return (
+        have.alpha and not got.alpha,
+        name.startswith(("yuvj", "nv", "gray", "mono", "pal")),
+        got.bits < _DEPTH,
+        got.rgb and not have.rgb,
+        got.across > across or got.down > down,
+        got.alpha and not have.alpha,
+        got.bits - _DEPTH,
+        abs(got.across - across) + abs(got.down - down),
+        got.rgb,
+    )

@@ -1,0 +1,380 @@
+"""One video file being written: pictures encoded, everything else copied from the source's file."""
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import torch
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from cbs_core.contract.errors import SinkError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
+from cbs_plugins.formats.tracks import MATROSKA, Tracks, covers, missing_from, tags, unusual
+from cbs_plugins.formats.unfinished import Unfinished
+from cbs_plugins.formats.video_colours import Sampling, pixel_format
+
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
+"""AVCOL_SPC -> SWS_CS of the matrices that swscale converts RGB with (libswscale/swscale.h)."""
+
+_CONTAINERS = {
+    ".mp4": "mp4",
+    ".m4v": "ipod",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}
+"""Suffix, in lower case, -> FFmpeg's name of the container."""
+
+_FAILURES = (av.FFmpegError, OSError)
+"""What writing raises: FFmpeg's own, or the file's."""
+
+_FINEST = 90_000
+"""Ticks a second that times without a file behind them get at least; MPEG's clock."""
+
+_FRAGMENT = 1_000_000
+"""Microseconds of film that a run which is killed loses at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How pictures are encoded."""
+
+    codec: str
+    """FFmpeg's name of the encoder."""
+
+    options: dict[str, str]
+    """Of the encoder."""
+
+    pixel_format: str
+    """FFmpeg's name, or ``auto``."""
+
+    audio: bool
+    """Whether sound is copied."""
+
+    size: tuple[int, int] | None
+    """Width and height to scale to; None is the stream's."""
+
+
+class VideoFile:
+    """A file that is playable as far as it goes while it is written, and an ordinary one at last.
+
+    MP4 grows in fragments that become its index when it is closed (FFmpeg's ``hybrid_fragmented``);
+    Matroska does so by itself.
+
+    Args:
+        final: the path that it gets when it is whole.
+        encoding: of the pictures.
+        info: of the stream; with ``media``, the file from which the rest is copied.
+        start: seconds of the stream that are this file's 0.
+        size: width and height of its frames; others are scaled.
+
+    Raises:
+        SinkError: the place cannot be written, or the container cannot hold codec or sound.
+    """
+
+    def __init__(
+        self,
+        final: Path,
+        encoding: Encoding,
+        info: StreamInfo,
+        *,
+        start: Fraction = Fraction(0),
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        self._encoding = encoding
+        self._info = info
+        self._start = start
+        self.size = size or encoding.size or (info.width, info.height)
+        self._frame_size = size or (info.width, info.height)
+        self._suffix = final.suffix.lower()
+        self.notes: list[str] = []
+        self.transparency_lost = False
+        self._last: tuple[int, Fraction] | None = None
+        self._output: OutputContainer | None = None
+        self._media: InputContainer | None = None
+        self._tracks: Tracks | None = None
+        self._file = Unfinished(final)
+        try:
+            self._open()
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, av.FFmpegError | OSError | ValueError):
+                raise SinkError(self._why_not(error)) from error
+            raise
+
+    def _open(self) -> None:
+        info, encoding = self._info, self._encoding
+        self._media = open_media(info.media) if info.media else None
+        self._source = picture_stream(self._media, info.media or "") if self._media else None
+        self._tick = self._time_base()
+        self._output = av.open(
+            self._file.file,
+            "w",
+            format=_CONTAINERS[self._suffix],
+            container_options=self._muxer_options(),
+        )
+        self._stream = self._add_pictures(self._output)
+        if self._media is not None:
+            self._tracks = Tracks(
+                self._output,
+                self._media,
+                self._suffix,
+                audio=encoding.audio,
+                start=info.start + self._start,
+            )
+        self._output.start_encoding()
+
+    @property
+    def path(self) -> Path:
+        """Where the file will be."""
+        return self._file.final
+
+    @property
+    def empty(self) -> bool:
+        """Whether no frame was written."""
+        return self._last is None
+
+    def write(self, frame: RawFrame) -> None:
+        """Encodes a frame and copies the rest up to it."""
+        time = Fraction(frame.pts) - self._start
+        tick = round(time / self._tick)
+        if self._last is not None and tick <= self._last[0]:
+            raise SinkError(
+                f"frame {frame.index} at {float(frame.pts):.6f} s is not later than the one before "
+                f"it by a tick of {self._tick} s: {self._suffix} cannot hold it, choose .mp4"
+            )
+        self._last = tick, frame.duration or 1 / self._info.rate
+        picture = self._to_coded.reformat(
+            self._picture(frame),
+            width=self.size[0],
+            height=self.size[1],
+            format=self._stream.pix_fmt,
+            interpolation=CONVERSION,
+            dst_colorspace=self._matrix,
+            dst_color_range=self._stream.codec_context.color_range,
+        )
+        picture.pts, picture.time_base = tick, self._tick
+        self._mux(self._encode(picture))
+        self._copy(until=time)
+
+    def _picture(self, frame: RawFrame) -> VideoFrame:
+        pixels = frame.pixels.cpu()
+        if frame.alpha is not None and not self._alpha:
+            self.transparency_lost = True
+        if not self._alpha:
+            return VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
+        opaque = torch.full(pixels.shape[:2], 255, dtype=torch.uint8)
+        alpha = opaque if frame.alpha is None else frame.alpha.cpu()
+        rgba = torch.cat([pixels, alpha[..., None]], dim=-1)
+        return VideoFrame.from_ndarray(rgba.numpy(), format="rgba")
+
+    def close(self, *, complete: bool = True, end: Fraction | None = None) -> None:
+        """Finishes the file and gives it its name; a frame must be there.
+
+        Args:
+            complete: whether the rest is copied to its end too, not only as far as the pictures.
+            end: seconds of the stream where the last frame ends, where that is known.
+        """
+        assert self._output is not None
+        assert self._last is not None
+        tick, lasts = self._last
+        if end is not None:
+            lasts = end - self._start - tick * self._tick
+        self._mux(self._ending(self._encode(None), tick, lasts))
+        self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
+        try:
+            self._output.close()
+        except _FAILURES as error:
+            raise self._failure(error) from error
+        self._output = None
+        self._compare()
+        self._close_media()
+        self._file.finish()
+
+    def _ending(
+        self, packets: "list[Packet[VideoStream]]", tick: int, lasts: Fraction
+    ) -> "list[Packet[VideoStream]]":
+        """Gives the last frame its duration; nothing else tells how long that is shown."""
+        for packet in packets:
+            if packet.pts == tick:
+                packet.duration = max(round(lasts / packet.time_base), 1)
+        unusual_end = abs(lasts * self._info.rate - 1) > Fraction(1, 100)
+        if packets and unusual_end and self._suffix not in MATROSKA:
+            # An MP4's film ends with the frame that is decoded last, and B-frames are that.
+            last = packets[-1]
+            end = tick * self._tick + lasts
+            last.duration = round(end / last.time_base) - (last.pts or 0)
+        return packets
+
+    def _compare(self) -> None:
+        if self._media is None or self._source is None:
+            return
+        with open_media(self._file.path) as written:
+            lost = missing_from(written, self._media, audio=self._encoding.audio, main=self._source)
+        if lost:
+            self.notes.append(
+                f"not in '{self.path.name}', for FFmpeg does not write them there: "
+                f"{', '.join(lost)}"
+            )
+
+    def discard(self) -> None:
+        """Removes the file."""
+        self._file.discard()
+        if self._output is not None:
+            # Its file is closed: nothing more is written, of which FFmpeg crashes without a frame.
+            with suppress(*_FAILURES):
+                self._output.close()
+            self._output = None
+        self._close_media()
+
+    def _close_media(self) -> None:
+        self._tracks = None
+        if self._media is not None:
+            self._media.close()
+            self._media = None
+
+    def _add_pictures(self, output: OutputContainer) -> VideoStream:
+        info, encoding, source = self._info, self._encoding, self._source
+        width, height = self.size
+        stream = output.add_stream(
+            encoding.codec,
+            rate=info.rate,
+            options=encoding.options,
+            width=width,
+            height=height,
+            time_base=self._tick,
+        )
+        if not isinstance(stream, VideoStream):
+            raise ValueError(f"{encoding.codec} encodes no pictures")
+        context = stream.codec_context
+        stream.pix_fmt, lost = pixel_format(
+            encoding.codec, source, width, height, encoding.pixel_format
+        )
+        self.notes += [lost] if lost else []
+        self._alpha = Sampling.of(stream.pix_fmt).alpha
+        self._matrix: int | None = None
+        self._to_coded = VideoReformatter()
+        if encoding.codec == "libx265" and self._suffix not in MATROSKA:
+            context.codec_tag = "hvc1"  # Apple's players open no other
+        ratio = Fraction(1)
+        if source is not None:
+            tags_in = source.codec_context
+            if not (tags_in.format and tags_in.format.is_rgb):  # which is always of full range
+                context.color_range = tags_in.color_range
+            context.color_primaries = tags_in.color_primaries
+            context.color_trc = tags_in.color_trc
+            # Untagged, swscale takes BT.601 both ways, so that the values come back the same.
+            self._matrix = _MATRICES.get(tags_in.colorspace)
+            if self._matrix is not None:
+                context.colorspace = tags_in.colorspace
+            if source.sample_aspect_ratio:
+                ratio = source.sample_aspect_ratio
+                ratio = 1 / ratio if orientation(source).turned else ratio
+            stream.metadata.update(tags(source.metadata))
+            if code := _timecode(source, info.start + self._start):
+                stream.metadata["timecode"] = code
+        ratio *= Fraction(self._frame_size[0] * height, self._frame_size[1] * width)
+        if ratio != 1:
+            context.sample_aspect_ratio = ratio
+        return stream
+
+    def _time_base(self) -> Fraction:
+        interval = 1 / self._info.rate
+        if self._source is not None and self._source.time_base:
+            return Fraction(self._source.time_base)
+        # A whole part of the interval, so that index / rate is exact.
+        return interval / max(round(_FINEST * interval), 1)
+
+    def _muxer_options(self) -> dict[str, str]:
+        # Each fragment is on the disk when it is whole, for a run that is killed.
+        options = {"flush_packets": "1"}
+        if self._suffix in MATROSKA:
+            # It would delay everything by the sound's priming samples, which lie before time 0.
+            options["avoid_negative_ts"] = "disabled"
+            options["cluster_time_limit"] = str(_FRAGMENT // 1000)
+            return options
+        # Where a stream starts is written in these units; the default is a millisecond.
+        sound = self._media.streams.audio if self._media else ()
+        units = [unit.time_base.denominator for unit in sound if unit.time_base]
+        scale = math.lcm(self._tick.denominator, *units)
+        options["movie_timescale"] = str(scale if scale < 2**31 else self._tick.denominator)
+        flags = []
+        if self._media is None or not covers(self._media):
+            # With cover art, fragments would leave an empty second video track in the file.
+            flags.append("hybrid_fragmented+frag_keyframe")
+            options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
+            if self._media is not None and unusual(self._media):
+                flags.append("use_metadata_tags")  # which leaves cover art out
+        if flags:
+            options["movflags"] = "+".join(flags)
+        return options
+
+    def _copy(self, until: Fraction | None, *, exact: bool = False) -> None:
+        if self._tracks is not None:
+            for packet in self._tracks.until(until, exact=exact):
+                self._mux([packet])
+
+    def _encode(self, picture: VideoFrame | None) -> "list[Packet[VideoStream]]":
+        try:
+            return self._stream.encode(picture)
+        except av.FFmpegError as error:
+            raise SinkError(self._why_not(error)) from error
+
+    def _mux(self, packets: "Sequence[Packet[VideoStream]] | Sequence[Packet[Stream]]") -> None:
+        assert self._output is not None
+        try:
+            self._output.mux(packets)
+        except _FAILURES as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> SinkError:
+        return SinkError(
+            f"writing '{self.path}' failed: {reason(error)}; free some space or choose another "
+            "place with output="
+        )
+
+    def _why_not(self, error: BaseException) -> str:
+        codec = self._encoding.codec
+        if "format does not support" in str(error):
+            return f"{self._suffix} cannot hold {codec}: write .mov or .mkv, or say sink.codec=auto"
+        log = getattr(error, "log", None)
+        told = f" ({' '.join(str(log[2]).split())})" if log else ""
+        width, height = self.size
+        return (
+            f"cannot write '{self.path}' with {codec} at {width}x{height}: {reason(error)}{told}; "
+            "choose another sink.codec or sink.pixel_format, or both auto"
+        )
+
+
+def _timecode(source: VideoStream, start: Fraction) -> str | None:
+    """Returns the time code, of a stream or a track beside it, that it has at ``start`` seconds.
+
+    One that drops frames (``;``) is not counted on: it is left out behind a cut.
+    """
+    rate = source.average_rate or Fraction(25)
+    for stream in (source, *source.container.streams):
+        for key, value in stream.metadata.items():
+            if key.lower() != "timecode":
+                continue
+            parts = str(value).split(":")
+            if not start or len(parts) != 4 or not all(part.isdecimal() for part in parts):
+                return None if start else str(value)
+            base = round(rate)
+            hours, minutes, seconds, frames = map(int, parts)
+            count = ((hours * 60 + minutes) * 60 + seconds) * base + frames + round(start * rate)
+            seconds, frames = divmod(count, base)
+            return (
+                f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frames:02}"
+            )
+    return None
