@@ -61,9 +61,13 @@ class Unfinished:
 
     def discard(self) -> None:
         """Removes the file."""
+        self.unlink()
+        self._release()
+
+    def unlink(self) -> None:
+        """Takes the file's name away."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
-        self._release()
 
     def _release(self) -> None:
         if self._handle >= 0:

@@ -231,6 +231,10 @@ class VideoFile:
                 f"{', '.join(lost)}"
             )
 
+    def forget(self) -> None:
+        """Takes the file's name away; whatever is still written goes nowhere."""
+        self._file.unlink()
+
     def discard(self) -> None:
         """Removes the file."""
         if self._output is not None:
