@@ -58,7 +58,7 @@ def wait_until(ready: Callable[[], object], seconds: float = 60) -> None:
 
 def writing(place: Path) -> Callable[[], bool]:
     """Tells whether some frames have reached the temporary file."""
-    return lambda: any(f.stat().st_size > 10_000 for f in place.glob("done/.cbs-*"))
+    return lambda: any(f.stat().st_size > 10_000 for f in place.glob("done/.*cbs-*"))
 
 
 def frames_in(path: Path) -> int:

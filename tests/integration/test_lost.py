@@ -61,7 +61,7 @@ def test_a_camera_that_is_unplugged(
     report = json.loads((place / "report.json").read_text())
     assert (report["frames"]["out"], report["interrupted"]) == (7, True)
     assert set(threading.enumerate()) <= threads
-    assert not list(place.glob(".cbs-*"))
+    assert not list(place.glob(".*cbs-*"))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

@@ -49,7 +49,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def no_temporary_left(folder: Path) -> bool:
-    return not list(folder.rglob(".cbs-*"))
+    return not list(folder.rglob(".*cbs-*"))
 
 
 def test_they_fill_the_interfaces(tmp_path: Path) -> None:

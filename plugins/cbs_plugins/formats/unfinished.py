@@ -5,7 +5,6 @@ locked while its process lives. So a later run knows which are left over, whoeve
 dead process had.
 """
 
-import io
 import os
 import re
 import secrets
@@ -22,18 +21,6 @@ except ImportError:  # Windows: nothing is known to be left over there, and noth
 
 _LONGEST = 255 - len(".") - len(".cbs-") - 16
 """Bytes of a name that are left where chance has 16; file systems hold 255."""
-
-
-class _WholeWrites(io.FileIO):
-    """A file that is open for nobody else: FFmpeg takes a short write for a success."""
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Writes all of it."""
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view):
-            done += super().write(view[done:])
-        return done
 
 
 class Unfinished:
@@ -53,10 +40,10 @@ class Unfinished:
             final.parent.mkdir(parents=True, exist_ok=True)
             # Exclusive, and following no link: nobody else's file is opened.
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            self.file = _WholeWrites(os.open(self.path, flags, 0o666), "w+b")
+            self._handle = os.open(self.path, flags, 0o666)
         except OSError as error:
             raise _refused(final, error) from error
-        _lock(self.file.fileno())
+        _lock(self._handle)
 
     def finish(self) -> None:
         """Gives the file its name, when it is on the disk.
@@ -65,18 +52,27 @@ class Unfinished:
             SinkError: it cannot be renamed.
         """
         try:
-            os.fsync(self.file.fileno())
+            os.fsync(self._handle)
             os.replace(self.path, self.final)
         except OSError as error:
             raise SinkError(f"cannot write '{self.final}': {reason(error)}") from error
         finally:
-            self.file.close()
+            self._release()
 
     def discard(self) -> None:
         """Removes the file."""
+        self.unlink()
+        self._release()
+
+    def unlink(self) -> None:
+        """Takes the file's name away."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
-        self.file.close()
+
+    def _release(self) -> None:
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
 
 
 class UnfinishedFolder:

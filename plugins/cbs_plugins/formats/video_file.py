@@ -104,6 +104,7 @@ class VideoFile:
         self._output: OutputContainer | None = None
         self._media: InputContainer | None = None
         self._tracks: Tracks | None = None
+        self._begun = self._muxed = False
         self._file = Unfinished(final)
         try:
             self._open()
@@ -119,7 +120,8 @@ class VideoFile:
         self._source = picture_stream(self._media, info.media or "") if self._media else None
         self._tick = self._time_base()
         self._output = av.open(
-            self._file.file,
+            # Not as Python's file: a thread of FFmpeg's that calls back while Python ends crashes.
+            str(self._file.path.absolute()),
             "w",
             format=_CONTAINERS[self._suffix],
             container_options=self._muxer_options(),
@@ -134,6 +136,7 @@ class VideoFile:
                 start=info.start + self._start,
             )
         self._output.start_encoding()
+        self._begun = True
 
     @property
     def path(self) -> Path:
@@ -228,15 +231,28 @@ class VideoFile:
                 f"{', '.join(lost)}"
             )
 
+    def forget(self) -> None:
+        """Takes the file's name away; whatever is still written goes nowhere."""
+        self._file.unlink()
+
     def discard(self) -> None:
         """Removes the file."""
-        self._file.discard()
         if self._output is not None:
-            # Its file is closed: nothing more is written, of which FFmpeg crashes without a frame.
-            with suppress(*_FAILURES):
+            with suppress(*_FAILURES):  # on a full disk closing fails as writing did
+                self._feed_one()
                 self._output.close()
             self._output = None
         self._close_media()
+        self._file.discard()
+
+    def _feed_one(self) -> None:
+        """Muxes any packet where there was none: of no fragment at all FFmpeg's MP4 crashes."""
+        if self._muxed or self._output is None or not self._begun:
+            return
+        packet = av.Packet(bytes(8))
+        packet.pts = packet.dts = 0
+        packet.time_base, packet.stream, packet.is_keyframe = self._tick, self._stream, True
+        self._output.mux(packet)
 
     def _close_media(self) -> None:
         self._tracks = None
@@ -333,6 +349,7 @@ class VideoFile:
 
     def _mux(self, packets: "Sequence[Packet[VideoStream]] | Sequence[Packet[Stream]]") -> None:
         assert self._output is not None
+        self._muxed |= bool(packets)
         try:
             self._output.mux(packets)
         except _FAILURES as error:

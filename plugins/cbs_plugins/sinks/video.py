@@ -1,6 +1,7 @@
 """A video file, encoded by FFmpeg through PyAV, with the source's sound."""
 
 import re
+import threading
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +36,9 @@ _PRESETS = (
 )
 
 Resize = Literal["scale", "split"]
+
+_PATIENCE = 1
+"""Seconds that `VideoSink.abort` waits for a frame that another thread is writing."""
 
 
 class VideoSink:
@@ -91,7 +95,7 @@ class VideoSink:
         self.notes: tuple[str, ...] = ()
         self._left: list[Path] = []
         self._file: VideoFile | None = None
-        self._parts = 0
+        self._busy = threading.RLock()
 
     def open(self, info: StreamInfo, /) -> None:
         """Writes the header, so that whatever the container cannot hold is known at once."""
@@ -110,6 +114,10 @@ class VideoSink:
 
     def write(self, frame: RawFrame, /) -> None:
         """Encodes a frame and copies the sound up to it."""
+        with self._busy:
+            self._write(frame)
+
+    def _write(self, frame: RawFrame) -> None:
         assert self._file is not None
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         if size != self._frame_size:
@@ -162,6 +170,10 @@ class VideoSink:
 
     def close(self, *, complete: bool = True) -> None:
         """Finishes the file; with no frame written, nothing is left."""
+        with self._busy:
+            self._close(complete)
+
+    def _close(self, complete: bool) -> None:
         if self._file is None or self._file.empty:
             self.abort()
             return
@@ -172,10 +184,18 @@ class VideoSink:
             remove(self._left, self.path.suffix)
 
     def abort(self) -> None:
-        """Removes the unfinished file."""
-        if self._file is not None:
-            self._file.discard()
-            self._file = None
+        """Removes the unfinished file, also while another thread is writing it."""
+        if self._file is None:
+            return
+        # First, for Ctrl-C that is pressed again may end the wait.
+        self._file.forget()
+        if self._busy.acquire(timeout=_PATIENCE):
+            try:
+                if self._file is not None:
+                    self._file.discard()
+                self._file = None
+            finally:
+                self._busy.release()
 
     def _note(self, *lines: str) -> None:
         self.notes += tuple(line for line in lines if line not in self.notes)
