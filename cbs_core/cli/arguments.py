@@ -20,9 +20,10 @@ FLAGS = {
     ),
     **dict.fromkeys(["--multirun", "-m", "--shell-completion", "-sc", "--info", "-i"], False),
     **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp"], True),
-    **dict.fromkeys(["--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun"], True),
+    **dict.fromkeys(["--config-name", "-cn", "--config-dir", "-cd"], True),
 }
-"""Hydra's flags, and whether the next word is their value."""
+"""Hydra's flags, and whether the next word is their value. Not ``--experimental-rerun``, which
+unpickles a file: that runs whatever code is in it."""
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""

@@ -195,3 +195,8 @@ def test_a_quiet_sweep_silences_hydra() -> None:
 def test_what_is_refused(argv: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         normalise(argv)
+
+
+def test_no_flag_unpickles_a_file() -> None:
+    with pytest.raises(ConfigError, match="no flag '--experimental-rerun'"):
+        normalise(["--experimental-rerun", "outputs/.hydra/config.pickle"])
