@@ -12,13 +12,10 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, NoReturn
 
-from cbs_core.contract.errors import CbsError, ConfigError, closest
+from cbs_core.contract.errors import CbsError, ConfigError
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
-
-OF_ANY = {"name", "where", "statistics"}
-"""Keys of a plugin's section that are there without a preset (``conf/config.yaml``)."""
 
 
 @contextmanager
@@ -99,6 +96,7 @@ def hydra_app(
 
         from cbs_core.choose.presets import conf_dir, install
         from cbs_core.cli.arguments import normalise
+        from cbs_core.cli.keys import finished
 
         sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
@@ -111,7 +109,7 @@ def hydra_app(
                 # left half imported, and whoever used it next failed in strange ways.
                 import numpy  # noqa: F401
 
-                codes.append(task(_plain(config)))
+                codes.append(task(finished(_plain(config), config_name)))
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
@@ -168,7 +166,9 @@ def explain(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, HydraException):
         if unknown := re.match(r"Could not override '([^']+)'", text):
-            return _unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
+            from cbs_core.cli.keys import unknown_key
+
+            return unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
         if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
             return (
                 f"'{several[1]}' holds several values: add -m to run each of them; where the "
@@ -205,15 +205,3 @@ def _unreadable(option: str) -> str:
         f"the option {option} cannot be read: check its brackets and quotes, and put all of it "
         "in quotes, as in 'routes={car: wave}'"
     )
-
-
-def _unknown_key(key: str, parent: object) -> str:
-    known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, Mapping) else []
-    if not known:
-        return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
-    head, _, last = key.rpartition(".")
-    more = ""
-    if head and not set(known) - OF_ANY:
-        more = f"; if the plugin takes it, without a preset that says so, say +{key}=VALUE"
-    near = closest(last, known)
-    return f"unknown key '{key}'{near} (there are: {', '.join(known)}){more}"
