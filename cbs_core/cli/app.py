@@ -9,9 +9,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import count
 from typing import Any, NoReturn
 
+from cbs_core import __version__
+from cbs_core.cli.text import printable
 from cbs_core.contract.errors import CbsError, ConfigError
 
 DEBUG = "HYDRA_FULL_ERROR"
@@ -21,8 +24,13 @@ DEBUG = "HYDRA_FULL_ERROR"
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
     """Turns an error into one line on stderr and an exit code, Ctrl-C into 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A middle dot on an ASCII terminal, a file's name that is no Unicode.
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         ignore_interrupts()
         print(f"{command}: interrupted", file=sys.stderr)
@@ -47,7 +55,7 @@ def one_line_errors(command: str) -> Iterator[None]:
 def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
     """Prints the error as one line and exits."""
     ignore_interrupts()
-    print(f"{command}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{command}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -90,6 +98,9 @@ def hydra_app(
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     with one_line_errors(command):
+        if "--version" in argv:
+            print(f"class-based-styling {__version__}")
+            return
         import hydra
         from hydra.errors import HydraException
         from omegaconf import DictConfig
