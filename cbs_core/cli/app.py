@@ -8,9 +8,10 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from itertools import count
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cbs_core import __version__
@@ -120,7 +121,11 @@ def hydra_app(
                 # left half imported, and whoever used it next failed in strange ways.
                 import numpy  # noqa: F401
 
-                codes.append(task(finished(_plain(config), config_name)))
+                try:
+                    codes.append(task(finished(_plain(config), config_name)))
+                except BaseException:
+                    _leave_nothing(command)
+                    raise
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
@@ -134,6 +139,24 @@ def hydra_app(
             ) from error
         ignore_interrupts()
         sys.exit(max(codes, default=0))
+
+
+def _leave_nothing(command: str) -> None:
+    """Removes the run folder of a run that failed, if it holds only what Hydra wrote."""
+    from hydra.core.hydra_config import HydraConfig
+
+    folder, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
+    own = [folder / f"{command}.log", *(folder / ".hydra").glob("*.yaml")]
+    if not folder.is_relative_to(here) or {*folder.iterdir()} - {own[0], folder / ".hydra"}:
+        return
+    for file in own if folder != here else ():
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds other things
+        for empty in (folder / ".hydra", folder, *folder.parents):
+            if empty == here:
+                break
+            if empty.exists():
+                empty.rmdir()
 
 
 def _plain(config: object) -> Mapping[str, object]:

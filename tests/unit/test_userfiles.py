@@ -209,3 +209,24 @@ def test_read_gives_plain_values(tmp_path: Path) -> None:
     assert userfiles.read(file) == {"car": "wave", "person": {"style": "udnie"}}
     with pytest.raises(ConfigError, match="there is no file"):
         userfiles.read(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_run_that_fails_leaves_no_folder(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CBS_TRACEBACK", "")
+    monkeypatch.setenv(DEBUG, "")
+
+    def failing(config: Mapping[str, object]) -> int:
+        folder = next(Path("outputs").glob("*/*"))
+        assert (folder / ".hydra").is_dir()
+        if kept:
+            (folder / "a.png").touch()
+        raise ConfigError("wrong")
+
+    with pytest.raises(SystemExit):
+        hydra_app("cbs-run", failing, [])
+    assert Path("outputs").exists() == kept
+    assert bool(list(Path().rglob("config.yaml"))) == kept
