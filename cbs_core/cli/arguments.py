@@ -117,7 +117,7 @@ def _job_file(flags: Sequence[str]) -> dict[str, str]:
     if (conf_dir() / file.name).is_file():
         raise ConfigError(f"'{file}' has the name of one of this program's own: rename it")
     content = userfiles.read(file)
-    if not isinstance(content, Mapping) or "defaults" not in content:
+    if not isinstance(content, Mapping) or not isinstance(content.get("defaults"), list):
         raise ConfigError(f"'{file}' must begin with 'defaults: [config, _self_]'")
     said = {
         str(key).removeprefix("override ").lstrip("/"): value

@@ -217,9 +217,10 @@ def test_a_job_in_a_file_chooses_source_and_sink(
     assert normalise([*flags, "input=photo.png"])[1:3] == ["source=image", "sink=folder"]
     job.write_text("defaults: [config, {override source: pan}, _self_]\ninput: photo.png\n")
     assert normalise(flags)[0] == "sink=video"
-    job.write_text("input: photo.png\n")
-    with pytest.raises(ConfigError, match="must begin with 'defaults"):
-        normalise(flags)
+    for text in ("input: photo.png\n", "defaults: null\n", "[a]\n"):
+        job.write_text(text)
+        with pytest.raises(ConfigError, match="must begin with 'defaults"):
+            normalise(flags)
     job.rename("mine/train.yaml")
     with pytest.raises(ConfigError, match="rename it"):
         normalise([*flags[:-1], "--config-name=train"])
