@@ -11,6 +11,7 @@ Importing this package imports neither torch nor any plugin, so that ``--help`` 
 completion answer at once; what is named here is imported when it is first used.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from cbs_core.temporal.state import State as State
 
 __version__ = "0.1.0"
+
+# No library that is loaded here or by a plugin may call home. They read this when they are imported
+# (ONNX Runtime starts its uploader then), so it is said before any of them is.
+os.environ |= {
+    "ORT_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "DO_NOT_TRACK": "1",
+}
 
 _HOMES = {
     "restyle": "cbs_core.api.restyler",

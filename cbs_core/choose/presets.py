@@ -7,22 +7,32 @@ Order, first match first:
 3. ``cbs://``, which answers ``styler/pastel`` with ``{name: pastel}`` from entry-point metadata, so
    that a plugin with no YAML can be chosen and is listed.
 
-The two Hydra plugins are registered by `install` before Hydra starts, because a ``hydra_plugins``
+Files that a user brings (``--config-dir``, ``hydra.searchpath``) come last, and are checked first:
+they set this program's keys, and run nothing (`cbs_core.choose.userfiles`).
+
+The Hydra plugins are registered by `install` before Hydra starts, because a ``hydra_plugins``
 namespace package fails under editable installs.
 """
 
+import os
 from pathlib import Path
+from typing import Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
+from cbs_core.choose import userfiles
 from cbs_core.choose.packages import folders
 from cbs_core.choose.registry import REGISTRIES
+from cbs_core.contract.errors import ConfigError
 
 ENTRY_POINTS = "entry-points"
 """The one address of the scheme ``cbs``."""
@@ -68,10 +78,22 @@ def defaults() -> dict[str, object]:
     return {**own, **sections}
 
 
+def keys(config_name: str) -> set[str]:
+    """Returns the keys that a configuration of ours (``config``, ``train``) has at its top."""
+    own = _load(conf_dir() / f"{config_name}.yaml")
+    listed = [entry for entry in own.pop("defaults", []) if isinstance(entry, dict)]
+    packages = {str(key).partition("@")[2] for entry in listed for key in entry}
+    return own.keys() | packages - {""}
+
+
 def _plain(file: Path) -> dict[str, object]:
+    return {key: value for key, value in _load(file).items() if not str(value).startswith("${")}
+
+
+def _load(file: Path) -> dict[str, Any]:
     found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     assert isinstance(found, dict)
-    return {str(key): value for key, value in found.items() if not str(value).startswith("${")}
+    return {str(key): value for key, value in found.items()}
 
 
 class CbsSearchPath(SearchPathPlugin):
@@ -128,11 +150,56 @@ class EntryPointSource(ConfigSource):
         return []
 
 
+def _is_installed(file: str) -> bool:
+    if file.startswith(f"{conf_dir()}{os.sep}"):
+        return True
+    return any(file.startswith(f"{folder}{os.sep}") for folder in preset_dirs().values())
+
+
+class CheckedFiles(FileConfigSource):
+    """Reads files for Hydra: those of packages as they are, a user's own only if they are safe."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Returns a file's content.
+
+        Raises:
+            ConfigError: a user's file says more than it may (`cbs_core.choose.userfiles`).
+        """
+        file = os.path.normpath(os.path.join(self.path, self._normalize_file_name(config_path)))
+        if os.path.isfile(file) and not _is_installed(file):
+            with open(file, encoding="utf-8", errors="replace") as opened:
+                header = self._get_header_dict(opened.read(512))
+            userfiles.check(
+                Path(os.path.relpath(file)),
+                config_path=config_path,
+                package=header.get("package"),
+            )
+        return super().load_config(config_path)
+
+
+def _each_key_once(visitor: HydraOverrideVisitor, tree: Any) -> dict[str, Any]:
+    """Reads ``{KEY: VALUE}`` of the command line; of two equal keys Hydra keeps the last.
+
+    Raises:
+        ConfigError: a key is there twice.
+    """
+    found: dict[str, Any] = {}
+    for place in range(1, tree.getChildCount() - 1, 2):
+        key, value = visitor.visitDictKeyValuePair(tree.getChild(place))
+        if key in found:
+            raise ConfigError(f"'{key}' is said twice in {tree.getText()}: keep one")
+        found[key] = value
+    return found
+
+
 def install() -> None:
-    """Registers both with Hydra; safe to call again."""
+    """Registers all with Hydra; safe to call again."""
     # Hydra copies its store of structured configurations for each group that a help text lists, to
     # keep its own lists of sources apart: a third of that text's time. Nobody writes to the store.
     ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
+    HydraOverrideVisitor.visitDictContainer = _each_key_once  # type: ignore[assignment,method-assign]
     plugins = Plugins.instance()
     plugins.register(CbsSearchPath)
     plugins.register(EntryPointSource)
+    # In the place of Hydra's own reader of files, which `register` would keep.
+    SourcesRegistry.instance().types["file"] = CheckedFiles

@@ -39,10 +39,16 @@ def source_for(path: str | None) -> str:
 
 
 def sink_for(path: str) -> str:
-    """Returns the sink that writes what ``output=`` names: no suffix means a folder."""
+    """Returns the sink that writes what ``output=`` names: no suffix means a folder.
+
+    Raises:
+        ConfigError: a URL that no sink takes.
+    """
     scheme = path.partition(":")[0]
     if ":" in path and scheme in sinks.names():
         return scheme
+    if path.startswith(f"{scheme}://"):
+        raise ConfigError(f"no sink writes to '{scheme}://': name a file or a folder as output=")
     is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
     if is_dir or not Path(path).suffix:
         return that_takes("sink", "folders")

@@ -8,24 +8,30 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from itertools import count
+from pathlib import Path
 from typing import Any, NoReturn
 
-from cbs_core.contract.errors import CbsError, ConfigError, closest
+from cbs_core import __version__
+from cbs_core.cli.text import printable
+from cbs_core.contract.errors import CbsError, ConfigError
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
-
-OF_ANY = {"name", "where", "statistics"}
-"""Keys of a plugin's section that are there without a preset (``conf/config.yaml``)."""
 
 
 @contextmanager
 def one_line_errors(command: str) -> Iterator[None]:
     """Turns an error into one line on stderr and an exit code, Ctrl-C into 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A middle dot on an ASCII terminal, a file's name that is no Unicode.
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         ignore_interrupts()
         print(f"{command}: interrupted", file=sys.stderr)
@@ -50,7 +56,7 @@ def one_line_errors(command: str) -> Iterator[None]:
 def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
     """Prints the error as one line and exits."""
     ignore_interrupts()
-    print(f"{command}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{command}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -93,12 +99,16 @@ def hydra_app(
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
     with one_line_errors(command):
+        if "--version" in argv:
+            print(f"class-based-styling {__version__}")
+            return
         import hydra
         from hydra.errors import HydraException
         from omegaconf import DictConfig
 
         from cbs_core.choose.presets import conf_dir, install
         from cbs_core.cli.arguments import normalise
+        from cbs_core.cli.keys import finished
 
         sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
@@ -111,7 +121,11 @@ def hydra_app(
                 # left half imported, and whoever used it next failed in strange ways.
                 import numpy  # noqa: F401
 
-                codes.append(task(_plain(config)))
+                try:
+                    codes.append(task(finished(_plain(config), config_name)))
+                except BaseException:
+                    _leave_nothing(command)
+                    raise
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
@@ -125,6 +139,24 @@ def hydra_app(
             ) from error
         ignore_interrupts()
         sys.exit(max(codes, default=0))
+
+
+def _leave_nothing(command: str) -> None:
+    """Removes the run folder of a run that failed, if it holds only what Hydra wrote."""
+    from hydra.core.hydra_config import HydraConfig
+
+    folder, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
+    own = [folder / f"{command}.log", *(folder / ".hydra").glob("*.yaml")]
+    if not folder.is_relative_to(here) or {*folder.iterdir()} - {own[0], folder / ".hydra"}:
+        return
+    for file in own if folder != here else ():
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # one that holds other things
+        for empty in (folder / ".hydra", folder, *folder.parents):
+            if empty == here:
+                break
+            if empty.exists():
+                empty.rmdir()
 
 
 def _plain(config: object) -> Mapping[str, object]:
@@ -168,7 +200,9 @@ def explain(error: Exception) -> str | None:
     text = " ".join(str(error).split())
     if isinstance(error, HydraException):
         if unknown := re.match(r"Could not override '([^']+)'", text):
-            return _unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
+            from cbs_core.cli.keys import unknown_key
+
+            return unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
         if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
             return (
                 f"'{several[1]}' holds several values: add -m to run each of them; where the "
@@ -205,15 +239,3 @@ def _unreadable(option: str) -> str:
         f"the option {option} cannot be read: check its brackets and quotes, and put all of it "
         "in quotes, as in 'routes={car: wave}'"
     )
-
-
-def _unknown_key(key: str, parent: object) -> str:
-    known = [str(k) for k in parent if k != "hydra"] if isinstance(parent, Mapping) else []
-    if not known:
-        return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
-    head, _, last = key.rpartition(".")
-    more = ""
-    if head and not set(known) - OF_ANY:
-        more = f"; if the plugin takes it, without a preset that says so, say +{key}=VALUE"
-    near = closest(last, known)
-    return f"unknown key '{key}'{near} (there are: {', '.join(known)}){more}"

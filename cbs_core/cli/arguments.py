@@ -8,9 +8,11 @@ sink by what they name.
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
+from pathlib import Path
 
-from cbs_core.choose import streams
+from cbs_core.choose import streams, userfiles
+from cbs_core.choose.presets import conf_dir
 from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import ConfigError
 
@@ -20,9 +22,10 @@ FLAGS = {
     ),
     **dict.fromkeys(["--multirun", "-m", "--shell-completion", "-sc", "--info", "-i"], False),
     **dict.fromkeys(["--cfg", "-c", "--package", "-p", "--config-path", "-cp"], True),
-    **dict.fromkeys(["--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun"], True),
+    **dict.fromkeys(["--config-name", "-cn", "--config-dir", "-cd"], True),
 }
-"""Hydra's flags, and whether the next word is their value."""
+"""Hydra's flags, and whether the next word is their value. Not ``--experimental-rerun``, which
+unpickles a file: that runs whatever code is in it."""
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""
@@ -33,8 +36,8 @@ PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled"
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
 
-FILE_OR_WORD = ("style", "resume", "teacher")
-"""Of `cbs-train`; likewise."""
+FILE_OR_WORD = ("style", "resume", "teacher", "routes")
+"""Likewise."""
 
 
 def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
@@ -58,7 +61,8 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
     quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
-    chosen = _chosen_plugins(given, sweep=sweep) if streamed else []
+    named = {**_job_file(flags), **given}
+    chosen = _chosen_plugins(named, sweep=sweep) if streamed else []
     if sweep and given.get("quiet", "").lower() == "true":
         chosen.append("hydra.hydra_logging.root.level=WARNING")
     # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
@@ -86,10 +90,44 @@ def _separated(argv: Sequence[str]) -> tuple[list[str], list[str]]:
                 f"no flag '{word}': options are given as KEY=VALUE without dashes, such as "
                 "input=photo.jpg; --help lists them"
             )
+        if flag in ("--config-path", "-cp"):
+            # Hydra would put that folder in the place of ours, and read it from beside our code.
+            word = f"--config-dir{equals}{word.partition('=')[2]}"
         flags.append(word)
         if FLAGS[flag] and not equals:
             flags.extend(islice(words, 1))
     return flags, overrides
+
+
+def _job_file(flags: Sequence[str]) -> dict[str, str]:
+    """Returns what a file of the user's says of the streams: its input, output, source and sink.
+
+    Raises:
+        ConfigError: the file cannot be used, or has the name of one of ours, which goes first.
+    """
+    words = [part for flag in flags for part in flag.split("=", 1)]
+    values = dict(pairwise(words))
+    folder = next((values[key] for key in ("--config-dir", "-cd") if key in values), None)
+    name = next((values[key] for key in ("--config-name", "-cn") if key in values), None)
+    if folder is None or name is None:
+        return {}
+    file = Path(folder).expanduser() / f"{name.removesuffix('.yaml')}.yaml"
+    if not file.is_file():
+        return {}  # Hydra says so
+    if (conf_dir() / file.name).is_file():
+        raise ConfigError(f"'{file}' has the name of one of this program's own: rename it")
+    content = userfiles.read(file)
+    if not isinstance(content, Mapping) or not isinstance(content.get("defaults"), list):
+        raise ConfigError(f"'{file}' must begin with 'defaults: [config, _self_]'")
+    said = {
+        str(key).removeprefix("override ").lstrip("/"): value
+        for entry in content["defaults"]
+        if isinstance(entry, Mapping)
+        for key, value in entry.items()
+    }
+    named = {key: content[key] for key in ("input", "output") if content.get(key)}
+    chosen = {key: said[key] for key in ("source", "sink") if said.get(key)}
+    return {key: str(value) for key, value in {**named, **chosen}.items() if "${" not in str(value)}
 
 
 def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:

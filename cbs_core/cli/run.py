@@ -33,15 +33,15 @@ def run(config: Mapping[str, object]) -> int:
     from pathlib import Path
 
     from hydra.core.hydra_config import HydraConfig
-    from rich.console import Console
 
+    from cbs_core.cli.terminal import PlainConsole
     from cbs_core.run.job import Job
     from cbs_core.run.report import print_table
     from cbs_core.run.settings import parse
 
     settings = parse(config)
     # stdout, so that stderr holds problems only.
-    console = Console(quiet=settings.quiet, highlight=False, soft_wrap=True)
+    console = PlainConsole(quiet=settings.quiet)
     job = Job(settings, run_folder=Path(HydraConfig.get().runtime.output_dir))
     report = job.run(lambda begun: _shown(begun, console))
     if report is None:

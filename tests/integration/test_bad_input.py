@@ -398,7 +398,7 @@ def test_a_fault_of_the_program_is_called_one(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("cbs_core.run.report.compose", broken)
+    monkeypatch.setattr("cbs_core.run.report.Report.as_dict", broken)
     ran = command("input=photo.png", "output=out.png", WAVE, ROUTES)
     assert ran.code == 1
     assert ran.err.count("\n") == 1

@@ -195,3 +195,38 @@ def test_a_quiet_sweep_silences_hydra() -> None:
 def test_what_is_refused(argv: list[str], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         normalise(argv)
+
+
+def test_no_flag_unpickles_a_file() -> None:
+    with pytest.raises(ConfigError, match="no flag '--experimental-rerun'"):
+        normalise(["--experimental-rerun", "outputs/.hydra/config.pickle"])
+
+
+@pytest.mark.parametrize("flags", [["--config-dir", "mine"], ["--config-path=mine"]])
+def test_a_job_in_a_file_chooses_source_and_sink(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine").mkdir()
+    job = Path("mine/job.yaml")
+    flags = [*flags, "--config-name=job"]
+    job.write_text("defaults: [config, _self_]\ninput: clip.mp4\noutput: frames\n")
+    found = normalise(flags)
+    assert found[:2] == ["source=video", "sink=folder"]
+    assert found[2].startswith("--config-dir")
+    assert normalise([*flags, "input=photo.png"])[1:3] == ["source=image", "sink=folder"]
+    job.write_text("defaults: [config, {override source: pan}, _self_]\ninput: photo.png\n")
+    assert normalise(flags)[0] == "sink=video"
+    for text in ("input: photo.png\n", "defaults: null\n", "[a]\n"):
+        job.write_text(text)
+        with pytest.raises(ConfigError, match="must begin with 'defaults"):
+            normalise(flags)
+    job.rename("mine/train.yaml")
+    with pytest.raises(ConfigError, match="rename it"):
+        normalise([*flags[:-1], "--config-name=train"])
+
+
+@pytest.mark.parametrize("url", ["rtmp://localhost/live", "udp://1.2.3.4:5", "http://x/a.mp4"])
+def test_a_url_that_no_sink_takes_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="no sink writes to"):
+        normalise([f"output={url}"])

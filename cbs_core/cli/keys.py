@@ -1,0 +1,97 @@
+"""Keys of a configuration: those that there are, and what is meant by one that is not.
+
+Hydra refuses an unknown ``KEY=VALUE``, but not ``+KEY=VALUE`` nor what a file says.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from cbs_core.choose import userfiles
+from cbs_core.choose.presets import keys
+from cbs_core.choose.registry import REGISTRIES
+from cbs_core.contract.errors import ConfigError, closest
+
+OF_ANY = {"name", "where", "statistics"}
+"""Keys of a plugin's section that are there without a preset (``conf/config.yaml``)."""
+
+OF_A_ROUTE = ("style", "strength", "keep_color", "styler")
+"""What a route takes beside its styler's own parameters."""
+
+ROUTES_FILES = (".yaml", ".yml")
+
+
+def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, object]:
+    """Returns a composed configuration with its routes read, where they are in a file.
+
+    Args:
+        config: plain values.
+        config_name: the file in ``conf`` that holds every key.
+
+    Raises:
+        ConfigError: an unknown key, or routes that cannot be read.
+    """
+    known = {*keys(config_name), *REGISTRIES}
+    for key, value in config.items():
+        if key not in known:
+            raise ConfigError(_told(key, sorted(known), config))
+        if key in REGISTRIES and isinstance(value, str):
+            raise ConfigError(
+                f"a file chooses a plugin in its defaults, as '- override {key}: {value}': "
+                f"'{key}: {value}' says nothing to it"
+            )
+    routes = config.get("routes")
+    if isinstance(routes, str) and Path(routes).suffix.lower() in ROUTES_FILES:
+        routes = userfiles.read(Path(routes).expanduser())
+    if isinstance(routes, Mapping):
+        styler = config.get("styler")
+        _check_routes(routes, styler.keys() if isinstance(styler, Mapping) else ())
+    return {**config, "routes": routes} if "routes" in config else config
+
+
+def unknown_key(key: str, parent: object) -> str:
+    """Returns the line for ``KEY=VALUE`` of a key that is not there.
+
+    Args:
+        key: as typed, with dots.
+        parent: the section in which it was looked for.
+    """
+    from omegaconf import OmegaConf
+
+    # Unresolved, because another key's value may not be there.
+    plain = OmegaConf.to_container(parent) if OmegaConf.is_dict(parent) else parent
+    section = plain if isinstance(plain, Mapping) else {}
+    known = [str(one) for one in section if one != "hydra"]
+    if not known:
+        return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
+    return _told(key, known, section)
+
+
+def _told(key: str, known: list[str], section: Mapping[str, object]) -> str:
+    head, _, last = key.rpartition(".")
+    # `style=7` is meant for the styler's section.
+    inside = [
+        f"{name}.{last}"
+        for name in known
+        if isinstance(below := section.get(name), Mapping) and last in below
+    ]
+    near = f"; say {' or '.join(inside)}=VALUE" if inside and not head else closest(last, known)
+    more = ""
+    if head and not set(known) - OF_ANY:
+        more = f"; if the plugin takes it, without a preset that says so, say +{key}=VALUE"
+    return f"unknown key '{key}'{near} (there are: {', '.join(known)}){more}"
+
+
+def _check_routes(routes: Mapping[object, object], params: Iterable[str]) -> None:
+    """Refuses a slip in a route's own words, which would else be taken for a styler's parameter.
+
+    Raises:
+        ConfigError: with the word that is meant.
+    """
+    known = {*OF_A_ROUTE, *params}
+    for name, route in routes.items():
+        for key in map(str, route) if isinstance(route, Mapping) else ():
+            near = get_close_matches(key, OF_A_ROUTE, n=1, cutoff=0.75)
+            if key not in known and near:
+                raise ConfigError(f"routes: '{name}' has '{key}'; did you mean '{near[0]}'?")

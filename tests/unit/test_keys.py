@@ -1,0 +1,126 @@
+"""A slip in a key is refused wherever it stands, with the word that was meant."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cbs_core.choose.presets import conf_dir, install
+from cbs_core.cli.keys import finished, unknown_key
+from cbs_core.contract.errors import ConfigError, closest
+
+OURS = ("config", "eval", "train", "export")
+
+
+@pytest.fixture(scope="module")
+def composed() -> Callable[..., dict[str, object]]:
+    install()
+
+    def call(*overrides: str, name: str = "config") -> dict[str, object]:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            found = OmegaConf.to_container(compose(name, list(overrides)))
+        assert isinstance(found, dict)
+        return {str(key): value for key, value in found.items()}
+
+    return call
+
+
+def sections() -> Iterator[tuple[str, dict[str, object]]]:
+    """Every mapping of keys in ``conf``: what a configuration holds, and each preset."""
+    for name in OURS:
+        section = yaml.safe_load((conf_dir() / f"{name}.yaml").read_text())
+        listed = section.pop("defaults")
+        kinds = {
+            key.partition("@")[2] or key for one in listed if isinstance(one, dict) for key in one
+        }
+        plain = {key for key in kinds if " " not in key and "/" not in key}
+        yield name, section | {key: section.get(key) for key in plain} | {"hydra": None}
+    for file in sorted(conf_dir().glob("*/*.yaml")):
+        if file.parent.name != "method":
+            yield f"{file.parent.name}/{file.stem}", yaml.safe_load(file.read_text())
+
+
+def slips(key: str) -> Iterator[str]:
+    """Each letter made another, left out, or doubled."""
+    for place, letter in enumerate(key):
+        yield f"{key[:place]}{'q' if letter != 'q' else 'z'}{key[place + 1 :]}"
+        if len(key) > 3:
+            yield key[:place] + key[place + 1 :]
+            yield key[:place] + letter + key[place:]
+
+
+@pytest.mark.parametrize(
+    ("name", "section"), list(sections()), ids=lambda one: one if type(one) is str else ""
+)
+def test_each_key_with_one_letter_changed(name: str, section: dict[str, object]) -> None:
+    config = OmegaConf.create(section)
+    OmegaConf.set_struct(config, True)
+    for key in section.keys() - {"hydra"}:
+        for slip in {*slips(str(key))} - section.keys():
+            with pytest.raises(OmegaConfBaseException) as refused:
+                OmegaConf.update(config, slip, 1)
+            line = unknown_key(slip, refused.value.parent_node)
+            # 'styleq' is one letter from style as from styler.
+            meant = [key, *(other for other in section if slip[:-1] == other)]
+            assert any(f"did you mean '{one}'?" in line for one in meant), (name, slip, line)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("+routs=[car]", "unknown key 'routs'; did you mean 'routes'?"),
+        ("+limit=1", "unknown key 'limit' (there are"),
+        ("+style=7", "unknown key 'style'; say styler.style=VALUE"),
+        ("+style.x=7", "unknown key 'style'; say styler.style=VALUE"),
+        ("routes={car: {strenght: 1}}", "'car' has 'strenght'; did you mean 'strength'?"),
+        ("routes={car: {stlye: wave}}", "'car' has 'stlye'; did you mean 'style'?"),
+        ("routes={car: wave, person: udnie, car: udnie}", "'car' is said twice"),
+        ("routes={car: {style: wave, style: udnie}}", "'style' is said twice"),
+        ("routes=no_such.yaml", "there is no file 'no_such.yaml'"),
+    ],
+)
+def test_what_hydra_lets_pass(
+    typed: str, line: str, composed: Callable[..., dict[str, object]]
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        finished(composed(typed), "config")
+    assert line in str(refused.value)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_there_is_passes(name: str, composed: Callable[..., dict[str, object]]) -> None:
+    config = composed(name=name)
+    assert finished(config, name) == config
+
+
+def test_a_route_may_hold_its_stylers_parameters(
+    composed: Callable[..., dict[str, object]],
+) -> None:
+    typed = "routes={car: {style: wave, strength: 1, keep_color: true, halo: 8}, person: none}"
+    assert finished(composed(typed), "config")["routes"]
+
+
+def test_style_is_the_stylers() -> None:
+    section = {"styler": {"style": None}, "sink": {"path": None}}
+    assert "say styler.style=VALUE" in unknown_key("style", section)
+
+
+def test_routes_may_be_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, composed: Callable[..., dict[str, object]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("routes.yaml").write_text("car: wave\nperson: {style: udnie, strength: 0.5}\n")
+    found = finished(composed("routes=routes.yaml"), "config")["routes"]
+    assert isinstance(found, Mapping)
+    assert found == {"car": "wave", "person": {"style": "udnie", "strength": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("face", "sofa"), ("camera", "sample"), ("strenght", "weights")]
+)
+def test_words_that_are_not_near_are_not_offered(name: str, known: str) -> None:
+    assert closest(name, [known]) == ""

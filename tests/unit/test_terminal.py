@@ -1,0 +1,75 @@
+"""Foreign text is printed as text, on whatever terminal, to whoever reads."""
+
+import io
+import subprocess
+import sys
+
+import pytest
+from rich.table import Table
+
+from cbs_core import __version__
+from cbs_core.cli.app import fail
+from cbs_core.cli.terminal import PlainConsole
+
+EVIL = "\x1b]0;owned\x07[/nope][bold]\x9b31m\x08"
+
+PRINTS = """
+import sys
+from cbs_core.cli.app import one_line_errors
+with one_line_errors("cbs-x"):
+    from cbs_core.cli.terminal import PlainConsole
+    console = PlainConsole()
+    for _ in range(int(sys.argv[1])):
+        {0}
+"""
+
+
+def test_no_escape_and_no_markup_reaches_the_terminal() -> None:
+    console, table = PlainConsole(), Table(EVIL)
+    console.file = io.StringIO()
+    table.add_row(EVIL)
+    console.print(EVIL)
+    console.print(table)
+    shown = console.file.getvalue()
+    assert not set(shown) & {"\x1b", "\x07", "\x08", "\x9b"}
+    assert "\\x1b]0;owned[/nope][bold]" in shown
+
+
+def test_nor_by_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        fail("cbs-x", f"no class '{EVIL}'")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prints", ["print('a' * 99)", "console.print('a' * 99)"])
+def test_a_reader_that_leaves_ends_it_as_pipes_do(prints: str) -> None:
+    script = [sys.executable, "-c", PRINTS.format(prints), "99999"]
+    with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("prints", ["print('a · b')", "console.print('a · b')"])
+def test_a_middle_dot_on_an_ascii_terminal(prints: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PRINTS.format(prints), "1"],
+        env={"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.startswith(b"a ")
+
+
+def test_the_version_is_ours() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "cbs_core.cli.train", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == f"class-based-styling {__version__}\n"

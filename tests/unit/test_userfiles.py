@@ -1,0 +1,232 @@
+"""A configuration file of a user's sets this program's keys; whatever else it says is refused."""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from cbs_core.choose import userfiles
+from cbs_core.cli.app import DEBUG, hydra_app
+from cbs_core.contract.errors import ConfigError
+
+Compose = Callable[..., Mapping[str, object]]
+
+OPEN = "{_target_: builtins.open, file: touched, mode: w}"
+HANDLER = "{handlers: {e: {(): subprocess.Popen, args: [touch, touched]}}, version: 1}"
+JOB = "defaults: [config, _self_]\n"
+GLOBAL = "# @package _global_\n"
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{now}: &{now} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, now in zip("abcdefgh", "bcdefghi", strict=True)
+)
+LADDER = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 300))
+
+HYDRA_KEYS = {
+    "callbacks": f"{{callbacks: {{e: {OPEN}}}}}",
+    "callbacks of torch": "{callbacks: {e: {_target_: torch.load, f: evil.pt}}}",
+    "callbacks, flow": '{"callbacks": {"e": {"_target_": "os.system", "command": "touch x"}}}',
+    "job_logging": f"{{job_logging: {HANDLER}}}",
+    "hydra_logging": f"{{hydra_logging: {HANDLER}}}",
+    "job_logging class": "{job_logging: {handlers: {e: {class: logging.FileHandler, "
+    "filename: touched}}, root: {handlers: [e]}}}",
+    "job_logging ext": "{job_logging: {handlers: {e: {class: logging.StreamHandler, "
+    "stream: 'ext://antigravity.x'}}}}",
+    "launcher": f"{{launcher: {OPEN}}}",
+    "sweeper": f"{{sweeper: {OPEN}}}",
+    "sweeper params": "{sweeper: {params: {hydra.launcher._target_: builtins.open}}}",
+    "searchpath": "{searchpath: ['file:///tmp', 'pkg://antigravity']}",
+    "searchpath unknown": "{searchpath: ['nowhere://x']}",
+    "run dir up": "{run: {dir: ../../up}}",
+    "run dir absolute": "{run: {dir: /tmp/touched}}",
+    "run dir home": "{run: {dir: ~/touched}}",
+    "run dir list": "{run: {dir: [touched]}}",
+    "run dir resolver": "{run: {dir: '${oc.env:HOME}/touched'}}",
+    "run dir value": "{run: {dir: '${output}'}}",
+    "sweep dir": "{sweep: {dir: /tmp/touched}}",
+    "sweep subdir": "{sweep: {subdir: ../../touched}}",
+    "output_subdir": "{output_subdir: ../../up}",
+    "verbose resolver": "{verbose: '${oc.env:HOME}'}",
+    "job name": "{job: {name: ../../touched}}",
+    "job chdir": "{job: {chdir: true}}",
+    "job env_set": "{job: {env_set: {LD_PRELOAD: evil.so}}}",
+    "job env_copy": "{job: {env_copy: [HOME]}}",
+    "help": "{help: {template: touched}}",
+    "mode": "{mode: MULTIRUN}",
+    "scalar": "1",
+}
+
+HOSTILE = {
+    **{f"hydra {name}": f"{JOB}hydra: {text}\n" for name, text in HYDRA_KEYS.items()},
+    "merge": f"{JOB}x: &x {{callbacks: {{e: {OPEN}}}}}\nhydra: {{<<: *x}}\n",
+    "merge at the top": f"{JOB}<<: {{hydra: {{callbacks: {{e: {OPEN}}}}}}}\n",
+    "dotted": f"{JOB}hydra.callbacks: {{e: {OPEN}}}\n",
+    "package hydra": f"# @package hydra.callbacks\ne: {OPEN}\n",
+    "package global hydra": f"# @package _global_.hydra.callbacks\ne: {OPEN}\n",
+    "target": f"{JOB}styler: {OPEN}\n",
+    "target deep": f"{JOB}styler: {{a: [1, {{b: {OPEN}}}]}}\n",
+    "partial": f"{JOB}styler: {{_partial_: true}}\n",
+    "parentheses": f"{JOB}styler: {{(): os.system}}\n",
+    "python tag": f"{JOB}input: !!python/object/apply:os.system ['touch touched']\n",
+    "python name": f"{JOB}input: !!python/name:os.system\n",
+    "path tag": f"{JOB}input: !!python/object/apply:pathlib.Path [x]\n",
+    "own tag": f"{JOB}input: !evil x\n",
+    "environment": f"{JOB}input: ${{oc.env:HOME}}\n",
+    "environment nested": f"{JOB}input: ${{${{a}}:HOME}}\n",
+    "decode": f"{JOB}input: ${{oc.decode:${{output}}}}\n",
+    "create": f"{JOB}input: ${{oc.create:'{{a: 1}}'}}\n",
+    "hydra resolver": f"{JOB}input: ${{hydra:runtime.cwd}}\n",
+    "open interpolation": f"{JOB}input: ${{oc.env\n",
+    "key interpolation": f"{JOB}'${{oc.env:HOME}}': 1\n",
+    "defaults override": "defaults: [config, {override hydra/launcher: basic}, _self_]\n",
+    "defaults logging": "defaults: [config, {override /hydra/job_logging: disabled}, _self_]\n",
+    "defaults package": "defaults: [config, {styler@hydra.callbacks: johnson}, _self_]\n",
+    "defaults word": "defaults: [config, x@hydra.callbacks, _self_]\n",
+    "defaults up": "defaults: [config, ../../secret, _self_]\n",
+    "defaults resolver": "defaults: [config, '${oc.env:HOME}', _self_]\n",
+    "bomb": f"{JOB}{BOMB}",
+    "ladder": f"{JOB}{LADDER}",
+    "itself": f"{JOB}a: &a [*a]\n",
+    "itself in a mapping": f"{JOB}a: &a {{b: *a}}\n",
+    "deep": f"{JOB}a: {'[' * 5000}{']' * 5000}\n",
+    "deep mappings": f"{JOB}a: {'{a: ' * 3000}1{'}' * 3000}\n",
+    "large": f"{JOB}a: {'x' * 100_000}\n",
+    "twice": f"{JOB}input: a.png\ninput: b.png\n",
+    "no YAML": "defaults: [config\n",
+    "binary": "\x00\x01\x02",
+}
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
+    """Runs a command, which only keeps its configuration, on files in the folder ``mine``."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CBS_TRACEBACK", "")
+
+    def call(*argv: str) -> Mapping[str, object]:
+        configs: list[Mapping[str, object]] = []
+
+        def keep(config: Mapping[str, object]) -> int:
+            configs.append(config)
+            return 0
+
+        monkeypatch.setenv(DEBUG, "")
+        with pytest.raises(SystemExit) as ended:
+            hydra_app("cbs-run", keep, ["--config-dir=mine", *argv])
+        if ended.value.code:
+            assert ended.value.code == 2
+            assert not configs
+            raise ConfigError("refused")
+        return configs[0]
+
+    return call
+
+
+def refused(compose: Compose, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Returns the one line, after which nothing has been touched."""
+    with pytest.raises(ConfigError, match="refused"):
+        compose(*argv)
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1, line
+    return line
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_more_than_settings_is_refused(
+    name: str, compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine/look.yaml").write_text(HOSTILE[name])
+    assert "'mine/look.yaml'" in refused(compose, capsys, "--config-name=look")
+
+
+@pytest.mark.parametrize("name", HYDRA_KEYS)
+def test_a_file_below_a_group_reaches_hydras_keys_no_more(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"{GLOBAL}hydra: {HYDRA_KEYS[name]}\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        userfiles.check(file, config_path="look/a", package="_global_")
+
+
+def test_there_are_fifty_of_them() -> None:
+    assert len(HOSTILE) > 50
+
+
+@pytest.mark.parametrize("name", ["hydra callbacks", "target", "bomb", "package hydra"])
+def test_a_file_that_is_added_or_named_by_another_is_refused_too(
+    name: str, compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine/look").mkdir()
+    Path("mine/look/evil.yaml").write_text(HOSTILE[name])
+    assert "'mine/look/evil.yaml'" in refused(compose, capsys, "+look=evil")
+    Path("mine/job.yaml").write_text("defaults: [config, look: evil, _self_]\n")
+    assert "'mine/look/evil.yaml'" in refused(compose, capsys, "--config-name=job")
+
+
+def test_no_file_of_a_users_stands_for_one_of_hydras(
+    compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine/hydra/launcher").mkdir(parents=True)
+    Path("mine/hydra/launcher/evil.yaml").write_text(OPEN)
+    line = refused(compose, capsys, "hydra/launcher=evil", "-m", "styler.style=wave")
+    assert "mine/hydra/launcher/evil.yaml" in line
+
+
+def test_what_a_file_may_set(compose: Compose) -> None:
+    Path("mine/look.yaml").write_text(
+        f"{JOB}routes: {{car: &w {{style: wave}}, person: *w}}\n"
+        "report: ${sheet}\n"
+        "hydra: {run: {dir: runs/a}, sweep: {dir: runs, subdir: '${hydra.job.num}'}, "
+        "output_subdir: null, verbose: false}\n"
+    )
+    config = compose("--config-name=look")
+    assert config["routes"] == {"car": {"style": "wave"}, "person": {"style": "wave"}}
+    assert config["report"] == "sheet.png"
+    assert Path("runs/a").is_dir()
+
+
+def test_the_line_names_file_line_and_key(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(f"input: x\nhydra:\n  callbacks:\n    e: {OPEN}\n")
+    with pytest.raises(ConfigError, match=r"a.yaml', line 3: 'hydra.callbacks' may not come"):
+        userfiles.check(file)
+
+
+def test_read_gives_plain_values(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("car: wave\nperson: {style: udnie}\n")
+    assert userfiles.read(file) == {"car": "wave", "person": {"style": "udnie"}}
+    with pytest.raises(ConfigError, match="there is no file"):
+        userfiles.read(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_run_that_fails_leaves_no_folder(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CBS_TRACEBACK", "")
+    monkeypatch.setenv(DEBUG, "")
+
+    def failing(config: Mapping[str, object]) -> int:
+        folder = next(Path("outputs").glob("*/*"))
+        assert (folder / ".hydra").is_dir()
+        if kept:
+            (folder / "a.png").touch()
+        raise ConfigError("wrong")
+
+    with pytest.raises(SystemExit):
+        hydra_app("cbs-run", failing, [])
+    assert Path("outputs").exists() == kept
+    assert bool(list(Path().rglob("config.yaml"))) == kept
