@@ -271,10 +271,14 @@ sources: "Registry[Source]" = Registry("source", "cbs.sources")
 sinks: "Registry[Sink]" = Registry("sink", "cbs.sinks")
 schedulers: "Registry[Scheduler]" = Registry("scheduler", "cbs.schedulers")
 accelerators: "Registry[Accelerator]" = Registry("accelerator", "cbs.accelerators")
+scenes: "Registry[Any]" = Registry("scene", "cbs.scenes")
+"""Formats of 3D scenes, by the suffix of their files; what they give is in `cbs_core.scene.types`."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (*(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators),)
+    for registry in (
+        *(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators, scenes),
+    )
 }
 """Every registry by its configuration group."""
 

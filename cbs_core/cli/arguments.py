@@ -34,8 +34,8 @@ PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled"
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
 
-FILE_OR_WORD = ("style", "resume", "teacher")
-"""Of `cbs-train`; likewise."""
+FILE_OR_WORD = ("style", "resume", "teacher", "cameras")
+"""Of `cbs-train` and `cbs-scene`; likewise."""
 
 _KINDS = mimetypes.MimeTypes()
 """Not the machine's own table, which differs from one to the next."""

@@ -11,11 +11,11 @@ from tests.conftest import ROOT
 ROOMS = {
     "cbs_core": (
         *("contract", "machine", "words", "choose", "accelerators", "temporal", "frame", "run"),
-        *("datasets", "training", "evaluation", "cli", "testing"),
+        *("scene", "datasets", "training", "evaluation", "cli", "testing"),
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),
-        *("sources", "sinks"),
+        *("sources", "sinks", "scenes"),
     ),
 }
 """From the ground floor up: a room imports only those before it (`testing` may see all)."""
