@@ -136,9 +136,7 @@ def _alone(points: Points, route: Ints, size: int) -> Points:
     np.minimum.at(least, points.index, own)
     np.maximum.at(most, points.index, own)
     keep = (own >= 0) & (least == most)[points.index]
-    return Points(
-        points.paint[keep], points.index[keep], points.face[keep], points.corners[keep]
-    )
+    return Points(points.paint[keep], points.index[keep], points.face[keep], points.corners[keep])
 
 
 class Baking:
@@ -158,8 +156,9 @@ class Baking:
         normal = np.einsum("nk,nkc->nc", points.corners, caster.normals[corners])
         length = np.linalg.norm(normal, axis=1, keepdims=True)
         # A vertex on the edge of a thin sheet has normals that cancel.
-        self.normal = np.where(length > 0.1, normal / np.maximum(length, 1e-12),
-                               caster.flat[points.face])
+        self.normal = np.where(
+            length > 0.1, normal / np.maximum(length, 1e-12), caster.flat[points.face]
+        )
         self.total = np.zeros((len(self.place), 3))
         self.weight = np.zeros(len(self.place))
 

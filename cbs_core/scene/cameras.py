@@ -160,7 +160,9 @@ def chosen(spec: object, ball: Ball, *, count: int, size: int) -> list[Camera]:
 def _dome(ball: Ball, count: int, size: int) -> list[Camera]:
     cameras: list[Camera] = []
     for ring, (height, part) in enumerate(DOME):
-        here = max(1, round(count * part)) if ring else count - 2 * max(1, round(count * DOME[1][1]))
+        here = (
+            max(1, round(count * part)) if ring else count - 2 * max(1, round(count * DOME[1][1]))
+        )
         shift = 180 / max(1, here) if ring else 0.0
         cameras += [orbit(ball, shift + 360 * i / here, height, size) for i in range(here)]
     return cameras[:count]

@@ -43,9 +43,7 @@ def with_kind(spec: object, labels: str) -> object:
     return spec if spec is None else [full(spec)]
 
 
-def parsed(
-    request: Request, own: Sequence[str]
-) -> tuple[tuple[Route, ...], Segmenting | None]:
+def parsed(request: Request, own: Sequence[str]) -> tuple[tuple[Route, ...], Segmenting | None]:
     """Returns the routes, and the segmenter where one of them needs it.
 
     Args:

@@ -45,8 +45,11 @@ def measured(restyled: Restyled, step: Callable[[], None]) -> dict[str, dict[str
                 there = np.stack([map_coordinates(b[..., k], other, order=1) for k in range(3)], 1)
                 errors[when].append(((a[pixels] - there) ** 2).mean(1))
             step()
-        found = {k: float(np.sqrt(np.concatenate(v).mean())) for k, v in errors.items()
-                 if sum(map(len, v))}
+        found = {
+            k: float(np.sqrt(np.concatenate(v).mean()))
+            for k, v in errors.items()
+            if sum(map(len, v))
+        }
         out[name] = {k: round(v, 5) for k, v in found.items()}
     return out
 

@@ -217,8 +217,13 @@ def payload(before: Mesh, after: Mesh, ball: Ball) -> dict[str, Any]:
         if paint >= 0:
             part["uv"] = _packed(before.uv[own])
         parts.append(part)
-    return {"kind": "mesh", "parts": parts, "centre": ball.centre, "radius": ball.radius,
-            "up": ball.up}
+    return {
+        "kind": "mesh",
+        "parts": parts,
+        "centre": ball.centre,
+        "radius": ball.radius,
+        "up": ball.up,
+    }
 
 
 def _packed(values: Floats) -> str:

@@ -250,16 +250,19 @@ def _tell(console: Console, facts: Mapping[str, object], written: list[Path]) ->
     for one in classes:
         seen, name = one["seen"], " ".join(one["classes"])
         count = one.get("faces", one.get("splats"))
-        console.print(f"{name}: {count} {'faces' if 'faces' in one else 'splats'}, "
-                      f"{seen:.0%} of them seen", markup=False)
+        console.print(
+            f"{name}: {count} {'faces' if 'faces' in one else 'splats'}, {seen:.0%} of them seen",
+            markup=False,
+        )
         if one["style"] and not count:
-            console.print(f"no {name} was found in any view: the scene is as it was there",
-                          markup=False)
+            console.print(
+                f"no {name} was found in any view: the scene is as it was there", markup=False
+            )
     if not facts.get("frozen_statistics", True):
-        console.print("the styler has no statistics to freeze: each view is styled by itself, and "
-                      "strokes may change from one to the next")
+        console.print(
+            "the styler has no statistics to freeze: each view is styled by itself, and "
+            "strokes may change from one to the next"
+        )
     console.print(f"{facts['seconds']} s, {facts['peak_memory_mib']} MiB")
     for path in written:
         console.print(str(path), markup=False)
-
-

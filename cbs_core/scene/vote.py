@@ -82,7 +82,9 @@ def routed(
                 own |= labels == list(classes).index(name)
             kind, _, rest = name.partition("/")
             if kind == "material":
-                own |= np.isin(mesh.material, [i for i, n in enumerate(mesh.materials) if n == rest])
+                own |= np.isin(
+                    mesh.material, [i for i, n in enumerate(mesh.materials) if n == rest]
+                )
             elif kind == "object":
                 own |= np.isin(mesh.object, [i for i, n in enumerate(mesh.objects) if n == rest])
         out[own & (out < 0)] = index
@@ -123,7 +125,9 @@ def selected_faces(mesh: Mesh, route: Ints, spec: object, first: View) -> Mask:
     elif isinstance(spec, int) or str(spec).isdecimal():
         face = int(str(spec))
     else:
-        raise ConfigError(f"select={spec} is neither all, a face's number nor x,y in the first view")
+        raise ConfigError(
+            f"select={spec} is neither all, a face's number nor x,y in the first view"
+        )
     if not 0 <= face < len(mesh.faces) or route[face] < 0:
         raise ConfigError(
             f"select={spec} is no place that is restyled: the first view is the sheet's first "

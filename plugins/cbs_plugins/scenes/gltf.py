@@ -107,8 +107,10 @@ class GltfScene:
     def _nodes(self) -> list[tuple[int, Floats]]:
         told = self.file.json
         scenes = told.get("scenes", [])
-        roots = scenes[told.get("scene", 0)].get("nodes", []) if scenes else range(
-            len(told.get("nodes", []))
+        roots = (
+            scenes[told.get("scene", 0)].get("nodes", [])
+            if scenes
+            else range(len(told.get("nodes", [])))
         )
         out, due, seen = [], [(int(root), np.eye(4)) for root in roots], set()
         while due:
@@ -197,7 +199,9 @@ class GltfScene:
     def _joined(self, parts: list[tuple[_Primitive, Floats, int]], objects: list[str]) -> Mesh:
         starts = np.cumsum([0, *(len(p.points) for p, _, _ in parts)])
         vertices = np.concatenate([p.points @ m[:3, :3].T + m[:3, 3] for p, m, _ in parts])
-        faces = np.concatenate([p.triangles + s for (p, _, _), s in zip(parts, starts, strict=False)])
+        faces = np.concatenate(
+            [p.triangles + s for (p, _, _), s in zip(parts, starts, strict=False)]
+        )
 
         def of_faces(values: list[Any]) -> Any:
             counts = [len(p.triangles) for p, _, _ in parts]
@@ -299,8 +303,10 @@ def _retexture(editor: GltfEditor, where: tuple[int, int], layout: Layout, png: 
         return len(told["accessors"]) - 1
 
     def split(attributes: dict[str, int]) -> dict[str, int]:
-        return {name: added(*_rows(editor.file, index, origin), 34962)
-                for name, index in attributes.items()}
+        return {
+            name: added(*_rows(editor.file, index, origin), 34962)
+            for name, index in attributes.items()
+        }
 
     primitive["attributes"] = split(primitive["attributes"])
     if "targets" in primitive:

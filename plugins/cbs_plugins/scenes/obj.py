@@ -143,9 +143,9 @@ class ObjScene:
         if places:
             uv = np.where((place >= 0)[..., None], np.array(places)[place] * [1, -1] + [0, 1], 0)
         known = [self._known.get(name, _Material()) for name in materials]
-        paint = np.array([
-            self._textures[m.texture] if m.texture is not None else OF_VERTICES for m in known
-        ])[material]
+        paint = np.array(
+            [self._textures[m.texture] if m.texture is not None else OF_VERTICES for m in known]
+        )[material]
         paint[(place < 0).any(1)] = OF_VERTICES
         factor = np.array([linear(np.clip(m.colour, 0, 1)) for m in known])[material]
         whole = np.isfinite(vertices[faces]).all((1, 2)) & np.isfinite(uv).all((1, 2))
@@ -191,8 +191,9 @@ class ObjScene:
                 words += [f"{value:.6f}" for value in colours[vertex]]
                 lines[number] = " ".join(words) + end
         renamed = {name: f"{path.stem}_{index}.png" for name, index in self._textures.items()}
-        libraries = {name: f"{path.stem}{f'_{i}' if i else ''}.mtl"
-                     for i, name in enumerate(self._libraries)}
+        libraries = {
+            name: f"{path.stem}{f'_{i}' if i else ''}.mtl" for i, name in enumerate(self._libraries)
+        }
         outputs: dict[Path, bytes] = {}
         for number, line in enumerate(lines):
             key, _, rest = line.strip().partition(" ")

@@ -10,8 +10,8 @@ from cbs_core.machine.files import replace
 from cbs_core.scene.rays import needs
 from cbs_core.scene.types import (
     OF_VERTICES,
-    MeshFile,
     Mesh,
+    MeshFile,
     Painted,
     SplatFile,
     linear,
