@@ -1,1 +1,1 @@
-"""3D scenes restyled by class: views, votes, and colours back to a texture or to splats; no file format."""
+"""3D scenes restyled by class: views, votes, colours back to them; no format of a file."""

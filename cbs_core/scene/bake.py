@@ -8,11 +8,10 @@ strokes stay sharp; between two, the change is gradual. Sums are made in the vie
 Letters: ``F`` faces, ``V`` vertices, ``n`` points, ``H W`` a picture.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, map_coordinates, maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from scipy.spatial import cKDTree
 
 from cbs_core.contract.errors import ConfigError
@@ -158,9 +157,10 @@ class Baking:
         # A vertex on the edge of a thin sheet has normals that cancel.
         self.normal = np.where(
             length > 0.1, normal / np.maximum(length, 1e-12), caster.flat[points.face]
-        )
+        ).astype(np.float32)
         self.total = np.zeros((len(self.place), 3))
         self.weight = np.zeros(len(self.place))
+        self._edges: dict[View, Floats] = {}
 
     def add(self, view: View, styled: Floats, which: Mask) -> None:
         """Adds what one view says.
@@ -170,33 +170,31 @@ class Baking:
             styled: ``(H,W,3)`` sRGB.
             which: ``(n,)`` the points that this style is for.
         """
-        at = np.flatnonzero(which)
-        weight, x, y = self._seen(view, at)
-        heard = weight > 0
-        at, weight = at[heard], weight[heard]
-        where = [y[heard] - 0.5, x[heard] - 0.5]
-        for channel in range(3):
-            picked = map_coordinates(styled[..., channel], where, order=1, mode="nearest")
-            self.total[at, channel] += weight * picked
-        self.weight[at] += weight
+        away = (view.camera.position - self.place).astype(np.float32)
+        cosine = np.abs(np.einsum("nc,nc->n", away, self.normal))
+        cosine /= np.sqrt(np.einsum("nc,nc->n", away, away))
+        at = np.flatnonzero(which & (cosine > LEAST_COSINE))
+        for start in range(0, len(at), AT_ONCE // 8):
+            self._listen(view, styled, *(v[start : start + AT_ONCE // 8] for v in (at, cosine[at])))
 
-    def _seen(self, view: View, at: Ints) -> tuple[Floats, Floats, Floats]:
-        """Returns weights and pixels x and y of points; the weight is 0 where one is hidden."""
+    def _listen(self, view: View, styled: Floats, at: Ints, cosine: Floats) -> None:
+        """Adds what a view says of some points, where it sees them."""
         camera = view.camera
         pixel, depth = camera.seen(self.place[at])
-        x, y = pixel[:, 0], pixel[:, 1]
-        inside = (depth > 0) & (x > 0) & (y > 0) & (x < camera.width) & (y < camera.height)
-        column = np.clip(np.nan_to_num(x), 0, camera.width - 1).astype(np.int64)
-        row = np.clip(np.nan_to_num(y), 0, camera.height - 1).astype(np.int64)
-        away = camera.position - self.place[at]
-        cosine = np.abs((away * self.normal[at]).sum(1)) / np.linalg.norm(away, axis=1)
+        inside = (depth > 0) & (pixel > 0).all(1) & (pixel < [camera.width, camera.height]).all(1)
+        at, cosine, pixel, depth = at[inside], cosine[inside], pixel[inside], depth[inside]
+        column, row = pixel.astype(np.int64).T
         # Within a pixel, a slanted surface's depth changes by this.
         slope = depth / camera.focal * np.sqrt(1 - np.minimum(cosine, 1) ** 2)
-        bound = 0.004 * self.radius + slope / np.maximum(cosine, LEAST_COSINE)
-        found = np.where(np.isfinite(view.depth), view.depth, -1e30)[row, column]
-        shown = inside & (np.abs(found - depth) < bound) & (cosine > LEAST_COSINE)
-        ramp = np.clip(_from_edges(view, self.radius)[row, column] / RAMP, 0.02, 1)
-        return np.where(shown, cosine**STEEPNESS * ramp, 0.0), x, y
+        found = view.depth[row, column]
+        shown = np.abs(found - depth) < 0.004 * self.radius + slope / cosine
+        at, cosine, pixel = at[shown], cosine[shown], pixel[shown]
+        if view not in self._edges:
+            self._edges[view] = np.clip(_from_edges(view, self.radius) / RAMP, 0.02, 1)
+        weight = cosine**STEEPNESS * self._edges[view][row[shown], column[shown]]
+        picked = _picked(styled, pixel)
+        self.total[at] += weight[:, None] * picked
+        self.weight[at] += weight
 
     def colours(self) -> tuple[Floats, Mask]:
         """Returns sRGB ``(n,3)`` and which points were seen; the others take their neighbours'."""
@@ -211,6 +209,21 @@ class Baking:
             share /= share.sum(1, keepdims=True)
             out[~seen] = (out[seen][near] * share[..., None]).sum(1)
         return out, seen
+
+
+def _picked(picture: Floats, pixel: Floats) -> Floats:
+    """Returns ``(n,3)`` of a picture at pixels x y, bilinear, its border repeated."""
+    height, width = picture.shape[:2]
+    x = np.clip(pixel[:, 0] - 0.5, 0, width - 1)
+    y = np.clip(pixel[:, 1] - 0.5, 0, height - 1)
+    left, top = (
+        np.minimum(x.astype(np.int64), width - 2),
+        np.minimum(y.astype(np.int64), height - 2),
+    )
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    above = picture[top, left] * (1 - fx) + picture[top, left + 1] * fx
+    below = picture[top + 1, left] * (1 - fx) + picture[top + 1, left + 1] * fx
+    return np.asarray(above * (1 - fy) + below * fy)
 
 
 def _from_edges(view: View, radius: float) -> Floats:
@@ -275,11 +288,9 @@ def _with_gutter(pixels: Floats, owned: Mask, touched: Mask) -> Floats:
 
 def with_paints(mesh: Mesh, changed: Painted) -> Mesh:
     """Returns the mesh with what changed."""
-    from dataclasses import replace
-
-    paints: Sequence = [
+    paints = tuple(
         replace(paint, pixels=changed.paints.get(i, paint.pixels))
         for i, paint in enumerate(mesh.paints)
-    ]
+    )
     colours = mesh.colours if changed.colours is None else changed.colours
-    return replace(mesh, paints=tuple(paints), colours=colours)
+    return replace(mesh, paints=paints, colours=colours)

@@ -296,7 +296,9 @@ def _legend(
 
 
 def _told(routes: tuple[Route, ...], route: Ints, seen: Floats) -> list[dict[str, object]]:
-    kinds = [(r.classes, route == i, r) for i, r in enumerate(routes)]
+    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
+        (r.classes, route == i, r) for i, r in enumerate(routes)
+    ]
     kinds.append((("as it was",), route < 0, None))
     return [
         {

@@ -188,7 +188,9 @@ def _told(
     area = np.linalg.norm(
         np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
     )
-    kinds = [(r.classes, route == i, r) for i, r in enumerate(routes)]
+    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
+        (r.classes, route == i, r) for i, r in enumerate(routes)
+    ]
     kinds.append((("as it was",), route < 0, None))
     return [
         {

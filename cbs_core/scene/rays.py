@@ -17,7 +17,7 @@ from cbs_core.scene.cameras import Camera
 from cbs_core.scene.types import Floats, Ints, Mask, Mesh, linear, srgb
 
 SHADE = 0.55
-"""Of a face that is seen edgewise, in pictures for a segmenter: it was taught by lit photographs."""
+"""Of a face seen edgewise, in pictures for a segmenter, which was taught by lit photographs."""
 
 
 def needs(module: str) -> PluginLoadError:
@@ -148,7 +148,7 @@ def barycentric(corners: Floats, points: Floats) -> Floats:
 
 
 def albedo(mesh: Mesh, face: Ints, corners: Floats) -> Floats:
-    """Returns linear RGB ``(n,3)`` at points of faces ``(n,)``, by barycentric weights ``(n,3)``."""
+    """Returns linear RGB ``(n,3)`` at points of faces ``(n,)``, by weights ``(n,3)`` of corners."""
     out = multiplier(mesh, face, corners)
     uv = np.einsum("nk,nkc->nc", corners, mesh.uv[face])
     for index, paint in enumerate(mesh.paints):

@@ -16,6 +16,7 @@ Letters: ``N`` splats, ``H W`` picture.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -112,9 +113,7 @@ class Splatter:
         tried = float((wide * (2 * flat.reach[:, 1] + 1).clamp_max(camera.height)).sum())
         bands = max(1, min(camera.height, round(tried / AT_ONCE)))
         edges = [camera.height * i // bands for i in range(bands + 1)]
-        parts = [
-            self._band(flat, camera, low, high) for low, high in zip(edges, edges[1:], strict=False)
-        ]
+        parts = [self._band(flat, camera, low, high) for low, high in pairwise(edges)]
         pixel, splat, weight = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
         count = np.bincount(pixel, minlength=camera.width * camera.height)
         starts = np.concatenate([[0], np.cumsum(count)])

@@ -7,13 +7,15 @@ spherical harmonics beyond the first: 0, 3, 8 or 15.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.floating]
-Ints: TypeAlias = NDArray[np.integer]
+Floats: TypeAlias = NDArray[Any]
+"""Floating point of either width, which types do not keep apart."""
+
+Ints: TypeAlias = NDArray[Any]
 Bytes: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -110,8 +112,10 @@ class MeshFile(Protocol):
 
     mesh: Mesh
 
-    left_out: tuple[str, ...]
-    """What the file holds and the mesh does not, a line each: it stays in the file as it is."""
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the file holds and the mesh does not, a line each: it stays in the file as it is."""
+        ...
 
     def write(self, path: Path, painted: Painted, /) -> list[Path]:
         """Writes the file anew with other colours, and everything else as it was.
@@ -131,8 +135,10 @@ class SplatFile(Protocol):
 
     splats: Splats
 
-    left_out: tuple[str, ...]
-    """As in `MeshFile`."""
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """As in `MeshFile`."""
+        ...
 
     def write(self, path: Path, touched: Mask, colours: Floats, flat: bool, /) -> list[Path]:
         """Writes the file anew with other colours, and everything else as it was.

@@ -203,8 +203,9 @@ class GltfScene:
             [p.triangles + s for (p, _, _), s in zip(parts, starts, strict=False)]
         )
 
+        counts = [len(p.triangles) for p, _, _ in parts]
+
         def of_faces(values: list[Any]) -> Any:
-            counts = [len(p.triangles) for p, _, _ in parts]
             return np.repeat(np.array(values), counts, axis=0)
 
         uv = np.concatenate([p.uv for p, _, _ in parts])

@@ -62,10 +62,11 @@ class GltfFile:
 
     @staticmethod
     def _chunks(data: bytes) -> tuple[bytes, bytes | None]:
-        magic, version, length = struct.unpack_from("<III", data)
+        _, version, length = struct.unpack_from("<III", data)
         if version != 2 or length > len(data):
             raise ValueError(f"{len(data)} bytes of {length} are there")
-        at, found = 12, {}
+        at = 12
+        found: dict[int, bytes] = {}
         while at + 8 <= length:
             size, kind = struct.unpack_from("<II", data, at)
             if at + 8 + size > length:
@@ -121,7 +122,7 @@ class GltfFile:
             raise ValueError(f"accessor {index} lies outside of its buffer view")
         out = np.ndarray((count, width), kind, data, start, (stride, kind.itemsize)).copy()
         if told.get("normalized") and kind.kind in "iu":
-            return np.maximum(out.astype(np.float64) / np.iinfo(kind).max, -1)
+            return np.maximum(out.astype(np.float64) / np.iinfo(out.dtype).max, -1)
         return out
 
     def image(self, index: int) -> bytes:

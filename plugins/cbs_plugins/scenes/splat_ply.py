@@ -135,7 +135,7 @@ class CompressedPly:
             np.stack([self._bounds[n.format(end)].astype(np.float64) for n in names], 1)[self._of]
             for end in ("min", "max")
         )
-        return low + (high - low) * values
+        return np.asarray(low + (high - low) * values)
 
     def write(self, path: Path, touched: Mask, colours: Floats, flat: bool, /) -> list[Path]:
         """Writes the file with other colours (`SplatFile`); raises `SinkError`."""
