@@ -57,7 +57,15 @@ def glb(path: Path, *, change=lambda told: told, picture: bytes | None = None) -
     points, triangles = box()
     picture = png() if picture is None else picture
     times, turns = np.array([0, 1], "<f4"), np.array([[0, 0, 0, 1], [0, 1, 0, 0]], "<f4")
-    parts = [points, places(), triangles[:6], triangles[6:], times, turns, points[:4] + [0, 3, 0]]
+    parts = [
+        points,
+        places(),
+        triangles[:6],
+        triangles[6:],
+        times,
+        turns,
+        (points[:4] + np.array([0, 3, 0])).astype("<f4"),
+    ]
     parts += [np.array([[0, 1, 2], [0, 2, 3]], "<u2")]
     blob, views = b"", []
     for part in [*(p.astype(p.dtype.newbyteorder("<")) for p in parts), picture]:
@@ -68,7 +76,13 @@ def glb(path: Path, *, change=lambda told: told, picture: bytes | None = None) -
     blob += b"\0" * (-len(blob) % 4)
 
     def accessor(view: int, count: int, kind: str, component: int, **more) -> dict:
-        return {"bufferView": view, "count": count, "type": kind, "componentType": component, **more}
+        return {
+            "bufferView": view,
+            "count": count,
+            "type": kind,
+            "componentType": component,
+            **more,
+        }
 
     def primitive(indices: int, material: int) -> dict:
         attributes = {"POSITION": 0, "TEXCOORD_0": 1}
@@ -93,8 +107,11 @@ def glb(path: Path, *, change=lambda told: told, picture: bytes | None = None) -
         "materials": [
             {"name": "red", **textured},
             {"name": "blue", **textured},
-            {"name": "plain", "pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.5, 0.2, 1]},
-             "doubleSided": True},
+            {
+                "name": "plain",
+                "pbrMetallicRoughness": {"baseColorFactor": [0.2, 0.5, 0.2, 1]},
+                "doubleSided": True,
+            },
         ],
         "textures": [{"source": 0}],
         "images": [{"bufferView": 8, "mimeType": "image/png"}],
@@ -191,11 +208,16 @@ def compressed_ply(path: Path, splats: Splats) -> Path:
     count = len(splats.means)
     chunks = -(-count // 256)
     values = {"": splats.means, "scale_": np.log(splats.scales)}
-    names = [f"{end}_{k}{c}" for k, axes in (("", "xyz"), ("scale_", "xyz"), ("", "rgb"))
-             for end in ("min", "max") for c in axes]
+    names = [
+        f"{end}_{k}{c}"
+        for k, axes in (("", "xyz"), ("scale_", "xyz"), ("", "rgb"))
+        for end in ("min", "max")
+        for c in axes
+    ]
     chunk = np.zeros(chunks, [(name, "<f4") for name in names])
-    rows = np.zeros(count, [(f"packed_{n}", "<u4") for n in
-                            ("position", "rotation", "scale", "color")])
+    rows = np.zeros(
+        count, [(f"packed_{n}", "<u4") for n in ("position", "rotation", "scale", "color")]
+    )
     for i in range(chunks):
         own = slice(i * 256, min((i + 1) * 256, count))
 

@@ -244,6 +244,8 @@ def painted(mesh: Mesh, points: Points, colours: Floats) -> Painted:
         colours: ``(n,3)`` sRGB in [0,1]. Of a texel that lies in several places, the mean.
     """
     factor = multiplier(mesh, points.face, points.corners)
+    at_vertices = points.paint == OF_VERTICES  # whose own colour is what is replaced
+    factor[at_vertices] = mesh.factor[points.face[at_vertices]]
     value = linear(np.clip(colours, 0, 1)) / np.maximum(factor, 1e-6)
     paints = {}
     for paint in np.unique(points.paint[points.paint >= 0]).tolist():
@@ -257,7 +259,7 @@ def painted(mesh: Mesh, points: Points, colours: Floats) -> Painted:
         touched = np.zeros(old.shape[:2], bool)
         touched.ravel()[index] = True
         paints[paint] = _with_gutter(new, owned, touched)
-    of = points.paint == OF_VERTICES
+    of = at_vertices
     if not of.any():
         return Painted(paints)
     out = mesh.colours.copy()

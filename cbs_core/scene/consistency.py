@@ -16,14 +16,14 @@ from cbs_core.scene.cameras import Camera, orbit
 from cbs_core.scene.restyled import Restyled
 from cbs_core.scene.types import Floats
 
-PAIRS = 6
+PAIRS = 4
 RANGES = {"short": 1, "long": 7}
 STEPS = PAIRS * len(RANGES)
 
 TURN = 48
 """Pictures of the turn that the ranges count in."""
 
-SIDE = 256
+SIDE = 192
 
 
 def measured(restyled: Restyled, step: Callable[[], None]) -> dict[str, dict[str, float]]:

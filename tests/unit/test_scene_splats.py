@@ -26,8 +26,9 @@ STEP = {"a.ply": 1e-6, "packed.ply": 2e-3, "a.splat": 2.1e-3, "v2.spz": 4e-3, "v
 
 def straight_line(splats: Splats, camera: cameras.Camera) -> np.ndarray:
     """Kerbl et al. 2023, one splat and one pixel after the other, in float64."""
-    order = np.argsort([camera.rotation[2] @ (m - camera.position) for m in splats.means],
-                       kind="stable")
+    order = np.argsort(
+        [camera.rotation[2] @ (m - camera.position) for m in splats.means], kind="stable"
+    )
     picture = np.zeros((camera.height, camera.width, 3))
     light = np.ones((camera.height, camera.width))
     ended = np.zeros((camera.height, camera.width), bool)
@@ -36,11 +37,13 @@ def straight_line(splats: Splats, camera: cameras.Camera) -> np.ndarray:
         if z <= 0.2:
             continue
         w, a, b, c = splats.rotations[i]
-        turn = np.array([
-            [1 - 2 * (b * b + c * c), 2 * (a * b - w * c), 2 * (a * c + w * b)],
-            [2 * (a * b + w * c), 1 - 2 * (a * a + c * c), 2 * (b * c - w * a)],
-            [2 * (a * c - w * b), 2 * (b * c + w * a), 1 - 2 * (a * a + b * b)],
-        ])
+        turn = np.array(
+            [
+                [1 - 2 * (b * b + c * c), 2 * (a * b - w * c), 2 * (a * c + w * b)],
+                [2 * (a * b + w * c), 1 - 2 * (a * a + c * c), 2 * (b * c - w * a)],
+                [2 * (a * c - w * b), 2 * (b * c + w * a), 1 - 2 * (a * a + b * b)],
+            ]
+        )
         world = turn @ np.diag(splats.scales[i] ** 2) @ turn.T
         f = camera.focal
         bx, by = 1.3 * camera.width / 2 / f, 1.3 * camera.height / 2 / f
@@ -50,7 +53,9 @@ def straight_line(splats: Splats, camera: cameras.Camera) -> np.ndarray:
         inverse = np.linalg.inv(flat)
         px, py = f * x / z + camera.width / 2, f * y / z + camera.height / 2
         d = splats.means[i] - camera.position
-        colour = np.maximum(splats.colours[i] + shine(d / np.linalg.norm(d), splats.harmonics[i]), 0)
+        colour = np.maximum(
+            splats.colours[i] + shine(d / np.linalg.norm(d), splats.harmonics[i]), 0
+        )
         for row in range(camera.height):
             for column in range(camera.width):
                 if ended[row, column]:
@@ -138,8 +143,11 @@ def test_only_what_is_touched_changes(name: str, tmp_path) -> None:
 
         shown = np.flatnonzero(new.opacities > 0)
         assert len(shown) == 700
-        rows = shown[cKDTree(np.hstack([new.means, new.scales])[shown]).query(
-            np.hstack([old.means, old.scales]))[1]]
+        rows = shown[
+            cKDTree(np.hstack([new.means, new.scales])[shown]).query(
+                np.hstack([old.means, old.scales])
+            )[1]
+        ]
     for field in ("means", "scales", "rotations", "opacities"):
         assert np.array_equal(getattr(new, field)[rows], getattr(old, field)), field
     for field in ("colours", "harmonics"):

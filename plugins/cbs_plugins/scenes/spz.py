@@ -47,7 +47,7 @@ class SpzScene:
         try:
             self._zipped = data[:4] != MAGIC
             self._take(*(self._one_stream(data) if self._zipped else self._streams(data)))
-        except (ValueError, struct.error, EOFError, OSError, zlib.error) as error:
+        except (ValueError, IndexError, struct.error, EOFError, OSError, zlib.error) as error:
             raise SourceError(
                 f"'{path}' is no whole SPZ ({' '.join(str(error).split())}): get the file again"
             ) from error
