@@ -272,15 +272,16 @@ sinks: "Registry[Sink]" = Registry("sink", "cbs.sinks")
 schedulers: "Registry[Scheduler]" = Registry("scheduler", "cbs.schedulers")
 accelerators: "Registry[Accelerator]" = Registry("accelerator", "cbs.accelerators")
 scenes: "Registry[Any]" = Registry("scene", "cbs.scenes")
-"""Formats of 3D scenes, by the suffix of their files; what they give is in `cbs_core.scene.types`."""
+"""Formats of 3D scenes by the suffix of their files; `cbs_core.scene.types` says what they give."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (
-        *(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators, scenes),
-    )
+    for registry in (*(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators),)
 }
 """Every registry by its configuration group."""
+
+EVERY: Mapping[str, Registry[Any]] = {**REGISTRIES, scenes.kind: scenes}
+"""Those too of which no configuration chooses, because a file's suffix does."""
 
 
 def origins(*plugins: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from cbs_core.choose.registry import REGISTRIES, parameters
+from cbs_core.choose.registry import EVERY, parameters
 from cbs_core.contract.errors import CbsError, ConfigError, closest
 
 
@@ -39,10 +39,10 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
     """
     from cbs_core.choose.presets import presets
 
-    if kind is not None and kind not in REGISTRIES:
-        raise ConfigError(f"no kind '{kind}'{closest(kind, REGISTRIES)} ({', '.join(REGISTRIES)})")
+    if kind is not None and kind not in EVERY:
+        raise ConfigError(f"no kind '{kind}'{closest(kind, EVERY)} ({', '.join(EVERY)})")
     rows = []
-    for registry in REGISTRIES.values() if kind is None else [REGISTRIES[kind]]:
+    for registry in EVERY.values() if kind is None else [EVERY[kind]]:
         for name in registry.names():
             files = presets(registry.kind, name)
             rows.append(
@@ -60,7 +60,8 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
         return
     cells = [("KIND", "NAME", "DISTRIBUTION", "PRESET")]
     for row in rows:
-        preset = _relative(str(row["preset"])) if row["preset"] else "(none: takes +KIND.KEY=VALUE)"
+        none = "(by the file's suffix)" if row["kind"] == "scene" else "(none: takes +KIND.KEY=VALUE)"
+        preset = _relative(str(row["preset"])) if row["preset"] else none
         notes = [f"shadows {_relative(file)}" for file in row["shadows"]]  # type: ignore[union-attr]
         notes += ["CONFLICT: unusable until one of them is uninstalled"] if row["conflict"] else []
         cells.append(
@@ -90,12 +91,12 @@ def show_plugin(plugin: str) -> int:
     from cbs_core.choose.presets import presets
 
     kind, _, name = plugin.partition("/")
-    if kind not in REGISTRIES or not name:
+    if kind not in EVERY or not name:
         raise ConfigError(
-            f"'{plugin}' is not KIND/NAME{closest(kind, REGISTRIES)} "
-            f"(kinds: {', '.join(REGISTRIES)})"
+            f"'{plugin}' is not KIND/NAME{closest(kind, EVERY)} "
+            f"(kinds: {', '.join(EVERY)})"
         )
-    registry = REGISTRIES[kind]
+    registry = EVERY[kind]
     if not registry.conflict(name):
         registry.origin(name)
     print(f"{kind}/{name}")

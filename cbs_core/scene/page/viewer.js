@@ -171,7 +171,7 @@ try {
   camera.up.copy(up)
   const side = Math.abs(up.x) < 0.9 ? new Vector3(1, 0, 0) : new Vector3(0, 0, 1)
   const ahead = new Vector3().crossVectors(side, up).normalize()
-  camera.position.copy(centre).addScaledVector(ahead, data.radius * 2.9).addScaledVector(up, data.radius * 0.7)
+  camera.position.copy(centre).addScaledVector(ahead, data.radius * 3.4).addScaledVector(up, data.radius * 0.6)
   const controls = new OrbitControls(camera, renderer.domElement)
   controls.target.copy(centre)
   controls.update()
