@@ -60,7 +60,9 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
         return
     cells = [("KIND", "NAME", "DISTRIBUTION", "PRESET")]
     for row in rows:
-        none = "(by the file's suffix)" if row["kind"] == "scene" else "(none: takes +KIND.KEY=VALUE)"
+        none = (
+            "(by the file's suffix)" if row["kind"] == "scene" else "(none: takes +KIND.KEY=VALUE)"
+        )
         preset = _relative(str(row["preset"])) if row["preset"] else none
         notes = [f"shadows {_relative(file)}" for file in row["shadows"]]  # type: ignore[union-attr]
         notes += ["CONFLICT: unusable until one of them is uninstalled"] if row["conflict"] else []
@@ -93,8 +95,7 @@ def show_plugin(plugin: str) -> int:
     kind, _, name = plugin.partition("/")
     if kind not in EVERY or not name:
         raise ConfigError(
-            f"'{plugin}' is not KIND/NAME{closest(kind, EVERY)} "
-            f"(kinds: {', '.join(EVERY)})"
+            f"'{plugin}' is not KIND/NAME{closest(kind, EVERY)} (kinds: {', '.join(EVERY)})"
         )
     registry = EVERY[kind]
     if not registry.conflict(name):

@@ -129,14 +129,19 @@ class Splatter:
         span = (last - first + 1).clamp_min(0)
         count = span[:, 0] * span[:, 1]
         owner = torch.repeat_interleave(count)
-        offset = torch.arange(len(owner), device=self.device) - (count.cumsum(0) - count)[owner]
-        x = first[owner, 0] + offset % span[owner, 0]
-        y = first[owner, 1] + torch.div(offset, span[owner, 0], rounding_mode="floor")
-        dx = x.to(self.dtype) + 0.5 - flat.middle[owner, 0]
-        dy = y.to(self.dtype) + 0.5 - flat.middle[owner, 1]
-        a, b, c = flat.conic[owner].unbind(1)
+        start = count.cumsum(0) - count
+        # Rows, so that each is contiguous in what follows.
+        whole = torch.stack([*first.unbind(1), span[:, 0], start])
+        left, top, wide, begin = whole.index_select(1, owner)
+        offset = torch.arange(len(owner), device=self.device) - begin
+        down = torch.div(offset, wide, rounding_mode="floor")
+        x, y = left + offset - down * wide, top + down
+        shape = torch.stack([*flat.middle.unbind(1), *flat.conic.unbind(1), flat.opacity])
+        mx, my, a, b, c, opacity = shape.index_select(1, owner)
+        dx = x.to(self.dtype) + 0.5 - mx
+        dy = y.to(self.dtype) + 0.5 - my
         power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-        alpha = (flat.opacity[owner] * torch.exp(-power)).clamp_max(MOST_ALPHA)
+        alpha = (opacity * torch.exp(-power)).clamp_max(MOST_ALPHA)
         kept = torch.nonzero((alpha >= LEAST_ALPHA) & (power >= 0))[:, 0]
         pixel, owner, alpha = (y * camera.width + x)[kept], owner[kept], alpha[kept].double()
         pixel, order = torch.sort(pixel, stable=True)  # which keeps them front to back
