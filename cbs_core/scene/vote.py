@@ -130,8 +130,8 @@ def selected_faces(mesh: Mesh, route: Ints, spec: object, first: View) -> Mask:
         )
     if not 0 <= face < len(mesh.faces) or route[face] < 0:
         raise ConfigError(
-            f"select={spec} is no place that is restyled: the first view is the sheet's first "
-            f"picture, of {first.camera.width}x{first.camera.height} pixels"
+            f"select={spec} is no place that is restyled, of {len(mesh.faces)} faces and a first "
+            f"view of {first.camera.width}x{first.camera.height} pixels"
         )
     own = np.flatnonzero(route == route[face])
     piece = pieces(mesh.vertices, mesh.faces[own])

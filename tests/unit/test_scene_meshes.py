@@ -324,3 +324,25 @@ def test_degenerate_faces_do_no_harm(tmp_path) -> None:
 def test_srgb_and_back() -> None:
     values = np.linspace(0, 1, 256)
     assert np.abs(srgb(linear(values)) - values).max() < 1e-9
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["CesiumMilkTruck.glb", "Duck.glb"])
+def test_real_files_keep_what_is_not_restyled(name: str, shared, tmp_path) -> None:
+    path = shared / "data" / "3d" / name
+    if not path.is_file():
+        pytest.skip("no data/3d in ../shared")
+    file = opened(path)
+    own = np.flatnonzero(file.mesh.paint == 0)
+    pixels = file.mesh.paints[0].pixels.copy()
+    pixels[0, 0] = 255 - pixels[0, 0]
+    assert len(own)
+    file.write(tmp_path / "out.glb", Painted({0: pixels}))
+    (old, blob), (new, other) = (parts(p.read_bytes()) for p in (path, tmp_path / "out.glb"))
+    image = old["bufferViews"].pop(old["images"][0]["bufferView"])
+    new["bufferViews"].pop(new["images"][0]["bufferView"])
+    assert blob[: image["byteOffset"]] == other[: image["byteOffset"]]
+    for told in (old, new):
+        told["buffers"][0]["byteLength"] = None
+    assert old == new
+    assert np.array_equal(opened(tmp_path / "out.glb").mesh.paints[0].pixels, pixels)
