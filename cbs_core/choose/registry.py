@@ -289,6 +289,8 @@ sources: "Registry[Source]" = Registry("source", "cbs.sources")
 sinks: "Registry[Sink]" = Registry("sink", "cbs.sinks")
 schedulers: "Registry[Scheduler]" = Registry("scheduler", "cbs.schedulers")
 accelerators: "Registry[Accelerator]" = Registry("accelerator", "cbs.accelerators")
+scenes: "Registry[Any]" = Registry("scene", "cbs.scenes")
+"""Formats of 3D scenes by the suffix of their files; `cbs_core.scene.types` says what they give."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry
@@ -299,8 +301,9 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 checks: "Registry[Iterable[Finding]]" = Registry("check", "cbs.checks")
 losses: "Registry[Losses]" = Registry("losses", "cbs.losses")
 
-EXTENSIONS: Mapping[str, Registry[Any]] = {"check": checks, "losses": losses}
-"""What a package adds beside plugins; no configuration group is made of these."""
+EXTENSIONS: Mapping[str, Registry[Any]] = {"check": checks, "losses": losses, "scene": scenes}
+"""What a package adds beside plugins; no configuration group is made of these: a
+scene is chosen by its file's suffix."""
 
 
 def origins(*plugins: str) -> dict[str, str]:

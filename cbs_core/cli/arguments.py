@@ -36,7 +36,7 @@ PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled"
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
 
-FILE_OR_WORD = ("style", "resume", "teacher", "routes")
+FILE_OR_WORD = ("style", "resume", "teacher", "routes", "cameras")
 """Likewise."""
 
 

@@ -11,11 +11,11 @@ from tests.conftest import ROOT
 ROOMS = {
     "cbs_core": (
         *("contract", "machine", "words", "choose", "accelerators", "temporal", "frame", "run"),
-        *("datasets", "training", "evaluation", "api", "cli", "testing"),
+        *("scene", "datasets", "training", "evaluation", "api", "cli", "testing"),
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),
-        *("sources", "sinks", "losses", "checks"),
+        *("sources", "sinks", "losses", "checks", "scenes"),
     ),
 }
 """From the ground floor up: a room imports only those before it (`testing` may see all)."""

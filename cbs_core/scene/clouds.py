@@ -1,0 +1,335 @@
+"""Splats restyled: views, votes by what each splat adds to a pixel, colours back by least squares.
+
+A view is a linear map of the splats' colours (`cbs_core.scene.splatting`), so that the votes are
+its transpose applied to the segmenter's probabilities, and the new colours solve
+``min sum_v |A_v c - b_v|^2`` over the splats of the routes, the others held, where ``b_v`` is the
+view with the style where those splats show.
+
+Letters: ``N`` splats, ``K`` classes, ``P`` pixels of a view.
+"""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
+
+from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.frame.routes import Route
+from cbs_core.scene import cameras, vote
+from cbs_core.scene.cameras import Ball, Camera
+from cbs_core.scene.classes import palette, parsed
+from cbs_core.scene.nets import Segmenting
+from cbs_core.scene.restyled import PAPER, Request, Restyled
+from cbs_core.scene.splatting import Splatter
+from cbs_core.scene.types import Floats, Ints, Mask, SplatFile, Splats
+from cbs_core.words.vocabularies import Colour
+
+OPAQUE = 0.5
+"""Of a pixel that splats cover by so much the depth is told."""
+
+TOGETHER = 0.02
+"""Of the scene's radius: splats of one object have a neighbour as near as this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One view of the splats."""
+
+    camera: Camera
+    weights: csr_matrix
+    """``(P,N)``."""
+
+    shine: Floats
+    """``(N,3)`` of the further harmonics from here."""
+
+    def picture(self, colours: Floats) -> Floats:
+        """Returns ``(P,3)`` of colours ``(N,3)``, on `PAPER`."""
+        lit = np.maximum(colours + self.shine, 0)
+        return np.asarray(self.weights @ lit + (1 - self.cover) * PAPER)
+
+    @property
+    def cover(self) -> Floats:
+        """``(P,1)``, how much of each pixel is covered."""
+        return np.asarray(self.weights.sum(1))
+
+    def square(self, pixels: Floats) -> Floats:
+        """Returns ``(P,C)`` as ``(H,W,C)`` float32."""
+        shape = (self.camera.height, self.camera.width, -1)
+        return np.asarray(pixels, dtype=np.float32).reshape(shape)
+
+
+def restyle(file: SplatFile, request: Request) -> Restyled:
+    """Restyles splats.
+
+    Raises:
+        CbsError: the configuration is wrong, a plugin fails, or nothing is seen.
+    """
+    splats = file.splats
+    routes, segmenter = parsed(request, ())
+    assert segmenter is not None  # splats have no names of their own
+    splatter = Splatter(splats, request.workshop.device)
+    ball = cameras.around(splats.means, splats.up, splats.opacities * splats.scales.max(1))
+    seen_from = cameras.chosen(request.cameras, ball, count=request.views, size=request.size)
+    views = []
+    with request.progress("rendering views", len(seen_from)) as step:
+        for camera in seen_from:
+            views.append(_view(splatter, camera))
+            step()
+    seen = sum(np.asarray(view.weights.sum(0))[0] for view in views)
+    assert isinstance(seen, np.ndarray)
+    if not seen.any():
+        raise SourceError("no view shows anything of this scene: choose other cameras=")
+    labels = _labels(splats, views, segmenter, request)
+    route = _routed(labels, segmenter.classes, routes)
+    route = np.where(_selected(splats, route, request.select, views[0], ball), route, -1)
+    targets, frozen = _targets(splats, views, routes, route, request)
+    flat = request.harmonics == "flat"
+    colours = _solved(splats, views, targets, route >= 0, flat, request)
+    table = palette(segmenter.classes)
+    shades = np.array(table, float)[labels] / 255
+    held = _after(splats, colours, route >= 0, flat)
+    after = Splatter(held, request.workshop.device)
+    return Restyled(
+        before=lambda camera: _shot(splatter, splats.colours, camera),
+        classes=lambda camera: _shot(
+            Splatter(_bare(splats), request.workshop.device), shades, camera
+        ),
+        after=lambda camera: _shot(after, colours, camera),
+        depth=lambda camera: _depth(splatter, camera),
+        write=lambda path: file.write(path, route >= 0, colours, flat),
+        ball=ball,
+        routes=routes,
+        legend=_legend(segmenter.classes, table, labels, seen),
+        facts={
+            "kind": "splats",
+            "splats": len(splats.means),
+            "degree": {0: 0, 3: 1, 8: 2, 15: 3}[splats.harmonics.shape[1]],
+            "views": len(views),
+            "frozen_statistics": frozen,
+            "classes": _told(routes, route, seen),
+        },
+        viewer=lambda: payload(splats, colours, splatter, ball),
+        left_out=file.left_out,
+    )
+
+
+def _view(splatter: Splatter, camera: Camera) -> _View:
+    shine = splatter.shine(camera).cpu().numpy().astype(np.float32)
+    return _View(camera, splatter.weights(camera), shine)
+
+
+def _labels(splats: Splats, views: list[_View], segmenter: Segmenting, request: Request) -> Ints:
+    """Returns the class of each splat ``(N,)``: of those that no view sees, the nearest one's."""
+    votes = np.zeros((len(splats.means), len(segmenter.classes)))
+    with request.progress("segmenting views", len(views)) as step:
+        for view in views:
+            picture = np.clip(view.picture(splats.colours), 0, 1)
+            soft = segmenter(view.square(picture))
+            votes += view.weights.T @ soft.reshape(-1, soft.shape[2])
+            step()
+    return vote.filled(vote.winners(votes), splats.means)
+
+
+def _routed(labels: Ints, classes: tuple[str, ...], routes: tuple[Route, ...]) -> Ints:
+    out = np.full(len(labels), -1)
+    for index, route in enumerate(routes):
+        own = np.isin(labels, [classes.index(name) for name in route.classes])
+        out[own & (out < 0)] = index
+    return out
+
+
+def _selected(splats: Splats, route: Ints, spec: object, first: _View, ball: Ball) -> Mask:
+    """Returns ``(N,)``, the splats of the one object at ``x,y`` in the first view.
+
+    Raises:
+        ConfigError: nothing that is restyled is there.
+    """
+    if spec in (None, "all"):
+        return np.ones(len(route), bool)
+    camera = first.camera
+    point = vote.pixel(spec, (camera.height, camera.width))
+    if point is None:
+        raise ConfigError(f"select={spec} is neither all nor x,y in the first view")
+    row = first.weights[point[0] * camera.width + point[1]]
+    own = route[row.indices] >= 0
+    if not own.any():
+        raise ConfigError(f"select={spec}: nothing that is restyled is there in the first view")
+    start = int(row.indices[own][row.data[own].argmax()])
+    of = np.flatnonzero(route == route[start])
+    tree = cKDTree(splats.means[of])
+    from scipy.sparse.csgraph import connected_components
+
+    near = tree.sparse_distance_matrix(tree, TOGETHER * ball.radius, output_type="coo_matrix")
+    _, piece = connected_components(near, directed=False)
+    out = np.zeros(len(route), bool)
+    out[of[piece == piece[np.searchsorted(of, start)]]] = True
+    return out
+
+
+def _targets(
+    splats: Splats,
+    views: list[_View],
+    routes: tuple[Route, ...],
+    route: Ints,
+    request: Request,
+) -> tuple[list[Floats], bool]:
+    """Returns each view as it should look, ``(P,3)``, and whether statistics were frozen."""
+    pictures = [np.clip(view.picture(splats.colours), 0, 1) for view in views]
+    targets = [picture.copy() for picture in pictures]
+    due = [i for i in range(len(routes)) if (route == i).any()]
+    frozen = True
+    with request.progress("styling views", len(due) * len(views)) as step:
+        for index in due:
+            own = (route == index).astype(np.float32)[:, None]
+            styling = request.workshop.styler(routes[index])
+            frozen &= styling.frozen
+            styling.measure([v.square(p) for v, p in zip(views, pictures, strict=True)])
+            for view, picture, target in zip(views, pictures, targets, strict=True):
+                matte = view.weights @ own
+                styled = styling(view.square(picture)).reshape(-1, 3)
+                target += matte * (styled - picture)
+                step()
+    return targets, frozen
+
+
+def _solved(
+    splats: Splats,
+    views: list[_View],
+    targets: list[Floats],
+    touched: Mask,
+    flat: bool,
+    request: Request,
+) -> Floats:
+    """Returns colours ``(N,3)`` by conjugate gradients on the normal equations.
+
+    They are scaled by how much each splat is seen. It starts from the mean of what a splat should
+    look like where it is seen, and few steps are made: what the views disagree on would only be
+    fitted to the noise of strokes. Splats that no view sees take their neighbours' colour.
+    """
+    own = np.flatnonzero(touched)
+    out = np.array(splats.colours, dtype=np.float64)
+    if not len(own):
+        return out
+    maps = [view.weights[:, own] for view in views]
+    seen = sum(np.asarray(a.sum(0))[0] for a in maps)
+    assert isinstance(seen, np.ndarray)
+    scale = 1 / np.maximum(seen, 1e-6)[:, None]
+    free = [_free(view, splats.colours, touched, flat) for view in views]
+    wanted = [b - f for b, f in zip(targets, free, strict=True)]
+
+    def transposed(pictures: list[Floats]) -> Floats:
+        return np.asarray(sum(a.T @ p for a, p in zip(maps, pictures, strict=True)))
+
+    shown = [np.maximum(np.asarray(a.sum(1)), 0.05) for a in maps]
+    x = transposed([b / s for b, s in zip(wanted, shown, strict=True)]) * scale
+    with request.progress("solving for colours", request.iterations) as step:
+        residual = transposed([b - a @ x for a, b in zip(maps, wanted, strict=True)])
+        z = residual * scale
+        ahead, before = z, (residual * z).sum(0)
+        for _ in range(request.iterations):
+            carried = transposed([a @ ahead for a in maps])
+            length = before / np.maximum((ahead * carried).sum(0), 1e-30)
+            x = x + length * ahead
+            residual = residual - length * carried
+            z = residual * scale
+            now = (residual * z).sum(0)
+            ahead = z + now / np.maximum(before, 1e-30) * ahead
+            before = now
+            step()
+    x = np.clip(x, 0, 1)
+    faint = seen < 0.05
+    if faint.any() and not faint.all():
+        _, near = cKDTree(splats.means[own[~faint]]).query(splats.means[own[faint]])
+        x[faint] = x[~faint][near]
+    out[own] = x
+    return out
+
+
+def _free(view: _View, colours: Floats, touched: Mask, flat: bool) -> Floats:
+    """Returns the part of a picture that is not solved for, ``(P,3)``."""
+    held = np.maximum(colours + view.shine, 0)
+    held[touched] = 0 if flat else view.shine[touched]
+    return np.asarray(view.weights @ held + (1 - view.cover) * PAPER)
+
+
+def _after(splats: Splats, colours: Floats, touched: Mask, flat: bool) -> Splats:
+    harmonics = splats.harmonics.copy()
+    if flat:
+        harmonics[touched] = 0
+    return Splats(
+        splats.means,
+        splats.scales,
+        splats.rotations,
+        splats.opacities,
+        colours,
+        harmonics,
+        splats.up,
+    )
+
+
+def _bare(splats: Splats) -> Splats:
+    return _after(splats, splats.colours, np.ones(len(splats.means), bool), True)
+
+
+def _shot(splatter: Splatter, colours: Floats, camera: Camera) -> Floats:
+    view = _view(splatter, camera)
+    return np.clip(view.square(view.picture(colours)), 0, 1)
+
+
+def _depth(splatter: Splatter, camera: Camera) -> Floats:
+    weights = splatter.weights(camera)
+    cover = np.asarray(weights.sum(1))[:, 0]
+    mean = weights @ splatter.depths(camera).cpu().numpy() / np.maximum(cover, 1e-9)
+    out = np.where(cover > OPAQUE, mean, np.inf)
+    return np.asarray(out.reshape(camera.height, camera.width))
+
+
+def _legend(
+    classes: tuple[str, ...], table: list[Colour], labels: Ints, seen: Floats
+) -> list[tuple[str, Colour]]:
+    share = np.bincount(labels, seen, len(classes))
+    present = [i for i in range(len(classes)) if share[i] > 0.001 * share.sum()]
+    return [(classes[i], table[i]) for i in present]
+
+
+def _told(routes: tuple[Route, ...], route: Ints, seen: Floats) -> list[dict[str, object]]:
+    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
+        (r.classes, route == i, r) for i, r in enumerate(routes)
+    ]
+    kinds.append((("as it was",), route < 0, None))
+    return [
+        {
+            "classes": list(names),
+            "style": one.style if one else None,
+            "strength": one.strength if one else None,
+            "splats": int(own.sum()),
+            "seen": round(float((seen[own] > 0.05).mean()), 4) if own.any() else 0.0,
+        }
+        for names, own, one in kinds
+    ]
+
+
+def payload(splats: Splats, colours: Floats, splatter: Splatter, ball: Ball) -> dict[str, Any]:
+    """Returns what the viewer shows: places, covariances and both sets of colours."""
+    covariance = splatter.covariance.cpu().numpy()
+    rows, columns = (0, 0, 0, 1, 1, 2), (0, 1, 2, 1, 2, 2)
+    shapes = np.zeros((len(splats.means), 12), np.float32)
+    shapes[:, :3], shapes[:, 3] = splats.means, splats.opacities
+    shapes[:, 4:10] = covariance[:, rows, columns]
+    return {
+        "kind": "splats",
+        "shapes": base64.b64encode(shapes.astype("<f4").tobytes()).decode(),
+        "colour_before": _bytes(splats.colours),
+        "colour_after": _bytes(colours),
+        "centre": ball.centre,
+        "radius": ball.radius,
+        "up": splats.up,
+    }
+
+
+def _bytes(colours: Floats) -> str:
+    values = np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+    return base64.b64encode(values.tobytes()).decode()

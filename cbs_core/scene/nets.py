@@ -1,0 +1,185 @@
+"""The nets of a scene: one segmenter, and a styler a route whose statistics are frozen.
+
+Letters: ``K`` classes, ``H W`` a view.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import kornia.color
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError, PluginContractError
+from cbs_core.contract.interfaces import (
+    HasWeights,
+    InstanceSegmenter,
+    RegionStyler,
+    Segmenter,
+    Styler,
+)
+from cbs_core.contract.types import WeightsFile
+from cbs_core.frame.routes import Route
+from cbs_core.scene.types import Floats
+
+
+def section(given: object, kind: str) -> tuple[str, dict[str, object]]:
+    """Returns the plugin's name and parameters of a part of the configuration.
+
+    Raises:
+        ConfigError: it names no plugin.
+    """
+    if not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        raise ConfigError(f"{kind}: no plugin is chosen: say {kind}=NAME")
+    params = {str(key): value for key, value in given.items() if key != "name"}
+    if kind == "styler":
+        # Of `cbs-run` for all stylers; a scene always freezes its statistics.
+        params = {k: v for k, v in params.items() if k not in ("where", "statistics")}
+    return str(given["name"]), params
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Builds the nets, and remembers what they were built from."""
+
+    accelerator: object
+    device: torch.device
+    dtype: torch.dtype
+    weights: dict[str, WeightsFile] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)
+
+    def segmenter(self, given: object) -> "Segmenting":
+        """Returns the segmenter of a configuration; raises as its plugin does."""
+        name, params = section(given, "segmenter")
+        plugin = registry.segmenters.create(name, **params)
+        self._note("segmenter", name, plugin)
+        classes = getattr(plugin, "classes", None)
+        if not isinstance(classes, tuple | list) or not classes:
+            raise PluginContractError(f"the segmenter '{name}' has no `classes`: a tuple is due")
+        return Segmenting(tuple(map(str, classes)), self._call(plugin, "segmenter"), self.device)
+
+    def styler(self, route: Route) -> "Styling":
+        """Returns the styler of a route; raises as its plugin does."""
+        plugin = registry.stylers.create(route.styler, **route.params)
+        self._note("styler", route.styler, plugin)
+        if isinstance(plugin, RegionStyler):
+            dense = self._fast(plugin.dense_module(), "styler")
+            window = self._fast(plugin.window_module(), "styler")
+            return Styling(route, dense, window, self.device)
+        return Styling(route, None, self._call(plugin, "styler"), self.device)
+
+    def _note(self, kind: str, name: str, plugin: object) -> None:
+        self.plugins.update(registry.origins(f"{kind}/{name}"))
+        if isinstance(plugin, HasWeights):
+            self.weights.update({file.sha256: file for file in plugin.weights_files})
+
+    def _fast(self, module: nn.Module, kind: str) -> Callable[..., object]:
+        name, params = section(self.accelerator, "accelerator")
+        accelerator = registry.accelerators.create(name, **params)
+        self.plugins.update(registry.origins(f"accelerator/{name}"))
+        return registry.guarded(
+            f"the {kind} under the accelerator '{name}'",
+            accelerator,
+            module,
+            device=self.device,
+            dtype=self.dtype,
+            kind="segmenter" if kind == "segmenter" else "styler",
+        )
+
+    def _call(self, plugin: Segmenter | Styler, kind: str) -> Callable[..., object]:
+        if isinstance(plugin, nn.Module):
+            plugin.eval().requires_grad_(False).to(self.device)
+            if not isinstance(plugin, InstanceSegmenter):
+                return self._fast(plugin, kind)
+        return plugin
+
+
+@dataclass(frozen=True, slots=True)
+class Segmenting:
+    """A segmenter for views."""
+
+    classes: tuple[str, ...]
+    call: Callable[..., object]
+    device: torch.device
+
+    def __call__(self, picture: Floats) -> Floats:
+        """Returns ``(H,W,K)`` float32 probabilities of a view ``(H,W,3)`` in [0,1]."""
+        with torch.inference_mode():
+            image = _tensor(picture, self.device)
+            logits = self.call(image)
+            if not isinstance(logits, Tensor) or logits.ndim != 4:
+                raise PluginContractError("the segmenter gave no logits (B,K,h,w)")
+            soft = logits.float().softmax(1)
+            soft = nn.functional.interpolate(
+                soft, image.shape[2:], mode="bilinear", align_corners=False
+            )
+            return np.asarray(soft[0].permute(1, 2, 0).cpu().numpy(), dtype=np.float32)
+
+
+@dataclass(slots=True)
+class Styling:
+    """A style for all views of a scene, with the same statistics in each."""
+
+    route: Route
+    dense: Callable[..., object] | None
+    """Gives statistics, of stylers that have them."""
+
+    window: Callable[..., object]
+    device: torch.device
+    statistics: Tensor | None = None
+
+    @property
+    def frozen(self) -> bool:
+        """Whether every view is styled with the same statistics."""
+        return self.dense is not None
+
+    def measure(self, pictures: Sequence[Floats]) -> None:
+        """Takes the statistics over all views: the mean of each's."""
+        if self.dense is None:
+            return
+        found = []
+        with torch.inference_mode():
+            for picture in pictures:
+                out = self.dense(_tensor(picture, self.device))
+                if not isinstance(out, tuple) or len(out) != 2:
+                    raise PluginContractError(
+                        f"the styler '{self.route.styler}' gave no statistics beside its picture"
+                    )
+                found.append(out[1].float())
+        self.statistics = torch.stack(found).mean(0)
+
+    def __call__(self, picture: Floats) -> Floats:
+        """Returns a view ``(H,W,3)`` in [0,1] restyled, with the route's strength and colours."""
+        with torch.inference_mode():
+            image = _tensor(picture, self.device)
+            more = () if self.statistics is None else (self.statistics,)
+            styled = self.window(image, *more)
+            if not isinstance(styled, Tensor) or styled.shape != image.shape:
+                raise PluginContractError(
+                    f"the styler '{self.route.styler}' gave another size than the view's"
+                )
+            styled = styled.float()
+            if self.route.keep_color:
+                light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
+                chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
+                styled = kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], 1))
+            styled = torch.lerp(image, styled, self.route.strength).clamp(0, 1)
+            return np.asarray(styled[0].permute(1, 2, 0).cpu().numpy(), dtype=np.float32)
+
+
+def _tensor(picture: Floats, device: torch.device) -> Tensor:
+    array = np.ascontiguousarray(picture, dtype=np.float32)
+    return torch.from_numpy(array).permute(2, 0, 1)[None].to(device)
+
+
+def summary(workshop: Workshop) -> Mapping[str, object]:
+    """Returns plugins and weights for the report."""
+    return {
+        "plugins": dict(sorted(workshop.plugins.items())),
+        "weights": [
+            {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
+            for w in workshop.weights.values()
+        ],
+    }

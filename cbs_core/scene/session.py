@@ -1,0 +1,268 @@
+"""One run of ``cbs-scene``: opens what ``input`` names, restyles it, writes it and tells of it."""
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
+
+from cbs_core.choose import registry
+from cbs_core.contract.errors import ConfigError, PluginNotFoundError, SourceError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine import device as devices
+from cbs_core.machine.files import replace
+from cbs_core.scene import consistency, sheet, viewer
+from cbs_core.scene.cameras import orbit
+from cbs_core.scene.nets import Workshop, summary
+from cbs_core.scene.restyled import Request, Restyled
+from cbs_core.scene.types import MeshFile, SceneFile, SplatFile
+
+TURN = 48
+"""Pictures of the turntable."""
+
+RATE = Fraction(24)
+"""Pictures a second."""
+
+SIDE = 384
+"""Pixels a side of the turntable's pictures."""
+
+TILT = 14.0
+"""Degrees from which the turntable looks down."""
+
+VERSIONS = ("class-based-styling", "torch", "numpy", "scipy", "trimesh", "embreex")
+
+
+def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
+    """Restyles a scene (``conf/scene.yaml``); returns the exit code.
+
+    Args:
+        config: the configuration, resolved to plain values.
+        run_folder: where an output goes that ``output`` does not name.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    start = time.perf_counter()
+    quiet = _flag(config, "quiet")
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    source = Path(str(config["input"])).expanduser()
+    output = _output(config, source, run_folder)
+    chosen = devices.choose(str(config["device"]))
+    dtype = devices.dtype(str(config["precision"]), chosen.device)
+    workshop = Workshop(config["accelerator"], chosen.device, dtype)
+    request = _request(config, workshop, _progress(console))
+    file = opened(source)
+    for line in file.left_out:
+        console.print(f"left out: {line}", markup=False)
+    restyled = _restyled(file, request)
+    written = restyled.write(output)
+    measured = _pictures(config, restyled, output, request, written)
+    facts = {
+        "input": str(source),
+        "output": [str(path) for path in written],
+        **restyled.facts,
+        "left_out": list(restyled.left_out),
+        "consistency": measured,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": {"type": str(chosen.device), "name": chosen.name},
+        "dtype": devices.precision(dtype),
+        "versions": {"python": platform.python_version(), **_versions()},
+        **summary(workshop),
+        "config": dict(config),
+    }
+    if config["report"]:
+        report = output.with_name(str(config["report"]))
+        replace(report, lambda f: f.write(json.dumps(facts, indent=2).encode()))
+        written.append(report)
+    _tell(console, facts, written)
+    return 0
+
+
+def opened(source: Path) -> SceneFile:
+    """Opens a scene by the plugin that its suffix names.
+
+    Raises:
+        SourceError: it is not there, or damaged.
+        ConfigError: no plugin reads such files.
+    """
+    if not source.is_file():
+        raise SourceError(f"no file '{source}': check the path")
+    try:
+        plugin = registry.scenes.load(source.suffix.lower().removeprefix("."))
+    except PluginNotFoundError as error:
+        raise ConfigError(
+            f"input={source}: no scene's format '{source.suffix}' (there are: "
+            f"{', '.join(registry.scenes.names())})"
+        ) from error
+    file = registry.guarded(f"opening '{source}'", plugin, str(source))
+    if not isinstance(file, MeshFile | SplatFile):
+        raise ConfigError(f"the plugin for '{source.suffix}' gave neither a mesh nor splats")
+    return file
+
+
+def _restyled(file: SceneFile, request: Request) -> Restyled:
+    if isinstance(file, MeshFile):
+        from cbs_core.scene.meshes import restyle
+    else:
+        from cbs_core.scene.clouds import restyle  # type: ignore[assignment]
+    return restyle(file, request)  # type: ignore[arg-type]
+
+
+def _request(config: Mapping[str, object], workshop: Workshop, progress: object) -> Request:
+    if config["harmonics"] not in ("flat", "keep"):
+        raise ConfigError(f"harmonics={config['harmonics']} is neither flat nor keep")
+    return Request(
+        workshop=workshop,
+        segmenter=config["segmenter"],
+        styler=config["styler"],
+        routes=config["routes"],
+        labels=str(config["labels"]),
+        select=config["select"],
+        cameras=config["cameras"],
+        views=_count(config, "views", 1, 1000),
+        size=_count(config, "size", 64, 4096),
+        harmonics=str(config["harmonics"]),
+        iterations=_count(config, "iterations", 0, 100),
+        progress=progress,  # type: ignore[arg-type]
+    )
+
+
+def _count(config: Mapping[str, object], key: str, least: int, most: int) -> int:
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigError(f"{key}={value} is no whole number in {least}..{most}")
+    return value
+
+
+def _flag(config: Mapping[str, object], key: str) -> bool:
+    value = config[key]
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value} is neither true nor false")
+    return value
+
+
+def _output(config: Mapping[str, object], source: Path, run_folder: Path) -> Path:
+    given = config["output"]
+    output = run_folder / source.name if given is None else Path(str(given)).expanduser()
+    if output.suffix.lower() != source.suffix.lower():
+        raise ConfigError(
+            f"output={output}: a scene keeps its format: say output={output.with_suffix('')}"
+            f"{source.suffix}"
+        )
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"'{source}' would be written over by the output: choose another output=")
+    taken = {output.name}
+    for key in ("report", "sheet", "turntable", "viewer"):
+        name = config[key]
+        if not name:
+            continue
+        if Path(str(name)).name != name or name in taken:
+            raise ConfigError(f"{key}={name} is no plain file name of its own: say {key}=OTHER")
+        taken.add(str(name))
+    return output
+
+
+def _progress(console: Console) -> object:
+    @contextmanager
+    def step(what: str, total: int) -> Iterator[Callable[[], None]]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Bars(*columns, console=console, transient=True) as bars:
+            task = bars.add_task(what, total=total)
+            begun = time.perf_counter()
+            yield lambda: bars.advance(task)
+        console.print(f"{what}: {total} in {time.perf_counter() - begun:.1f} s")
+
+    return step
+
+
+def _pictures(
+    config: Mapping[str, object],
+    restyled: Restyled,
+    output: Path,
+    request: Request,
+    written: list[Path],
+) -> object:
+    """Writes sheet, turntable and viewer; returns the measures of consistency."""
+    if config["sheet"]:
+        path = output.with_name(str(config["sheet"]))
+        with request.progress("drawing four sides", 4) as step:
+            drawn = sheet.drawn(restyled, step)
+        replace(path, lambda f: drawn.save(f, format="png"))
+        written.append(path)
+    if config["turntable"]:
+        path = output.with_name(str(config["turntable"]))
+        with request.progress("drawing the turntable", TURN) as step:
+            _turntable(restyled, path, step)
+        written.append(path)
+    if config["viewer"]:
+        path = output.with_name(str(config["viewer"]))
+        page = viewer.page(restyled.viewer(), title=output.name)
+        replace(path, lambda f: f.write(page))
+        written.append(path)
+    if not _flag(config, "measure"):
+        return None
+    with request.progress("measuring consistency", consistency.STEPS) as step:
+        return consistency.measured(restyled, step)
+
+
+def _turntable(restyled: Restyled, path: Path, step: Callable[[], None]) -> None:
+    sink = registry.sinks.create("video", path=str(path))
+    info = StreamInfo(width=SIDE, height=SIDE, rate=RATE, frames=TURN, name=path.stem)
+    try:
+        sink.open(info)
+        for i in range(TURN):
+            camera = orbit(restyled.ball, 360 * i / TURN, TILT, SIDE)
+            pixels = np.round(np.clip(restyled.after(camera), 0, 1) * 255).astype(np.uint8)
+            sink.write(RawFrame(torch.from_numpy(pixels), i, i / RATE))
+            step()
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError
+
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _tell(console: Console, facts: Mapping[str, object], written: list[Path]) -> None:
+    classes = facts["classes"]
+    assert isinstance(classes, list)
+    for one in classes:
+        seen, name = one["seen"], " ".join(one["classes"])
+        count = one.get("faces", one.get("splats"))
+        console.print(
+            f"{name}: {count} {'faces' if 'faces' in one else 'splats'}, {seen:.0%} of them seen",
+            markup=False,
+        )
+        if one["style"] and not count:
+            console.print(
+                f"no {name} was found in any view: the scene is as it was there", markup=False
+            )
+    if not facts.get("frozen_statistics", True):
+        console.print(
+            "the styler has no statistics to freeze: each view is styled by itself, and "
+            "strokes may change from one to the next"
+        )
+    console.print(f"{facts['seconds']} s, {facts['peak_memory_mib']} MiB")
+    for path in written:
+        console.print(str(path), markup=False)

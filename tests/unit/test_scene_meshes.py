@@ -1,0 +1,348 @@
+"""Meshes: what is routed changes, and nothing else; files there and back; bad files in one line."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cbs_core.choose import registry
+from cbs_core.contract.errors import CbsError, ConfigError, SourceError
+from cbs_core.scene import bake, cameras, consistency, vote
+from cbs_core.scene.clouds import restyle as restyle_splats
+from cbs_core.scene.meshes import restyle
+from cbs_core.scene.nets import Workshop
+from cbs_core.scene.rays import Caster
+from cbs_core.scene.restyled import Request
+from cbs_core.scene.session import opened
+from cbs_core.scene.types import MeshFile, Painted, linear, srgb
+from tests import scenes
+
+
+class ByColour:
+    """A segmenter that calls red things a car and blue ones a bus."""
+
+    classes = ("background", "car", "bus")
+
+    def __call__(self, image: Tensor) -> Tensor:
+        red, blue = image[:, :1] - image[:, 2:], image[:, 2:] - image[:, :1]
+        return 50 * torch.cat([torch.full_like(red, 0.1), red, blue], 1)
+
+
+class Green:
+    """A styler that paints everything in one colour."""
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return torch.tensor([0.1, 0.8, 0.3])[None, :, None, None].expand_as(image)
+
+
+registry.segmenters.register("by_colour", ByColour)
+registry.stylers.register("green", Green)
+GREEN = np.array([0.1, 0.8, 0.3])
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator:
+    yield lambda: None
+
+
+def request(**changes) -> Request:
+    workshop = Workshop({"name": "eager"}, torch.device("cpu"), torch.float32)
+    values = {
+        "segmenter": {"name": "by_colour"},
+        "styler": {"name": "green"},
+        "routes": ["car"],
+        "labels": "segmenter",
+        "select": "all",
+        "cameras": "dome",
+        "views": 12,
+        "size": 96,
+        "harmonics": "flat",
+        "iterations": 6,
+    }
+    return Request(workshop=workshop, progress=silent, **{**values, **changes})
+
+
+def parts(data: bytes) -> tuple[dict, bytes]:
+    size = struct.unpack_from("<I", data, 12)[0]
+    return json.loads(data[20 : 20 + size]), data[28 + size :]
+
+
+@pytest.mark.parametrize("routes", [["car"], ["material/red"]])
+def test_a_routed_class_is_restyled_and_the_other_keeps_its_texels(routes, tmp_path) -> None:
+    file = opened(scenes.glb(tmp_path / "box.glb"))
+    restyled = restyle(file, request(routes=routes))
+    restyled.write(tmp_path / "out.glb")
+    again = opened(tmp_path / "out.glb")
+    old, new = file.mesh.paints[0].pixels, again.mesh.paints[0].pixels
+    assert np.array_equal(old[:, 32:], new[:, 32:])  # the blue half
+    own = bake.covered(file.mesh, np.flatnonzero(file.mesh.material == 0), 0)
+    got = new.reshape(-1, 3)[np.unique(own.index)]
+    assert np.abs(got / 255 - GREEN).max() < 1.5 / 255
+    told = restyled.facts["classes"]
+    assert told[0]["faces"] == 6
+    assert told[0]["seen"] == 1.0
+
+
+def test_everything_else_of_a_glb_stays(tmp_path) -> None:
+    path = scenes.glb(tmp_path / "box.glb")
+    file = opened(path)
+    restyle(file, request(routes=["material/red"])).write(tmp_path / "out.glb")
+    (old, blob), (new, other) = (parts(p.read_bytes()) for p in (path, tmp_path / "out.glb"))
+    start = old["bufferViews"][8]["byteOffset"]
+    assert blob[:start] == other[:start]  # geometry, places, animation
+    for told in (old, new):
+        told["bufferViews"][8] = told["buffers"][0]["byteLength"] = None
+    assert old == new
+
+
+def test_untouched_a_glb_keeps_every_byte_of_its_data(tmp_path) -> None:
+    path = scenes.glb(tmp_path / "box.glb")
+    opened(path).write(tmp_path / "out.glb", Painted())
+    (old, blob), (new, other) = (parts(p.read_bytes()) for p in (path, tmp_path / "out.glb"))
+    assert old == new
+    assert blob == other
+
+
+def test_a_material_without_texture_gets_one(tmp_path) -> None:
+    path = scenes.glb(tmp_path / "box.glb")
+    file = opened(path)
+    restyle(file, request(routes=["material/plain"])).write(tmp_path / "out.glb")
+    again = opened(tmp_path / "out.glb")
+    assert len(again.mesh.paints) == 2
+    assert np.array_equal(again.mesh.paints[0].pixels, file.mesh.paints[0].pixels)
+    caster = Caster(again.mesh)
+    seen = caster.view(cameras.orbit(cameras.Ball((-1, 3, 0), 1.5), 270, 0, 64))
+    own = seen.hit & (again.mesh.paint[seen.face] == 1)
+    assert own.sum() > 100
+    assert np.abs(seen.colour[own] - GREEN).max() < 2 / 255
+    told = parts((tmp_path / "out.glb").read_bytes())[0]
+    assert told["materials"][-1]["doubleSided"]
+    assert np.array_equal(
+        np.sort(again.mesh.vertices[again.mesh.faces[-2:]].reshape(-1, 3), 0),
+        np.sort(file.mesh.vertices[file.mesh.faces[-2:]].reshape(-1, 3), 0),
+    )
+
+
+def test_an_obj_is_restyled_with_its_text_as_it_was(tmp_path) -> None:
+    file = opened(scenes.obj(tmp_path))
+    restyle(file, request()).write(tmp_path / "out" / "new.obj")
+    old, new = ((tmp_path / name).read_text() for name in ("box.obj", "out/new.obj"))
+    assert old.replace("box.mtl", "new.mtl") == new
+    assert "Ks 0 0 0 # kept" in (tmp_path / "out" / "new.mtl").read_text()
+    again = opened(tmp_path / "out" / "new.obj").mesh
+    assert np.array_equal(again.paints[0].pixels[:, 32:], file.mesh.paints[0].pixels[:, 32:])
+    assert not np.array_equal(again.paints[0].pixels[:, :32], file.mesh.paints[0].pixels[:, :32])
+    with pytest.raises(CbsError, match="part of the input"):
+        file.write(tmp_path / "box.obj", Painted())
+
+
+def test_a_ply_is_restyled_at_its_vertices(tmp_path) -> None:
+    file = opened(coloured_ply(tmp_path / "box.ply"))
+    assert isinstance(file, MeshFile)
+    restyle(file, request()).write(tmp_path / "out.ply")
+    again = opened(tmp_path / "out.ply").mesh
+    assert np.array_equal(again.vertices, file.mesh.vertices)
+    assert np.array_equal(again.faces, file.mesh.faces)
+    assert np.array_equal(again.colours[12:], file.mesh.colours[12:])
+    assert np.abs(srgb(again.colours[:12]) - GREEN).max() < 1.5 / 255
+    file.write(tmp_path / "same.ply", Painted())
+    assert (tmp_path / "same.ply").read_bytes() == (tmp_path / "box.ply").read_bytes()
+
+
+def coloured_ply(path):
+    from plyfile import PlyData, PlyElement
+
+    points, triangles = scenes.box()
+    rows = np.zeros(
+        24,
+        [
+            *((c, "<f4") for c in "xyz"),
+            *((c, "u1") for c in ("red", "green", "blue")),
+            ("quality", "<f4"),
+        ],
+    )
+    for k, c in enumerate("xyz"):
+        rows[c] = points[:, k]
+    for k, c in enumerate(("red", "green", "blue")):
+        rows[c] = np.where(np.arange(24) < 12, scenes.RED[k], scenes.BLUE[k])
+    faces = np.zeros(12, [("vertex_indices", "<i4", (3,))])
+    faces["vertex_indices"] = triangles
+    elements = [PlyElement.describe(rows, "vertex"), PlyElement.describe(faces, "face")]
+    PlyData(elements, comments=["kept"], byte_order="<").write(str(path))
+    return path
+
+
+def test_one_object_is_selected_by_a_face(tmp_path) -> None:
+    mesh = opened(scenes.glb(tmp_path / "box.glb")).mesh
+    view = Caster(mesh).view(cameras.orbit(cameras.Ball((0, 0, 0), 2), 0, 0, 32))
+    route = np.zeros(len(mesh.faces), int)
+    chosen = vote.selected_faces(mesh, route, 13, view)
+    assert chosen.sum() == 2  # the square apart from the box
+    assert vote.selected_faces(mesh, route, "16,16", view).sum() == 12
+    with pytest.raises(ConfigError, match="no place that is restyled"):
+        vote.selected_faces(mesh, route - 1, 3, view)
+    with pytest.raises(ConfigError, match="outside"):
+        vote.selected_faces(mesh, route, "99,1", view)
+
+
+def test_a_surface_point_looks_the_same_from_two_sides(tmp_path) -> None:
+    file = opened(scenes.glb(tmp_path / "box.glb"))
+    told = consistency.measured(restyle(file, request()), lambda: None)
+    assert told["short"]["after"] <= 1.2 * told["short"]["before"] + 1e-3
+    # And a scene that is not the same is told from one that is.
+    broken = restyle(file, request())
+    import dataclasses
+
+    other = dataclasses.replace(broken, after=lambda c: broken.after(c) * (1 + c.position[0] / 20))
+    assert consistency.measured(other, lambda: None)["long"]["after"] > 0.02
+
+
+def test_a_camera_looks_where_it_says() -> None:
+    ball = cameras.Ball((1, 2, 3), 2.0)
+    for turn, height in ((0, 0), (70, 40), (200, -30)):
+        camera = cameras.orbit(ball, turn, height, 100)
+        pixel, _ = camera.seen(np.array([[1, 2, 3], [1, 2.5, 3]]))
+        assert np.abs(pixel[0] - 50).max() < 1e-6
+        assert pixel[1, 1] < 50  # up is up
+        rays = camera.rays().reshape(100, 100, 3)
+        back, far = camera.seen(camera.position + 3 * rays[20, 70][None])
+        assert np.abs(back[0] - [70.5, 20.5]).max() < 1e-6
+        assert abs(far[0] - 3) < 1e-9
+
+
+def test_cameras_of_nerfstudio_are_read(tmp_path) -> None:
+    path = tmp_path / "transforms.json"
+    pose = np.eye(4)
+    pose[2, 3] = 5.0  # looks along -z at the middle
+    told = {"w": 200, "h": 100, "fl_x": 150.0, "frames": [{"transform_matrix": pose.tolist()}]}
+    path.write_text(json.dumps(told))
+    (camera,) = cameras.chosen(str(path), cameras.Ball((0, 0, 0), 1), count=4, size=100)
+    assert (camera.width, camera.height, camera.focal) == (100, 50, 75.0)
+    pixel, depth = camera.seen(np.array([[0.0, 0, 0], [0, 1, 0], [1, 0, 0]]))
+    assert np.allclose(pixel[0], [50, 25])
+    assert np.allclose(depth[0], 5)
+    assert pixel[1, 1] < 25
+    assert pixel[2, 0] > 50
+    path.write_text('{"frames": [{"transform_matrix": [[1]]}]}')
+    with pytest.raises(ConfigError, match="nerfstudio"):
+        cameras.chosen(str(path), cameras.Ball((0, 0, 0), 1), count=4, size=100)
+
+
+def test_splats_of_a_class_are_restyled_and_the_others_are_not(tmp_path) -> None:
+    splats = scenes.cloud(500)
+    file = opened(scenes.splat_ply(tmp_path / "a.ply", splats))
+    restyled = restyle_splats(file, request())
+    restyled.write(tmp_path / "b.ply")
+    again = opened(tmp_path / "b.ply").splats
+    red = np.arange(500) % 2 == 0
+    changed = (again.colours != file.splats.colours).any(1)
+    assert (changed == red).mean() > 0.95
+    assert np.array_equal(again.colours[~changed], file.splats.colours[~changed])
+    view = cameras.orbit(restyled.ball, 0, 0, 64)
+    picture, labels = restyled.after(view), restyled.classes(view)
+    assert np.isfinite(labels).all()
+    dense = restyled.before(view)
+    was_red = (dense[..., 0] > 0.6) & (dense[..., 2] < 0.3)
+    assert was_red.sum() > 50
+    assert np.abs(picture[was_red] - GREEN).mean() < 0.08
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {**t, "asset": {"version": "1.0"}}, "version is 1.0"),
+        (lambda t: {**t, "meshes": [{"primitives": []}]}, "shows no triangles"),
+        (lambda t: {**t, "images": [{"uri": "file:///etc/passwd"}]}, "not in its folder"),
+        (lambda t: {**t, "images": [{"uri": "../secret.png"}]}, "not in its folder"),
+        (lambda t: {**t, "images": [{"uri": "http://x.org/a.png"}]}, "not in its folder"),
+        (lambda t: {**t, "extensionsRequired": ["KHR_draco_mesh_compression"]}, "compressed"),
+        (lambda t: {**t, "accessors": [{**a, "count": 10**9} for a in t["accessors"]]}, "outside"),
+        (lambda t: {**t, "nodes": [{"mesh": 0, "children": [0]}, {}]}, "twice"),
+        (lambda t: {**t, "scenes": 7}, "damaged"),
+    ],
+)
+def test_a_bad_glb_is_told_in_one_line(change, words: str, tmp_path) -> None:
+    (tmp_path.parent / "secret.png").write_bytes(scenes.png())
+    with pytest.raises(SourceError, match=words):
+        opened(scenes.glb(tmp_path / "box.glb", change=change))
+
+
+def test_a_texture_that_claims_too_much_is_refused_unread(tmp_path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    head = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b""))
+    with pytest.raises(SourceError, match="3600000000 pixels"):
+        opened(scenes.glb(tmp_path / "box.glb", picture=bomb))
+
+
+def test_other_bad_files_are_told_in_one_line(tmp_path) -> None:
+    for name, text, words in (
+        ("a.obj", "v 0 0 0\n", "no faces"),
+        ("b.obj", "v 0 0 0\nf 1 2 3\n", "damaged"),
+        ("c.obj", "mtllib ../../x.mtl\nv 0 0 0\nf 1 1 1\n", "not in its folder"),
+        ("d.obj", "v nan 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\n", "numbers as corners"),
+        (
+            "e.ply",
+            "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\n"
+            "property float z\nend_header\n0 0 0\n",
+            "cloud of points",
+        ),
+        (
+            "f.ply",
+            "ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n1\n",
+            "no whole PLY",
+        ),
+        ("g.glb", "glTF", "no glTF"),
+        ("h.spz", "hello", "no whole SPZ"),
+    ):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(SourceError, match=words):
+            opened(tmp_path / name)
+    (tmp_path / "a.blend").write_text("x")
+    with pytest.raises(ConfigError, match="there are: glb"):
+        opened(tmp_path / "a.blend")
+    with pytest.raises(SourceError, match="no file"):
+        opened(tmp_path / "none.glb")
+
+
+def test_degenerate_faces_do_no_harm(tmp_path) -> None:
+    path = scenes.obj(tmp_path)
+    path.write_text(path.read_text() + "f 1/1 1/1 2/2\n")
+    restyled = restyle(opened(path), request())
+    assert np.isfinite(restyled.after(cameras.orbit(restyled.ball, 0, 10, 32))).all()
+
+
+def test_srgb_and_back() -> None:
+    values = np.linspace(0, 1, 256)
+    assert np.abs(srgb(linear(values)) - values).max() < 1e-9
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["CesiumMilkTruck.glb", "Duck.glb"])
+def test_real_files_keep_what_is_not_restyled(name: str, shared, tmp_path) -> None:
+    path = shared / "data" / "3d" / name
+    if not path.is_file():
+        pytest.skip("no data/3d in ../shared")
+    file = opened(path)
+    own = np.flatnonzero(file.mesh.paint == 0)
+    pixels = file.mesh.paints[0].pixels.copy()
+    pixels[0, 0] = 255 - pixels[0, 0]
+    assert len(own)
+    file.write(tmp_path / "out.glb", Painted({0: pixels}))
+    (old, blob), (new, other) = (parts(p.read_bytes()) for p in (path, tmp_path / "out.glb"))
+    image = old["bufferViews"].pop(old["images"][0]["bufferView"])
+    new["bufferViews"].pop(new["images"][0]["bufferView"])
+    assert blob[: image["byteOffset"]] == other[: image["byteOffset"]]
+    for told in (old, new):
+        told["buffers"][0]["byteLength"] = None
+    assert old == new
+    assert np.array_equal(opened(tmp_path / "out.glb").mesh.paints[0].pixels, pixels)
