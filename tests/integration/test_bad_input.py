@@ -107,7 +107,7 @@ def _truncated_behind_its_index(place: Path) -> str:
     return "b.mp4"
 
 
-def _truncated(place: Path) -> str:
+def _truncated_matroska(place: Path) -> str:
     make_clip(place / "a.mkv", frames=60)
     cut(place / "a.mkv", 0.5, place / "b.mkv")
     return "b.mkv"
@@ -155,7 +155,7 @@ def test_bad_input_files(
 
 
 def test_a_cut_matroska_is_told_before_any_work(refused: Callable[..., str], place: Path) -> None:
-    name = _truncated(place)
+    name = _truncated_matroska(place)
     message = refused(f"input={name}", "output=out.mp4", WAVE, ROUTES)
     assert "'b.mkv' is cut short" in message
     assert "source.allow_truncated=true" in message
