@@ -17,6 +17,7 @@ from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
 from cbs_core.machine.device import Device
+from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run import report
 from cbs_core.run.report import Report
@@ -146,7 +147,11 @@ class Job:
         look = self.settings.look
         plan = self._workshop.plan(look if long else _unhurried(look))
         stream = Stream(plan, self._state, ahead=long)
-        stream.check(info.height, info.width)
+        width, height, name = info.largest or (info.width, info.height, "")
+        try:
+            stream.check(height, width)
+        except MemoryLimitError as error:
+            raise MemoryLimitError(f"'{name}': {error}" if name else str(error)) from error
         return stream
 
     def _scheduler(self, stream: Stream, watch: report.Watch) -> tuple[Scheduler, str]:

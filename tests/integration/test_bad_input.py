@@ -172,6 +172,18 @@ def test_a_picture_too_large_is_refused_before_it_is_decoded(
     assert "2.0 GiB free: make it smaller than about" in message
 
 
+def test_of_a_folder_the_largest_picture_is_named_before_the_first_is_computed(
+    refused: Callable[..., str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cbs_core.machine.memory.available", lambda device: 2 * 1024**3)
+    (place / "folder").mkdir()
+    Image.new("RGB", (32, 32)).save(place / "folder/1.png")
+    Image.new("1", (8192, 8192)).save(place / "folder/2.png")
+    message = refused("input=folder", "output=out/", WAVE, ROUTES)
+    assert "2.png': a frame of 8192x8192 needs about" in message
+    assert not (place / "out").exists()
+
+
 # What is written ----------------------------------------------------------------------------
 
 
