@@ -231,8 +231,8 @@ class TestNullSink(testing.SinkSuite):
 class TestSerial(testing.SchedulerSuite):
     plugin = "scheduler/serial"
 
-    def create(self, pipeline, meter):
-        return create(self.plugin, pipeline=pipeline, meter=meter)
+    def create(self, stream, meter):
+        return create(self.plugin, stream=stream, meter=meter)
 
 
 class TestPipeline(testing.SchedulerSuite):
@@ -242,23 +242,23 @@ class TestPipeline(testing.SchedulerSuite):
     def device():
         return torch.device("cpu")
 
-    def create(self, pipeline, meter):
-        return create(self.plugin, pipeline=pipeline, meter=meter)
+    def create(self, stream, meter):
+        return create(self.plugin, stream=stream, meter=meter)
 
 
 @pytest.mark.cuda
 class TestStreams(testing.SchedulerSuite):
     plugin = "scheduler/streams"
 
-    def create(self, pipeline, meter):
-        return create(self.plugin, pipeline=pipeline, meter=meter)
+    def create(self, stream, meter):
+        return create(self.plugin, stream=stream, meter=meter)
 
 
 class TestAutoScheduler(testing.SchedulerSuite):
     plugin = "scheduler/auto"
 
-    def create(self, pipeline, meter):
-        return create(self.plugin, pipeline=pipeline, meter=meter)
+    def create(self, stream, meter):
+        return create(self.plugin, stream=stream, meter=meter)
 
 
 class TestEager(testing.AcceleratorSuite):

@@ -327,8 +327,8 @@ def test_region_styler_suite():
 
 @pytest.mark.parametrize("scheduler", [Dropping, Reversing, Brighter])
 def test_scheduler_suite(scheduler):
-    def create(pipeline, meter):
-        return scheduler(pipeline, meter=meter)
+    def create(stream, meter):
+        return scheduler(stream, meter=meter)
 
     with pytest.raises(AssertionError):
         suite_of(testing.SchedulerSuite, create).test_equals_serial(3)

@@ -1,5 +1,7 @@
 """From plain values to a pipeline, with plugins registered for the test."""
 
+import threading
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -9,7 +11,7 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
-from cbs_core.run import workshop
+from cbs_core.run import settings, workshop
 from cbs_core.run.stream import Stream
 
 CPU = torch.device("cpu")
@@ -200,3 +202,52 @@ def test_a_new_stream_begins_every_plugin_with_state_anew(monkeypatch):
     stream.reset()
     stream(torch.rand(1, 3, 8, 8))
     assert len(forgotten) == 1
+
+
+def look(**changes):
+    return settings.look(config(**changes))
+
+
+def test_a_plan_like_an_earlier_one_shares_its_parts():
+    shop = workshop.Workshop(CPU, torch.float32)
+    one = shop.plan(look(routes={"car": "a"}))
+    other = shop.plan(look(routes={"car": {"style": "a", "strength": 0.5}, "road": "b"}))
+    assert other.segmenter is one.segmenter
+    (style,) = one.stylings
+    assert other.stylings[style] is one.stylings[style]
+    assert len(Styler.made) == 2
+
+
+def test_a_plan_is_built_beside_a_stream_and_ready_when_it_is_taken():
+    shop = workshop.Workshop(CPU, torch.float32)
+    stream = Stream(shop.plan(look(routes={"car": "a"})))
+    image = torch.rand(1, 3, 8, 8)
+    ordered = shop.order(look(routes={"car": "b"}), image)
+    stream(image)
+    plan = ordered.result(timeout=30)
+    assert (1, 3, 8, 8) in next(iter(plan.stylings.values())).stage.call.built
+    stream.plan = plan
+    assert stream(image).plan is plan
+    shop.close()
+    shop.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("cbs-workshop")]
+
+
+def test_what_cannot_be_built_beside_is_told_to_whoever_asks():
+    shop = workshop.Workshop(CPU, torch.float32)
+    with pytest.raises(ConfigError, match="no parameter 'x'"):
+        shop.order(look(styler={"name": "scaled", "x": 1})).result(timeout=30)
+    shop.close()
+
+
+def test_what_is_kept_is_bounded():
+    shop = workshop.Workshop(CPU, torch.float32)
+    for number in range(2 * workshop.KEPT):
+        shop.plan(look(routes={"car": f"style{number}"}))
+    assert len(shop._parts) == workshop.KEPT
+
+
+def test_a_plan_on_another_device_is_refused():
+    stream = make()
+    with pytest.raises(ConfigError, match="a stream on cpu cannot go on with a plan on meta"):
+        stream.plan = replace(stream.plan, device=torch.device("meta"))
