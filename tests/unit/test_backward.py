@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from cbs_plugins.nets import dabnet
 from cbs_plugins.nets.backward import depthwise_conv2d, prelu
 from cbs_plugins.nets.dabnet import DABModule
-from cbs_plugins.segmenters import dabnet
 
 KERNELS = [((3, 1), (4, 1)), ((1, 3), (1, 2)), ((3, 3), (2, 16)), ((5, 3), (1, 1))]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
