@@ -124,7 +124,7 @@ SUITES_WORDS = {
 }
 """Hydra's suite asks for these groups and names, so the source is shown registries of them."""
 
-NOT_OURS = "this source makes {name: NAME} of a plugin's metadata: it holds no "
+NOT_OURS = "the scheme cbs:// makes {name: NAME} of a plugin's metadata, and lacks "
 
 
 class TestEntryPointSource(ConfigSourceTestSuite):

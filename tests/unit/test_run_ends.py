@@ -310,7 +310,9 @@ class Filing(MemorySink):
         self.hidden.unlink(missing_ok=True)
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="signal.pthread_kill is missing on this system"
+)
 class TestCtrlC:
     """Presses come at all moments of a run of some 50 ms: before it, in it, and at its end."""
 

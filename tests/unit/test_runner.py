@@ -451,7 +451,9 @@ def test_ctrl_c_before_the_first_frame_leaves_nothing():
     assert sink.calls == ["open", "abort"]
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="signal.pthread_kill is missing on this system"
+)
 def test_ctrl_c_while_the_last_frames_are_written_waits_for_them():
     class Slow(Sink):
         def write(self, frame):

@@ -485,7 +485,9 @@ def test_the_wrong_device_is_refused(kind, device):
         kind(pipeline, meter=Meter())
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals go to the process here")
+@pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="signal.pthread_kill is missing on this system"
+)
 def test_ctrl_c_again_while_closing_does_not_lose_a_thread():
     ended = threading.Event()
 
