@@ -22,7 +22,7 @@ from cbs_core.scene import cameras, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import palette, parsed
 from cbs_core.scene.nets import Segmenting
-from cbs_core.scene.restyled import PAPER, Request, Restyled
+from cbs_core.scene.restyled import PAPER, Request, Restyled, by_route
 from cbs_core.scene.splatting import Splatter
 from cbs_core.scene.types import Floats, Ints, Mask, SplatFile, Splats
 from cbs_core.words.vocabularies import Colour
@@ -296,20 +296,11 @@ def _legend(
 
 
 def _told(routes: tuple[Route, ...], route: Ints, seen: Floats) -> list[dict[str, object]]:
-    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
-        (r.classes, route == i, r) for i, r in enumerate(routes)
-    ]
-    kinds.append((("as it was",), route < 0, None))
-    return [
-        {
-            "classes": list(names),
-            "style": one.style if one else None,
-            "strength": one.strength if one else None,
-            "splats": int(own.sum()),
-            "seen": round(float((seen[own] > 0.05).mean()), 4) if own.any() else 0.0,
-        }
-        for names, own, one in kinds
-    ]
+    def figures(own: Mask) -> dict[str, object]:
+        share = float((seen[own] > 0.05).mean()) if own.any() else 0.0
+        return {"splats": int(own.sum()), "seen": round(share, 4)}
+
+    return by_route(routes, route, figures)
 
 
 def payload(splats: Splats, colours: Floats, splatter: Splatter, ball: Ball) -> dict[str, Any]:

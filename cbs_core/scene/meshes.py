@@ -18,7 +18,7 @@ from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import of_routes, palette, parsed
 from cbs_core.scene.nets import Segmenting
 from cbs_core.scene.rays import Caster, View, lit
-from cbs_core.scene.restyled import GREY, PAPER, Request, Restyled
+from cbs_core.scene.restyled import GREY, PAPER, Request, Restyled, by_route
 from cbs_core.scene.types import Bytes, Floats, Ints, Mask, Mesh, MeshFile, srgb
 from cbs_core.words.vocabularies import Colour
 
@@ -188,21 +188,15 @@ def _told(
     area = np.linalg.norm(
         np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1
     )
-    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
-        (r.classes, route == i, r) for i, r in enumerate(routes)
-    ]
-    kinds.append((("as it was",), route < 0, None))
-    return [
-        {
-            "classes": list(names),
-            "style": one.style if one else None,
-            "strength": one.strength if one else None,
+
+    def figures(own: Mask) -> dict[str, object]:
+        return {
             "faces": int(own.sum()),
             "surface": round(float(area[own].sum() / max(area.sum(), 1e-30)), 4),
             "seen": round(float(area[own & found.seen].sum() / max(area[own].sum(), 1e-30)), 4),
         }
-        for names, own, one in kinds
-    ]
+
+    return by_route(routes, route, figures)
 
 
 def payload(before: Mesh, after: Mesh, ball: Ball) -> dict[str, Any]:

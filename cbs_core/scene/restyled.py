@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cbs_core.frame.routes import Route
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.nets import Workshop
-from cbs_core.scene.types import Floats
+from cbs_core.scene.types import Floats, Ints, Mask
 from cbs_core.words.vocabularies import Colour
 
 PAPER = 0.93
@@ -28,6 +28,31 @@ class Progress(Protocol):
     def __call__(self, what: str, total: int, /) -> AbstractContextManager[Callable[[], None]]:
         """Opens a step of so many parts; what it gives is called after each."""
         ...
+
+
+def by_route(
+    routes: Sequence[Route], route: Ints, figures: Callable[[Mask], Mapping[str, object]]
+) -> list[dict[str, object]]:
+    """Returns what the report tells of each route, and at last of what stays as it was.
+
+    Args:
+        routes: in the order of their numbers.
+        route: ``(F,)`` or ``(N,)``, the number of each face's or splat's; below 0 it has none.
+        figures: given which are a route's, tells of them.
+    """
+    kinds: list[tuple[tuple[str, ...], Mask, Route | None]] = [
+        (one.classes, route == number, one) for number, one in enumerate(routes)
+    ]
+    kinds.append((("as it was",), route < 0, None))
+    return [
+        {
+            "classes": list(names),
+            "style": one.style if one else None,
+            "strength": one.strength if one else None,
+            **figures(own),
+        }
+        for names, own, one in kinds
+    ]
 
 
 @dataclass(frozen=True, slots=True)
