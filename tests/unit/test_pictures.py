@@ -2,12 +2,14 @@
 
 import resource
 import struct
+import threading
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cbs_plugins.formats import pictures
 from cbs_plugins.formats.pictures import picture_size, read_picture
 from cbs_plugins.sinks.folder import FolderSink
 from cbs_plugins.sinks.image import ImageSink
@@ -151,6 +153,25 @@ def test_the_size_of_a_huge_picture_is_known_without_decoding_it(tmp_path: Path)
     path.write_bytes(data[:200])  # nothing but the header is there to be read
     with ImageSource(str(path)) as source:
         assert (source.info.width, source.info.height) == (16384, 16384)
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_pillows_limit_is_there_again_after_threads_that_read_at_once() -> None:
+    """One that entered later and left later once kept the limit away for good."""
+    limit, inside, leave = Image.MAX_IMAGE_PIXELS, threading.Event(), threading.Event()
+
+    def other() -> None:
+        with pictures._any_size:
+            inside.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=other)
+    with pictures._any_size:
+        thread.start()
+        assert inside.wait(10)
+    assert Image.MAX_IMAGE_PIXELS is None
+    leave.set()
+    thread.join()
     assert limit == Image.MAX_IMAGE_PIXELS
 
 

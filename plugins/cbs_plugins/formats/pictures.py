@@ -5,6 +5,7 @@ Letters: ``H W`` the picture upright, that is after its EXIF orientation.
 
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -314,7 +315,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         # Pillow's warnings on odd EXIF are for its caller, and how large a picture may be is
         # decided here and by the core.
-        with _any_size(), warnings.catch_warnings():
+        with _any_size, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats(path)) as image:
                 yield image
@@ -354,10 +355,25 @@ def _formats(path: Path) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-@contextmanager
-def _any_size() -> Iterator[None]:
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+class _AnySize:
+    """Keeps Pillow's limit, which is the whole process's, away while any thread is inside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._inside += 1
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                Image.MAX_IMAGE_PIXELS = self._limit
+
+
+_any_size = _AnySize()
