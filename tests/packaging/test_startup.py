@@ -65,10 +65,18 @@ def test_the_recording_would_show_an_import(environment, tmp_path):
 
 
 def test_help_is_quick(environment):
-    def seconds():
+    """0.6 s, or on a slow machine three times what Hydra's import alone takes there."""
+
+    def seconds(*command):
         start = time.perf_counter()
-        environment.run("cbs-run", "--help", check=True)
+        environment.run(*command, check=True)
         return time.perf_counter() - start
 
-    # Other work on the machine adds, so the best of several.
-    assert min(seconds() for _ in range(5)) < 0.6
+    # Other work on the machine adds, so the best of several, in turn.
+    runs = [
+        (seconds("cbs-run", "--help"), seconds("python", "-c", "import hydra.main"))
+        for _ in range(5)
+    ]
+    shown, alone = (min(times) for times in zip(*runs, strict=True))
+    print(f"--help {shown:.2f} s, Hydra's import alone {alone:.2f} s")
+    assert shown < max(0.6, 3 * alone)
