@@ -147,7 +147,7 @@ def segment(image: Tensor, plan: Plan) -> Tensor:
                 f"the {plan.segmenter.what} returned {kind(out)} where logits, floats on "
                 f"{seen.device}, are due"
             )
-        return out
+        return plan.segmenter.scores(out)
 
     return plan.tiles(logits, plan.segmenter.what, resized(image, plan.segment_size))
 
@@ -171,6 +171,8 @@ def instances(image: Tensor, plan: Plan) -> list[Instances]:
             f"the {plan.detector.what} returned {found!r} where a list of {len(image)} "
             f"Instances with masks of {shape(seen[0, 0])} is due"
         )
+    for one in found:
+        plan.detector.scores(one.masks)
     if seen is image:
         return found
     return [_enlarged(one, image.shape[2:]) for one in found]

@@ -1,19 +1,48 @@
-"""A plugin as the pipeline calls it: what it raises and returns is told by its package's name."""
+"""A plugin as the pipeline calls it: what it raises and returns is told by its package's name.
 
+Shapes and types are looked at in each call. To look at values a GPU has to be waited for, and to
+see what became of the inputs they have to be copied, so that is done on the first frame and on
+every `EVERY`th; on the host, where nothing has to be waited for, the values of each frame are.
+"""
+
+import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginContractError
 from cbs_core.contract.interfaces import Resettable, Stateful
+from cbs_core.machine.device import fetch
 from cbs_core.temporal.state import Memory, Untold
 
 NO_ENGINE = "unable to find an engine"
 """What cuDNN says where none of its algorithms gets the memory that it wants. One that cannot
 compute at all says so too, but to `cbs_core.machine.device.choose`, before there is a frame."""
+
+EVERY = 64
+"""Calls of a plugin from one close look at it to the next."""
+
+ROUNDING = 0.5 / 255
+"""By how much a picture may lie outside of [0,1]: less than 8 bits can tell."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """Counts calls to the next close look, which is due until one has been taken."""
+
+    left: int = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether the next call is to be looked at closely."""
+        return self.left <= 0
+
+    def step(self) -> None:
+        """Counts a call."""
+        self.left = EVERY - 1 if self.due else self.left - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +59,28 @@ class Stage:
     recall: "Recall | None" = None
     """Where the plugin has a state from frame to frame."""
 
+    _inputs: Turn = field(default_factory=Turn, repr=False, compare=False)
+    _values: Turn = field(default_factory=Turn, repr=False, compare=False)
+
     def run(self, image: Tensor, *more: object) -> object:
         """Runs the plugin.
 
         Raises:
-            PluginContractError: it raised.
+            PluginContractError: it raised, or wrote into what it was given.
         """
+        given = [one for one in (image, *more) if isinstance(one, Tensor)]
+        before = [one.clone() for one in given] if self._inputs.due else []
+        out = self._run(image, *more)
+        for was, now in zip(before, given, strict=False):
+            if not bool(fetch((was == now).all())):
+                raise PluginContractError(
+                    f"the {self.what} changed in place what it was given, {shape(now)}: it must "
+                    "make a new tensor; mend that package, or choose another plugin"
+                )
+        self._inputs.step()
+        return out
+
+    def _run(self, image: Tensor, *more: object) -> object:
         try:
             return self.call(image, *more)
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
@@ -70,10 +115,13 @@ class Stage:
         return self.like(self(image, *more), image)
 
     def like(self, out: Tensor, image: Tensor) -> Tensor:
-        """Returns ``out``, which must be of the shape, dtype and device of ``image``.
+        """Returns ``out``, a picture of the shape, dtype and device of ``image``.
+
+        It is finite, so that where its matte is 0 a blend leaves the picture as it was: NaN times 0
+        is NaN. On a GPU, between two close looks, what is not finite becomes 0 or 1.
 
         Raises:
-            PluginContractError: it is not.
+            PluginContractError: it is none, or has values outside of [0,1].
         """
         if out.shape != image.shape:
             raise PluginContractError(
@@ -83,7 +131,48 @@ class Stage:
             raise PluginContractError(
                 f"the {self.what} returned {kind(out)} where {kind(image)} is due"
             )
+        if out.is_cuda and not self._values.due:
+            self._values.step()
+            return torch.nan_to_num(out, nan=0.0, posinf=1.0, neginf=0.0)
+        low, high = self._range(out)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise PluginContractError(
+                f"the {self.what} returned values from {low:.4g} to {high:.4g} where a picture in "
+                "[0,1] is due: mend that package, or choose another plugin"
+            )
         return out
+
+    def scores(self, out: Tensor) -> Tensor:
+        """Returns ``out``, logits or masks, which must be finite.
+
+        Raises:
+            PluginContractError: they are not.
+        """
+        if out.is_cuda and not self._values.due:
+            self._values.step()
+        else:
+            self._range(out)
+        return out
+
+    def _range(self, out: Tensor) -> tuple[float, float]:
+        """Returns the least and the greatest value; waits for the device.
+
+        Raises:
+            PluginContractError: one is NaN or infinite.
+        """
+        if not out.numel():
+            return 0.0, 0.0
+        # What lies as channels_last would be copied to be read in another order.
+        lying = out.ndim == 4 and out.is_contiguous(memory_format=torch.channels_last)
+        ordered = out.permute(0, 2, 3, 1) if lying else out
+        low, high = fetch(torch.stack(torch.aminmax(ordered))).tolist()
+        if not math.isfinite(low) or not math.isfinite(high):
+            raise PluginContractError(
+                f"the {self.what} returned NaN or infinity in {shape(out)}: its weights or a "
+                "parameter may be wrong; choose others, or say precision=fp32"
+            )
+        self._values.step()
+        return low, high
 
     def at(self, memory: Memory) -> None:
         """Brings the plugin, where it has a state, to a memory of it; None is the start.

@@ -3,6 +3,7 @@ import torch
 from cbs_plugins.compositors.feather import FeatherCompositor
 from cbs_plugins.compositors.guided import GuidedCompositor
 from cbs_plugins.compositors.hard import HardCompositor
+from cbs_plugins.compositors.mrf import MRFCompositor
 from kornia.filters import guided_blur
 
 from cbs_core.contract.errors import ConfigError
@@ -182,6 +183,12 @@ def test_tensors_follow_the_device_and_are_no_weights(kind):
     ("kind", "arguments"),
     [
         (FeatherCompositor, {"radius": -1}),
+        (FeatherCompositor, {"radius": 10**6}),
+        (GuidedCompositor, {"radius": 10**6}),
+        (GuidedCompositor, {"subsample": 10**6}),
+        (MRFCompositor, {"width": 10**6}),
+        (MRFCompositor, {"sigma": float("nan")}),
+        (MRFCompositor, {"smoothness": float("inf")}),
         (GuidedCompositor, {"radius": 0}),
         (GuidedCompositor, {"eps": 0}),
         (GuidedCompositor, {"subsample": 0}),

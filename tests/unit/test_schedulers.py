@@ -60,7 +60,11 @@ def scores(image):
     return torch.cat([0.5 - light, light - 0.5], 1)
 
 
-def build(segment=scores, style=lambda image: 1 - image):
+def negative(image):
+    return 1 - image
+
+
+def build(segment=scores, style=negative):
     routes = [Route(("light",), "negative")]
     return stream_of(
         segmenter=Stage(segment, "segmenter 's' of x 1"),
@@ -214,7 +218,7 @@ def test_frames_under_way_are_bounded_and_let_go():
         most = max(most, len(alive))
         return scores(image)
 
-    scheduler = TOGETHER(build(segment, sleeping(torch.neg, 0.002)), meter=Meter())
+    scheduler = TOGETHER(build(segment, sleeping(negative, 0.002)), meter=Meter())
     count = 0
     for index in range(60):
         scheduler.submit(frame(index))
@@ -264,7 +268,7 @@ def test_the_segmentation_gives_way():
         return step
 
     mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    run(PipelineScheduler, build(noting("segment", scores), noting("style", torch.neg)), count=5)
+    run(PipelineScheduler, build(noting("segment", scores), noting("style", negative)), count=5)
     assert nice["style"] == mine
     assert nice["segment"] == min(mine + 10, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
@@ -298,7 +302,7 @@ class TestNets:
 
             return run
 
-        return most, build(net(scores), net(torch.neg))
+        return most, build(net(scores), net(negative))
 
     @pytest.mark.parametrize(("nets", "most"), [("together", 2), ("in_turn", 1)])
     def test_one_at_a_time_or_both(self, nets, most):
@@ -317,7 +321,7 @@ class TestNets:
 
             return run
 
-        pipeline = build(noting("segment", scores), noting("style", torch.neg))
+        pipeline = build(noting("segment", scores), noting("style", negative))
         scheduler = PipelineScheduler(pipeline, meter=Meter(), nets="in_turn")
         restyle = scheduler._restyle
 
@@ -337,7 +341,7 @@ class TestNets:
             PipelineScheduler(build(), meter=Meter(), nets="both")
 
     def test_nets_that_leave_cores_idle_are_done_together(self):
-        pipeline = build(sleeping(scores, 0.01), sleeping(torch.neg, 0.01))
+        pipeline = build(sleeping(scores, 0.01), sleeping(negative, 0.01))
         scheduler = self.drive(pipeline, self.enough)
         assert scheduler.choice.startswith("pipeline, nets together (")
         assert "ms a frame, in turn " in scheduler.choice
@@ -356,7 +360,7 @@ class TestNets:
 
             return run
 
-        scheduler = self.drive(build(filling(scores), filling(torch.neg)), self.enough)
+        scheduler = self.drive(build(filling(scores), filling(negative)), self.enough)
         assert scheduler.choice.startswith("pipeline, nets in turn (")
         assert "ms a frame, together " in scheduler.choice
 
@@ -407,7 +411,7 @@ class TestAuto:
         return scheduler
 
     def test_it_takes_what_overlaps_where_that_pays(self):
-        pipeline = build(sleeping(scores, 0.01), sleeping(torch.neg, 0.01))
+        pipeline = build(sleeping(scores, 0.01), sleeping(negative, 0.01))
         scheduler = self.drive(pipeline, self.trial + 10)
         assert scheduler.choice.startswith("pipeline (")
         assert scheduler._current == "pipeline"

@@ -6,6 +6,9 @@ from torch import Tensor, nn
 
 from cbs_core.contract.errors import ConfigError
 
+MOST = 256
+"""Pixels of radius: a pixel's cost grows with it."""
+
 
 class FeatherCompositor(nn.Module):
     """``U = A' * T + (1 - A') * I``, where A' is the matte A blurred by a Gaussian.
@@ -17,15 +20,15 @@ class FeatherCompositor(nn.Module):
         radius: reach of the blur in pixels, three standard deviations; 0 leaves the matte as it is.
 
     Raises:
-        ConfigError: a negative radius.
+        ConfigError: a radius below 0 or above `MOST`.
     """
 
     kernel: Tensor
 
     def __init__(self, radius: int = 4) -> None:
         super().__init__()
-        if radius < 0:
-            raise ConfigError(f"compositor.radius must not be negative, as {radius} is")
+        if not 0 <= radius <= MOST:
+            raise ConfigError(f"compositor.radius must be 0 to {MOST} pixels, not {radius}")
         self.reach = radius
         # At three deviations the kernel's cut end moves no 8-bit level by more than one.
         kernel = get_gaussian_kernel1d(2 * radius + 1, radius / 3)

@@ -6,6 +6,7 @@ neighbour, which moves a matte's edge by up to ``subsample - 1`` pixels, and sol
 by ``torch.linalg.solve``, which waits for the device.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -14,6 +15,9 @@ from kornia.filters import box_blur
 from torch import Tensor, nn
 
 from cbs_core.contract.errors import ConfigError
+
+MOST = 256
+"""Pixels: a wider window takes in the whole of most objects, and costs by its width."""
 
 
 class GuidedCompositor(nn.Module):
@@ -36,10 +40,10 @@ class GuidedCompositor(nn.Module):
 
     def __init__(self, radius: int = 8, eps: float = 1e-3, subsample: int = 4) -> None:
         super().__init__()
-        if radius < 1 or eps <= 0 or subsample < 1:
+        if not 1 <= radius <= MOST or not 0 < eps < math.inf or not 1 <= subsample <= MOST:
             raise ConfigError(
-                "compositor.radius and compositor.subsample must be at least 1 and compositor.eps "
-                f"more than 0, not {radius}, {subsample} and {eps}"
+                f"compositor.radius and compositor.subsample must be 1 to {MOST} and "
+                f"compositor.eps more than 0 and finite, not {radius}, {subsample} and {eps}"
             )
         self.radius = radius
         self.reach = 2 * (radius + subsample)

@@ -20,6 +20,8 @@ claim a pixel of the band.
 Letters: ``B`` batch, ``H W`` the frame, ``h w`` the part of it around the matte.
 """
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,7 @@ from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 from torch import Tensor, nn
 
 from cbs_core.contract.errors import ConfigError
-from cbs_plugins.compositors.feather import FeatherCompositor
+from cbs_plugins.compositors.feather import MOST, FeatherCompositor
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -63,11 +65,12 @@ class MRFCompositor(nn.Module):
         self, width: int = 8, smoothness: float = 1.0, sigma: float = 0.1, feather: int = 2
     ) -> None:
         super().__init__()
-        if width < 1 or smoothness < 0 or sigma <= 0 or feather < 0:
+        inside = 1 <= width <= MOST and 0 <= feather <= MOST
+        if not inside or not 0 <= smoothness < math.inf or not 0 < sigma < math.inf:
             raise ConfigError(
-                "compositor.width must be at least 1, compositor.smoothness and compositor.feather "
-                f"not negative and compositor.sigma more than 0, not {width}, {smoothness}, "
-                f"{feather} and {sigma}"
+                f"compositor.width must be 1 to {MOST}, compositor.feather 0 to {MOST}, "
+                "compositor.smoothness not negative and compositor.sigma more than 0, not "
+                f"{width}, {feather}, {smoothness} and {sigma}"
             )
         self.width = width
         self.reach = width + feather
