@@ -20,7 +20,7 @@ from typing import Any
 
 import cbs_plugins
 
-from cbs_core.choose.weights import load
+from cbs_core.choose.weights import SUMS, load
 from cbs_core.machine.files import replace
 from cbs_core.training import export
 
@@ -65,6 +65,7 @@ def main() -> int:
     baseline = None if given.baseline is None else json.loads(given.baseline.read_text())
     text = card(given, header, path, scores, baseline)
     replace(path.with_suffix(".md"), lambda file: file.write(text.encode()))
+    sums()
     total = sum(file.stat().st_size for file in FOLDER.glob("*/*.safetensors"))
     print(f"{path} ({path.stat().st_size:,} bytes; {total:,} in all)")
     return 0 if total <= MOST_OF_ALL else 1
@@ -82,6 +83,13 @@ def without_folders(value: Any) -> Any:
 def sha256(path: Path) -> str:
     """Returns a file's digest."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sums() -> None:
+    """Writes down the digests of all files, by which they are checked at loading."""
+    files = sorted(FOLDER.glob("*/*.safetensors"))
+    lines = [f"{sha256(file)}  {file.relative_to(FOLDER).as_posix()}\n" for file in files]
+    replace(FOLDER / SUMS, lambda file: file.write("".join(lines).encode()))
 
 
 def card(

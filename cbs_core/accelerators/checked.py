@@ -191,7 +191,7 @@ class Checked:
         batch, _, height, width = trial.key[0]
         question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
         kept = self._store.read_json(*question)
-        if isinstance(kept, list) and kept and set(kept) <= set(labels):
+        if isinstance(kept, list) and kept and all(label in labels for label in kept):
             return tuple(self._ways[labels.index(label)] for label in kept)
         budget = self._budget or 0.0
         if not budget:
@@ -261,7 +261,9 @@ class _Trial:
             return self._reference
         question = ("verdict", self._kind, self.key, way.label, check.PSNR, check.IOU)
         kept = self._store.read_json(*question)
-        if isinstance(kept, dict) and not kept["passed"]:
+        if not isinstance(kept, dict) or not {"passed", "words"} <= kept.keys():
+            kept = None
+        if kept is not None and not kept["passed"]:
             raise AcceleratorError(str(kept["words"]))
         try:
             call = way.build(*self.inputs)

@@ -67,6 +67,8 @@ class Store:
         path = self._path(parts)
         if path is None:
             return None
+        if not path.is_file():  # a pipe there would never be read to its end
+            return None
         try:
             data = path.read_bytes()
         except OSError:
@@ -99,7 +101,11 @@ class Store:
     def read_json(self, *parts: object) -> Any:
         """Returns plain values that were kept, or None."""
         content = self.read(*parts)
-        return None if content is None else json.loads(content)
+        try:
+            return None if content is None else json.loads(content)
+        except (ValueError, RecursionError):
+            log.info("what was kept of %s is no JSON and is made again", parts[0])
+            return None
 
     def write_json(self, values: object, *parts: object) -> None:
         """Keeps plain values."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt")
 
+SUMS = "SHA256SUMS"
+"""In a package's ``weights``: what ``sha256sum`` prints of its files, by paths from there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -171,12 +174,33 @@ def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise WeightsHashError(f"'{path}' has SHA-256 {digest}, not {sha256}: get the file again")
+    written = _written_down(path)
+    if written is not None and digest != written:
+        raise WeightsHashError(
+            f"'{path}' has SHA-256 {digest}, and its package wrote down {written}: it was damaged "
+            "or changed; install that package again, or give a file of your own another place"
+        )
     tensors, metadata = _parse(path, data)
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
     if not tensors:
         raise WeightsError(f"'{path}' holds no tensors: it is not a weight file of a net")
     file = WeightsFile(path, digest, metadata.get("licence", ""))
     return Checkpoint(file, tensors, metadata)
+
+
+def _written_down(path: Path) -> str | None:
+    """Returns the digest that a package of plugins has of its own weight file, in `SUMS`."""
+    path = path.resolve()
+    for folder in packages.folders("weights").values():
+        if not path.is_relative_to(folder.resolve()):
+            continue
+        try:
+            lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeError):  # a stranger's package need not have one
+            return None
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        return sums.get(path.relative_to(folder.resolve()).as_posix())
+    return None
 
 
 def _parse(path: Path, data: bytes) -> tuple[dict[str, "Tensor"], Mapping[str, str]]:
@@ -203,8 +227,8 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, "Tensor"], Mapping[str, s
             "run code: save it as safetensors"
         ) from error
     except Exception as error:  # torch.load has no common exception for damaged files
-        reason = str(error).partition("\n")[0]
-        raise WeightsError(f"{damaged} ({reason or type(error).__name__})") from error
+        # Never torch's own words: they advise to load the file unsafely.
+        raise WeightsError(f"{damaged} ({type(error).__name__})") from error
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -223,6 +247,7 @@ def load_into(module: "nn.Module", checkpoint: Checkpoint, *, net: str) -> None:
 
     Raises:
         WeightsKeysError: with what is missing, unexpected or of another shape.
+        WeightsError: numbers are not finite, or no floats where floats are due.
     """
     want = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     have = {name: tuple(t.shape) for name, t in checkpoint.tensors.items()}
@@ -243,4 +268,22 @@ def load_into(module: "nn.Module", checkpoint: Checkpoint, *, net: str) -> None:
             f"'{checkpoint.file.path}' holds the weights of another net than {net}: tensors "
             f"{'; '.join(problems)}. Give weights made for {net}, or {checkpoint.remedy}"
         )
+    for name, due in module.state_dict().items():
+        _check_numbers(name, checkpoint.tensors[name], due, checkpoint.file.path)
     module.load_state_dict(checkpoint.tensors, strict=True)
+
+
+def _check_numbers(name: str, tensor: "Tensor", due: "Tensor", path: Path) -> None:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if due.is_floating_point() and not tensor.is_floating_point():
+        raise WeightsError(
+            f"'{path}' holds {kind} as {name}, where floats are due: give weights that are not "
+            "quantised or encoded"
+        )
+    if tensor.is_complex() and not due.is_complex():
+        raise WeightsError(f"'{path}' holds {kind} as {name}: give weights of real numbers")
+    if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+        raise WeightsError(
+            f"'{path}' holds NaN or infinity as {name}: it is damaged, or its training failed; "
+            "get it again, or give other weights"
+        )

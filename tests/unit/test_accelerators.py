@@ -1,6 +1,7 @@
 """Accelerators: what is refused, what is chosen, what is kept on the disk and made again."""
 
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -245,6 +246,25 @@ def test_a_damaged_entry_is_made_again(cache, caplog):
     file.write_bytes(file.read_bytes()[:-1])
     assert kept.read("a") is None
     assert f"'{file}' is damaged and is made again" in caplog.messages
+
+
+@pytest.mark.parametrize("content", [b"{", b"[" * 10**5, b"\xff", b'{"words": 3}', b"[[1]]", b"1"])
+def test_what_is_kept_and_is_no_answer_is_asked_anew(content, monkeypatch):
+    monkeypatch.setattr(Store, "read", lambda self, *parts: content)
+    module = net()
+    checked = make(Way(module, "one"), Way(module, "two"), module=module)
+    assert torch.equal(checked(torch.ones(1, 3, 8, 8)), module(torch.ones(1, 3, 8, 8)))
+
+
+def test_a_pipe_in_the_cache_does_not_hang(cache):
+    kept = Store(Net(), CPU)
+    kept.write(b"content", "a")
+    (file,) = cache.iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    assert kept.read("a") is None
+    kept.write(b"content", "a")
+    assert kept.read("a") == b"content"
 
 
 def test_a_folder_that_cannot_be_written_is_told_once_and_used(cache, caplog):

@@ -1,5 +1,6 @@
 """The weights in the package, and that each does what its card says."""
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 
-from cbs_core.choose.weights import load
+from cbs_core.choose.weights import SUMS, load
 from cbs_core.contract.errors import WeightsKeysError
 
 FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
@@ -35,6 +36,14 @@ def test_they_are_there_and_small():
     assert {path.stem for path in FILES} >= {"voc"}
     assert all(path.stat().st_size < 6_000_000 for path in FILES)
     assert sum(path.stat().st_size for path in FILES) < 40_000_000
+
+
+def test_their_digests_are_written_down():
+    lines = (FOLDER / SUMS).read_text().splitlines()
+    assert lines == [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(FOLDER).as_posix()}"
+        for path in FILES
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")

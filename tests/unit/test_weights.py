@@ -239,3 +239,73 @@ def test_load_into_copies_strictly_and_names_what_differs(tmp_path):
         weights.load_into(net, weights.load(path), net="Linear")
     for part in ("1 missing (bias)", "1 unexpected (gain)", "weight (4, 2) for (3, 2)", "Linear"):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("weight", "told"),
+    [
+        (torch.tensor([[1.0, torch.nan]]), "NaN or infinity"),
+        (torch.tensor([[1.0, torch.inf]]), "NaN or infinity"),
+        (torch.ones(1, 2, dtype=torch.float16) * torch.inf, "NaN or infinity"),
+        (torch.ones(1, 2, dtype=torch.int64), "int64"),
+        (torch.ones(1, 2, dtype=torch.bool), "bool"),
+        (torch.ones(1, 2, dtype=torch.complex64), "complex64"),
+    ],
+    ids=["nan", "inf", "half inf", "int64", "bool", "complex64"],
+)
+def test_load_into_refuses_what_is_no_finite_float(tmp_path, weight, told):
+    path, net = tmp_path / "net.safetensors", nn.Linear(2, 1, bias=False)
+    before = net.weight.clone()
+    save_file({"weight": weight}, path)
+    with pytest.raises(WeightsError, match=told) as error:
+        weights.load_into(net, weights.load(path), net="Linear")
+    assert f"'{path}'" in str(error.value)
+    assert "weight" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert torch.equal(net.weight, before)
+
+
+def test_load_into_takes_halves_and_counters(tmp_path):
+    path, net = tmp_path / "net.safetensors", nn.BatchNorm1d(2)
+    save_file(
+        {key: value.half() if value.ndim else value for key, value in net.state_dict().items()},
+        path,
+    )
+    weights.load_into(net, weights.load(path), net="BatchNorm1d")
+    assert net.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("kind", ["tensor subclass", "damaged"])
+def test_refusals_do_not_quote_advice_to_load_unsafely(tmp_path, monkeypatch, kind):
+    """Whatever exception torch gives its advice in."""
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.ones(2)}, path)
+    advice = "Weights only load failed. Re-running `torch.load` with `weights_only` set to `False`"
+
+    def fail(*args, **kwargs):
+        raise (RuntimeError if kind == "damaged" else pickle.UnpicklingError)(advice)
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(WeightsError) as error:
+        weights.load(path)
+    assert "weights_only" not in str(error.value)
+    assert "torch.load" not in str(error.value)
+
+
+def test_a_packages_files_are_checked_by_its_list(strangers, tmp_path, monkeypatch):
+    folder = tmp_path / "weights"
+    (folder / "room").mkdir(parents=True)
+    path = folder / "room" / "net.safetensors"
+    save_file({"weight": torch.ones(2)}, path)
+    digest = weights.load(path).file.sha256
+    (folder / "SHA256SUMS").write_text(f"{digest}  room/net.safetensors\n")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    weights.load(path)  # a list in a user's own folder binds nobody
+    monkeypatch.setattr(weights.packages, "folders", lambda name: {"p": folder})
+    with pytest.raises(WeightsHashError, match="install"):
+        weights.load(path)
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert weights.load(path).file.sha256 == digest
