@@ -145,9 +145,9 @@ class Registry(Generic[T]):
         entry = self._entry(name)
         try:
             target: Callable[..., T] = entry.load()
-        except PluginError:
+        except (PluginError, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
+        except BaseException as error:  # a stranger's import may raise anything
             raise PluginLoadError(
                 f"the {self.kind} '{name}' of {distribution(entry)} cannot be imported "
                 f"({type(error).__name__}: {_line(error)}): mend or uninstall that package"
@@ -206,9 +206,9 @@ def guarded(what: str, call: Callable[..., T], /, *args: object, **kwargs: objec
 
     try:
         return call(*args, **kwargs)
-    except CbsError:
+    except (CbsError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # a stranger's code may raise anything
+    except BaseException as error:  # a stranger's code may raise anything
         raise PluginLoadError(f"{what} failed ({type(error).__name__}: {_line(error)})") from error
 
 

@@ -30,6 +30,7 @@ from cbs_core.frame.stage import kind, shape
 from cbs_core.frame.styling import Shown
 from cbs_core.frame.windows import INVISIBLE, Presence, occupancy
 from cbs_core.machine.device import fetch
+from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
 from cbs_core.temporal import carrying, objects
 from cbs_core.temporal.scenes import thumbnail
@@ -149,7 +150,23 @@ def segment(image: Tensor, plan: Plan) -> Tensor:
             )
         return plan.segmenter.scores(out)
 
-    return plan.tiles(logits, plan.segmenter.what, resized(image, plan.segment_size))
+    return plan.tiles(logits, plan.segmenter.what, _to_segment(image, plan))
+
+
+def _to_segment(image: Tensor, plan: Plan) -> Tensor:
+    """Returns the picture that the segmenter is given.
+
+    Raises:
+        MemoryLimitError: it is larger than the frame, and too large.
+    """
+    size = plan.segment_size
+    if isinstance(size, tuple) and size[0] * size[1] > image.shape[2] * image.shape[3]:
+        tiled = plan.device.type == "cuda"
+        cost = 2 * 3 * 4 + (0 if tiled else plan.segmenter.bytes_per_pixel)
+        check_memory(
+            *size, cost, plan.device, what=f"segment_size=[{size[0]},{size[1]}], a picture"
+        )
+    return resized(image, size)
 
 
 def instances(image: Tensor, plan: Plan) -> list[Instances]:
@@ -159,7 +176,7 @@ def instances(image: Tensor, plan: Plan) -> list[Instances]:
         PluginContractError: the segmenter broke its interface.
     """
     assert plan.detector is not None
-    seen = resized(image, plan.segment_size)
+    seen = _to_segment(image, plan)
     found = plan.detector.run(seen)
     if (
         not isinstance(found, list)
@@ -296,7 +313,7 @@ def prepare(image: Tensor, plan: Plan) -> None:
     """
     with torch.inference_mode():
         net = plan.segmenter.call
-        seen = resized(image, plan.segment_size)
+        seen = _to_segment(image, plan)
         if isinstance(net, Accelerated) and tuple(seen.shape) not in net.built:
             segment(image, plan)
         for styling in plan.stylings.values():

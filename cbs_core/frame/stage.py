@@ -85,7 +85,9 @@ class Stage:
             return self.call(image, *more)
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # of the machine, not of the plugin
-        except Exception as error:  # a stranger's code may raise anything
+        except KeyboardInterrupt:
+            raise  # the user's
+        except BaseException as error:  # a stranger's code may raise anything, sys.exit(0) too
             if NO_ENGINE in str(error):
                 raise torch.OutOfMemoryError(str(error)) from error
             raise PluginContractError(

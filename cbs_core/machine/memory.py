@@ -48,8 +48,10 @@ def _cached_files() -> int:
     return int(stat.get("inactive_file", 0)) + int(stat.get("active_file", 0))
 
 
-def check_memory(height: int, width: int, bytes_per_pixel: int, device: torch.device) -> None:
-    """Refuses a frame that would not fit.
+def check_memory(
+    height: int, width: int, bytes_per_pixel: int, device: torch.device, *, what: str = "a frame"
+) -> None:
+    """Refuses a frame, or what is named instead, that would not fit.
 
     Raises:
         MemoryLimitError: with the memory needed, that there is, and a size that would fit.
@@ -59,7 +61,7 @@ def check_memory(height: int, width: int, bytes_per_pixel: int, device: torch.de
     if need > free:
         scale = (free / need) ** 0.5
         raise MemoryLimitError(
-            f"a frame of {width}x{height} needs about {need / GIB:.1f} GiB of memory and "
+            f"{what} of {width}x{height} needs about {need / GIB:.1f} GiB of memory and "
             f"{device} has {free / GIB:.1f} GiB free: make it smaller than about "
             f"{int(width * scale)}x{int(height * scale)}, or use a smaller net"
         )

@@ -55,11 +55,11 @@ def parse(spec: object) -> Policy | None:
         return Policy()
     if text == "scene":
         return Policy(on_cut=True)
-    if match := re.fullmatch(r"refresh:0*([1-9]\d*)", text):
+    if match := re.fullmatch(r"refresh:0*([1-9]\d{0,8})", text):
         return Policy(every=int(match[1]), on_cut=True)
     raise ConfigError(
-        f"styler.statistics={text} is none of frame (each frame's own), frozen (the first "
-        "frame's), scene (anew at scene cuts) or refresh:N (and every N frames)"
+        f"styler.statistics={text[:80]} is none of frame (each frame's own), frozen (the first "
+        "frame's), scene (anew at scene cuts) or refresh:N (and every N frames, below 10^9)"
     )
 
 

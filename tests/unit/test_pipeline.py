@@ -265,6 +265,18 @@ def test_another_segment_size_is_one_clear_line(spec):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("side", [10**5, 10**9, 10**19])
+def test_a_segment_size_too_large_is_told_before_anything_is_allocated(side):
+    pipeline = build(
+        ROUTES["one"],
+        segment=lambda image: pytest.fail("was run"),
+        segment_size=parse_size([side, side]),
+    )
+    with pytest.raises(MemoryLimitError, match=r"segment_size=\[1.*GiB") as error:
+        restyle(pipeline, raw_frame(64, 96))
+    assert "\n" not in str(error.value)
+
+
 def test_instances_found_at_another_size_are_enlarged():
     def detect(image):
         masks = torch.zeros(1, *image.shape[2:])

@@ -230,3 +230,24 @@ def test_a_kind_is_its_groups_singular():
 )
 def test_closest(name, hint):
     assert closest(name, ["car", "person"]) == hint
+
+
+class Odd(BaseException):
+    """Of a stranger's making."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), Odd("gone"), GeneratorExit()], ids=repr)
+def test_what_ends_a_program_is_one_line(error):
+    def fail():
+        raise error
+
+    with pytest.raises(PluginLoadError, match=f"the plugin failed .{type(error).__name__}"):
+        module.guarded("the plugin", fail)
+
+
+def test_an_interrupt_stays_one():
+    def fail():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        module.guarded("the plugin", fail)

@@ -55,7 +55,19 @@ def test_a_cut_while_the_style_was_absent_counts_when_it_shows_again():
     assert due(policy, now, scene=5)
 
 
-@pytest.mark.parametrize("spec", ["never", "refresh", "refresh:0", "refresh:-2", None, 3])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "never",
+        "refresh",
+        "refresh:0",
+        "refresh:-2",
+        None,
+        3,
+        f"refresh:{10**9}",
+        "refresh:" + "9" * 5000,
+    ],
+)
 def test_another_value_is_one_clear_line(spec):
     with pytest.raises(ConfigError, match="is none of frame") as error:
         parse(spec)

@@ -144,3 +144,24 @@ def test_a_parameter_that_is_no_number_is_refused():
     for value in (torch.nan, torch.inf):
         with pytest.raises(ConfigError, match=r"compositor\.eps"):
             GuidedCompositor(eps=value)
+
+
+class Odd(BaseException):
+    """Of a stranger's making."""
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), Odd("gone"), GeneratorExit()], ids=repr)
+def test_what_ends_a_program_is_told_by_the_plugins_package(error):
+    def fail(image):
+        raise error
+
+    with pytest.raises(PluginContractError, match=f"cbs-x 1.0 failed .*{type(error).__name__}"):
+        restyle(stream({"styler": fail}), raw_frame(64, 96))
+
+
+def test_an_interrupt_in_a_plugin_stays_one():
+    def fail(image):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restyle(stream({"styler": fail}), raw_frame(64, 96))
