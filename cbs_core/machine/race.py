@@ -34,6 +34,8 @@ class Race(Generic[W]):
         ways: the first is kept unless another beats it by ``margin``.
         rounds: turns of each.
         times: that are counted in a turn.
+        each: outputs that a time is of. As many as may be under way at once: these come out
+            together at times, and one alone then looks as if it had cost nothing.
         skip: how much that comes out first in a turn is not counted, because it was begun while
             the other way had its turn.
         margin: share of the first way's time by which another must be faster: less is noise.
@@ -50,17 +52,21 @@ class Race(Generic[W]):
         *,
         rounds: int,
         times: int = 1,
+        each: int = 1,
         skip: int = 0,
         margin: float = 0.0,
         hopeless: float | None = None,
     ) -> None:
-        if not ways or rounds < 1 or times < 1:
-            raise ValueError("a race is of one way at least, of one round and one time a turn")
+        if not ways or rounds < 1 or times < 1 or each < 1:
+            raise ValueError(
+                "a race is of one way at least, of one round, and of one time a turn and one output "
+                "a time"
+            )
         self._seconds: dict[W, list[float]] = {way: [] for way in ways}
         self._first = ways[0]
         self._order = cycle(self._seconds)
         self._left = rounds * len(self._seconds)
-        self._times, self._skip = times, skip
+        self._times, self._each, self._skip = times, each, skip
         self._margin, self._hopeless = margin, hopeless
         self._last: float | None = None
         self.over = False
@@ -71,13 +77,13 @@ class Race(Generic[W]):
 
     @property
     def medians(self) -> dict[W, float]:
-        """Median seconds of each way that had a turn, in the order of the ways."""
+        """Median seconds an output of each way that had a turn, in the order of the ways."""
         return {way: median(times) for way, times in self._seconds.items() if times}
 
     @property
     def outputs(self) -> int:
         """How much must come out for a whole turn that nothing but its first output starts."""
-        return self._skip + 1 + self._times
+        return self._skip + 1 + self._times * self._each
 
     def start(self, when: float) -> None:
         """Begins a time of the way whose turn it is; needed where nothing came out just before.
@@ -85,7 +91,7 @@ class Race(Generic[W]):
         Args:
             when: seconds by a steady clock.
         """
-        self._last, self._unseen = when, 0
+        self._last, self._unseen, self._outputs = when, 0, 0
 
     def came_out(self, way: W, when: float) -> None:
         """Notes that something did; after it, `turn` may be another.
@@ -98,11 +104,14 @@ class Race(Generic[W]):
             return
         if self._unseen:
             self._unseen -= 1
-        else:
-            if self._last is not None:
-                self._seconds[way].append(when - self._last)
-                self._due -= 1
+        elif self._last is None:
             self._last = when
+        else:
+            self._outputs += 1
+            if self._outputs == self._each:
+                self._seconds[way].append((when - self._last) / self._each)
+                self._last, self._outputs = when, 0
+                self._due -= 1
         if not self._due:
             self._next_turn()
 
@@ -112,7 +121,7 @@ class Race(Generic[W]):
 
     def _next_turn(self) -> None:
         """Gives the next way that has a chance its turn, or ends the race."""
-        self._last = None
+        self._last, self._outputs = None, 0
         self._unseen, self._due = self._skip, self._times
         tried = all(self._seconds.values())
         while self._left:

@@ -77,6 +77,19 @@ def test_medians_do_not_mind_a_hiccup():
     assert race.medians == pytest.approx({"a": 1.0, "b": 0.6})
 
 
+def test_what_comes_out_two_at_a_time_is_timed_by_twos():
+    """Of the times 8, 24, 8 ms the median is 8, where a frame takes 16."""
+    race, now = Race(["a", "b"], rounds=1, times=3, each=2, margin=0.03), 0.0
+    assert race.outputs == 7
+    for way, seconds in (("a", [0, *[12] * 6]), ("b", [12, *[8, 24] * 3])):
+        for one in seconds:
+            now += one
+            race.came_out(way, now)
+    assert race.over
+    assert race.turn == "a"
+    assert race.medians == {"a": 12.0, "b": 16.0}
+
+
 def test_an_ended_race_is_over():
     race = Race(["a", "b"], rounds=2)
     race.came_out("a", 0.0)

@@ -277,7 +277,7 @@ def test_the_segmentation_gives_way():
 class TestNets:
     """What `pipeline` does with both nets: side by side, or one after the other."""
 
-    enough = 2 * pipelined.ROUNDS * (pipelined.DEPTH + pipelined.TURN) + 5
+    enough = 2 * pipelined.ROUNDS * pipelined.DEPTH * (1 + pipelined.TURN) + 5
 
     def drive(self, pipeline, count, **params):
         scheduler = PipelineScheduler(pipeline, meter=Meter(), **params)
@@ -373,10 +373,10 @@ class TestNets:
     @pytest.mark.parametrize(
         ("beside", "frames", "choice"),
         [
-            ([0.08, 0.08], 10, "nets together (80.0 ms a frame, in turn 100.0 ms)"),
-            ([0.098], 5, "nets in turn (100.0 ms a frame, together 98.0 ms)"),
-            ([0.15], 5, "nets in turn (100.0 ms a frame, together 150.0 ms)"),
-            ([0.08, 0.3], 10, "nets in turn (100.0 ms a frame, together 190.0 ms)"),
+            ([0.08, 0.08], 16, "nets together (80.0 ms a frame, in turn 100.0 ms)"),
+            ([0.098], 8, "nets in turn (100.0 ms a frame, together 98.0 ms)"),
+            ([0.15], 8, "nets in turn (100.0 ms a frame, together 150.0 ms)"),
+            ([0.08, 0.3], 16, "nets in turn (100.0 ms a frame, together 190.0 ms)"),
         ],
     )
     def test_the_faster_is_kept_by_a_clear_margin(self, monkeypatch, beside, frames, choice):

@@ -6,7 +6,6 @@ is lost or done twice, and both give the same pictures, so a run is not otherwis
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -19,7 +18,10 @@ from cbs_core.run.schedulers.serial import Observe, SerialScheduler
 from cbs_core.run.schedulers.streams import StreamsScheduler
 from cbs_core.run.stream import Stream
 
-TURN = 6
+BURST = 2
+"""Frames that a time is of: with two under way, both may come out at once."""
+
+TURN = 3 * BURST + 1
 """Frames a turn. The times between them are taken, so that filling and emptying cost nothing."""
 
 ROUNDS = 2
@@ -56,32 +58,31 @@ class AutoScheduler:
             "serial": SerialScheduler(stream, meter=meter, observe=observe),
             self._other: make(stream, meter=meter, observe=observe),
         }
-        # Between a turn's frames are one time less than there are frames.
-        self._race = Race(["serial", self._other], rounds=ROUNDS, times=TURN - 1, margin=MARGIN)
+        # Between a turn's frames is one time less than there are frames.
+        times = (TURN - 1) // BURST
+        self._race = Race(
+            ["serial", self._other], rounds=ROUNDS, times=times, each=BURST, margin=MARGIN
+        )
         self._tried = False
         self._current = "serial"
         self._left: float = 1  # frames until the next turn
-        self._done: deque[RawFrame] = deque()
         self.choice = f"serial (too few frames to try {self._other})"
 
     def submit(self, raw: RawFrame, /) -> None:
         """Gives a frame to the scheduler whose turn it is."""
-        if not self._left:
-            self._done.extend(self._stamped(self._schedulers[self._current].drain()))
-            self._next_turn()
         self._left -= 1
         self._schedulers[self._current].submit(raw)
 
     def ready(self) -> Iterator[RawFrame]:
-        """Yields what is done."""
-        while self._done:
-            yield self._done.popleft()
-        yield from self._stamped(self._schedulers[self._current].ready())
+        """Yields what is done; at the end of a turn what is under way, waiting for it."""
+        if self._left > 0:
+            yield from self._stamped(self._schedulers[self._current].ready())
+            return
+        yield from self.drain()
+        self._next_turn()
 
     def drain(self) -> Iterator[RawFrame]:
         """Yields what is under way, waiting for it."""
-        while self._done:
-            yield self._done.popleft()
         yield from self._stamped(self._schedulers[self._current].drain())
 
     def close(self) -> None:

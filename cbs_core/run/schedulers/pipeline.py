@@ -45,7 +45,7 @@ NICENESS = 10
 Nets: TypeAlias = Literal["auto", "together", "in_turn"]
 
 TURN = 3
-"""Frames that are timed each way before the other has its turn."""
+"""Times that are taken each way before the other has its turn; each is of `DEPTH` frames."""
 
 ROUNDS = 2
 """Turns that side by side must win, one after the other."""
@@ -62,7 +62,9 @@ class Turns:
 
     def __init__(self) -> None:
         # The first of a turn's frames were begun the other way.
-        self._race = Race([False, True], rounds=ROUNDS, times=TURN, skip=DEPTH - 1, margin=MARGIN)
+        self._race = Race(
+            [False, True], rounds=ROUNDS, times=TURN, each=DEPTH, skip=DEPTH - 1, margin=MARGIN
+        )
 
     @property
     def together(self) -> bool:
