@@ -59,8 +59,7 @@ class Race(Generic[W]):
     ) -> None:
         if not ways or rounds < 1 or times < 1 or each < 1:
             raise ValueError(
-                "a race is of one way at least, of one round, and of one time a turn and one output "
-                "a time"
+                "a race is of one way at least, of one round, one time a turn and one output a time"
             )
         self._seconds: dict[W, list[float]] = {way: [] for way in ways}
         self._first = ways[0]
