@@ -97,6 +97,20 @@ def rename(path: Path, final: Path, *, advice: str = "") -> None:
         raise SinkError(f"cannot write '{final}': {reason(error)}{advice}") from error
 
 
+def free(path: Path) -> Path:
+    """Returns ``path``, or the first of ``NAME.2.SUFFIX`` and on, that nobody has.
+
+    Example:
+        >>> free(Path("/nowhere/out.preview.png")).name
+        'out.preview.png'
+    """
+    number, found = 1, path
+    while found.exists() or found.is_symlink():
+        number += 1
+        found = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return found
+
+
 def reason(error: BaseException) -> str:
     """Returns the operating system's own words, without the temporary name they would show."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

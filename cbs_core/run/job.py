@@ -19,7 +19,7 @@ from cbs_core.machine import device as devices
 from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run import report
+from cbs_core.run import preview, report
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
@@ -100,10 +100,12 @@ class Job:
             CbsError: whatever a user can mend; no output is left then.
         """
         source, source_id = _source(self.settings)
+        if self.settings.preview is not None:
+            source = preview.Preview(source, self.settings.preview)
         with opened(source):
             info = source.info
             stream = self._stream(info)
-            sink, sink_id, output = _sink(self.settings, info, self.run_folder)
+            sink, sink_id, output = self._sink(info)
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
             with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
@@ -133,14 +135,13 @@ class Job:
             config=self.settings.config,
             choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
-            notes=_notes(info, sink),
+            notes=(*_notes(info, sink), *self._unlike(stream.plan)),
             interrupted=interrupted,
             kept=runner.kept,
             cut=cut,
         )
         folder = output.parent if output else self.run_folder
-        names = {"name": self.settings.report, "sheet": self.settings.sheet}
-        return report.write(told, watch.sheet, folder, **names)
+        return report.write(told, watch.sheet, folder, **self._names(output))
 
     def _stream(self, info: StreamInfo) -> Stream:
         long = info.frames is None or info.frames >= WORTH_TRIALS
@@ -152,7 +153,27 @@ class Job:
             stream.check(height, width)
         except MemoryLimitError as error:
             raise MemoryLimitError(f"'{name}': {error}" if name else str(error)) from error
+        if self.settings.preview is not None and preview.keeps_first(plan, look):
+            with opened(_source(self.settings)[0]) as again:
+                stream(stream.upload(preview.first_frame(again)))
         return stream
+
+    def _sink(self, info: StreamInfo) -> tuple[Sink, str, Path | None]:
+        """Builds the sink; also returns the path of the output where there is one."""
+        if self.settings.preview is None:
+            return _sink(self.settings, info, self.run_folder)
+        path = preview.path(self.settings.output, info, self.run_folder)
+        return registry.sinks.create(name := preview.sink(), path=str(path)), f"sink/{name}", path
+
+    def _names(self, output: Path | None) -> dict[str, str | None]:
+        """Returns the names of report and sheet."""
+        if self.settings.preview is None or output is None:
+            return {"name": self.settings.report, "sheet": self.settings.sheet}
+        sheet = preview.sheet(output) if self.settings.sheet else None
+        return {"name": None, "sheet": sheet}
+
+    def _unlike(self, plan: Plan) -> tuple[str, ...]:
+        return preview.unlike(self.settings.look, plan) if self.settings.preview else ()
 
     def _scheduler(self, stream: Stream, watch: report.Watch) -> tuple[Scheduler, str]:
         chosen = self.settings.scheduler

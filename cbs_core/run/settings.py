@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cbs_core.choose.sections import Choice, choice
+from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.places import Place
 from cbs_core.frame.mattes import Scale, parse_size
 from cbs_core.frame.mattes import parse_mode as parse_matte
 from cbs_core.frame.routes import Route
@@ -56,6 +58,9 @@ class Settings:
     output: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    preview: Place | None = None
+    """The one frame to show instead of the run."""
+
     quiet: bool = False
     report: str | None = None
     """Its name, beside the output."""
@@ -146,6 +151,7 @@ def parse(config: Mapping[str, object]) -> Settings:
         output=_name(config, "output"),
         device=str(config.get("device")),
         precision=str(config.get("precision")),
+        preview=read(_place, config, "preview"),
         quiet=read(_truth, config, "quiet", default=False),
         report=read(_file_name, config, "report"),
         sheet=read(_file_name, config, "sheet"),
@@ -173,6 +179,11 @@ def _count(config: Mapping[str, object], key: str) -> int:
 def _name(config: Mapping[str, object], key: str) -> str | None:
     value = config.get(key)
     return str(value) if value else None
+
+
+def _place(config: Mapping[str, object], key: str) -> Place | None:
+    value = config.get(key)
+    return None if value is None else places.parse(key, value)
 
 
 def _file_name(config: Mapping[str, object], key: str) -> str | None:

@@ -1,31 +1,12 @@
-"""Places in a video as people write them: a time or the number of a frame."""
+"""The part of a video between two places, and times as files write them."""
 
-import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
-from cbs_core.contract.errors import SourceError
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A time or a frame; neither is no bound."""
-
-    text: str
-    """As it was given."""
-
-    seconds: Fraction | None = None
-    frame: int | None = None
-
-    def reached(self, index: int, time: Fraction) -> bool:
-        """Whether frame ``index``, at ``time`` seconds, is this place or lies behind it."""
-        if self.frame is not None:
-            return index >= self.frame
-        return self.seconds is not None and time >= self.seconds
-
-    def __str__(self) -> str:
-        return self.text
+from cbs_core.contract import places
+from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.contract.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +45,10 @@ class Span:
 
 
 def _place(key: str, value: float | str | None) -> Place:
-    if value is None:
-        return Place("null")
-    text = str(value).strip()
-    if match := re.fullmatch(r"([0-9]+)f", text):
-        return Place(text, frame=int(match[1]))
-    if match := re.fullmatch(r"(?:(?:([0-9]+):)?([0-9]{1,2}):)?([0-9]+(?:\.[0-9]*)?)", text):
-        hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
-        return Place(text, hours * 3600 + minutes * 60 + seconds)
-    raise SourceError(
-        f"source.{key}={text} is no place in a video: give seconds (65.5), a time (00:01:05.5) or "
-        "a frame (1638f)"
-    )
+    try:
+        return places.parse(f"source.{key}", value)
+    except ConfigError as error:
+        raise SourceError(str(error)) from error
 
 
 def seconds_of_tag(clock: str) -> Fraction:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from cbs_core.contract.errors import SourceError, SourceLostError
+from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_plugins.formats import clock
 from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
@@ -37,6 +38,9 @@ from cbs_plugins.formats.video_colours import source_notes
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
+
+_REORDERED = 64
+"""Packets by which the order of decoding and that of showing differ at the most, taken widely."""
 
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Codec -> the decoder that reads its transparency, which the usual one leaves out."""
@@ -78,6 +82,8 @@ class VideoSource:
         self.span = clock.Span.read(start, end)
         self.deinterlace = deinterlace
         self.damaged = 0
+        self._timeless = False
+        self._sought: Fraction | None = None
 
     def __enter__(self) -> Self:
         """Opens the file and decodes the first frame, which alone tells the upright size."""
@@ -149,6 +155,43 @@ class VideoSource:
         if held is not None:
             yield replace(held, duration=self._last_duration(held))
 
+    def seek(self, place: Place, /) -> Fraction | None:
+        """Lets the frames begin at the key frame before a place of the file; see `Seekable`.
+
+        None where only the frames before it tell what follows: fields are parted, the end is a
+        frame's number, or the file states no times.
+        """
+        if self.deinterlace or self.span.end.frame is not None or self._timeless:
+            return None
+        time = place.seconds if place.frame is None else self._time_of(place.frame)
+        if time is None:
+            return None
+        self._sought = time
+        self._decoder.flush_buffers()
+        self._timed = self._until_end(self._with_times(self._decode()))
+        return time - self._start
+
+    def _time_of(self, frame: int) -> Fraction | None:
+        """Returns when a frame is shown, by the packets alone, which costs little."""
+        times: list[int] = []
+        self._container.seek(self._stream.start_time or 0, stream=self._stream)
+        for packet in self._container.demux(self._stream):
+            if packet.pts is not None and packet.size and not packet.is_discard:
+                times.append(packet.pts)
+            # Packets come in the order of decoding, which is no more than this apart from times.
+            if len(times) > frame + _REORDERED:
+                break
+        if not times:
+            return None
+        behind = max(times) + round(1 / self._tick)  # where there is no such frame
+        tick = sorted(times)[frame] if frame < len(times) else behind
+        return tick * self._tick - self._zero
+
+    def _until_end(
+        self, timed: Iterator[tuple[VideoFrame, Fraction]]
+    ) -> Iterator[tuple[VideoFrame, Fraction]]:
+        return takewhile(lambda one: not self.span.end.reached(0, one[1]), timed)
+
     def _last_duration(self, last: RawFrame) -> Fraction | None:
         # A packet's own duration is that of its place in the file, which B-frames shuffle.
         end = clock.seconds_of_tag(self._stream.metadata.get("DURATION", ""))
@@ -169,6 +212,7 @@ class VideoSource:
         """
         last: Fraction | None = None
         for frame in frames:
+            self._timeless |= frame.pts is None
             if frame.pts is not None:
                 pts = frame.pts * Fraction(frame.time_base or self._tick) - self._zero
             else:
@@ -219,11 +263,13 @@ class VideoSource:
         self._refuse_cut_end(packets, end)
 
     def _demux(self) -> Iterator["Packet[VideoStream]"]:
-        start = self.span.start
-        if start.seconds and self.span.end.frame is None:
+        start = self._sought
+        if start is None and self.span.end.frame is None:
+            start = self.span.start.seconds or None
+        if start is not None:
             # To the key frame before it; what lies between is decoded and dropped. Frames are
             # counted from the file's first, though.
-            ticks = int((start.seconds + self._zero) / self._tick)
+            ticks = int((start + self._zero) / self._tick)
             self._container.seek(ticks, stream=self._stream)
         return self._container.demux(self._stream)
 
@@ -240,7 +286,7 @@ class VideoSource:
                 self._refuse_cut(f"{size / whole:.0%} of its bytes", SourceError)
 
     def _refuse_cut_end(self, packets: int, end: Fraction) -> None:
-        if "mp4" in self._container.format.name or self.span.start.seconds:
+        if "mp4" in self._container.format.name or self.span.start.seconds or self._sought:
             return  # its index told already, and an edit list may leave samples out
         if packets < self._stream.frames:
             self._refuse_cut(f"{packets} of {self._stream.frames} frames", SourceLostError)

@@ -1,0 +1,125 @@
+"""One frame of a stream, found without the ones before it, as the run would show it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from cbs_core.choose import streams
+from cbs_core.contract.errors import SourceError
+from cbs_core.contract.interfaces import Seekable, Source
+from cbs_core.contract.places import Place
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.frame.plan import Plan
+from cbs_core.machine import files
+from cbs_core.run.settings import Look
+
+SUFFIX = ".png"
+
+
+class Preview:
+    """Gives the first frame of a source at or behind a place (`Source`).
+
+    Args:
+        source: is entered and left with this one.
+        place: on the clock of the input, whatever part of it the source gives.
+    """
+
+    info: StreamInfo
+
+    def __init__(self, source: Source, place: Place) -> None:
+        self._source = source
+        self._place = place
+
+    def __enter__(self) -> Self:
+        """Opens the source."""
+        self._source.__enter__()
+        self.info = replace(self._source.info, frames=1)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes the source."""
+        self._source.__exit__(*exc)
+
+    def __iter__(self) -> Iterator[RawFrame]:
+        """Yields the frame.
+
+        Raises:
+            SourceError: the stream ends before it.
+        """
+        source, place = self._source, self._place
+        time = source.seek(place) if isinstance(source, Seekable) else None
+        for index, frame in enumerate(source):
+            if time is None:
+                reached = place.reached(index, frame.pts + self.info.start)
+            else:
+                reached = frame.pts >= time
+            if reached:
+                yield replace(frame, index=0)
+                return
+        raise SourceError(f"'{self.info.name}' has no frame at preview={place}: it ends before")
+
+
+def first_frame(source: Source) -> RawFrame:
+    """Returns the first frame of a source that was entered.
+
+    Raises:
+        SourceError: there is none.
+    """
+    for frame in source:
+        return frame
+    raise SourceError("the input holds no frame: choose another")
+
+
+def keeps_first(plan: Plan, look: Look) -> bool:
+    """Whether the first frame of a run says how all others look: by frozen statistics."""
+    policy = look.extent.policy
+    frozen = policy is not None and policy.every is None and not policy.on_cut
+    return frozen and bool(plan.stylings)
+
+
+def path(output: str | None, info: StreamInfo, run_folder: Path) -> Path:
+    """Returns where the picture goes: beside the output that is named, under a name of its own."""
+    beside = Path(output).expanduser() if output else run_folder / info.name
+    name = beside.stem if output else beside.name
+    return files.free(beside.with_name(f"{name}.preview{SUFFIX}"))
+
+
+def sheet(picture: Path) -> str:
+    """Returns the name of its sheet."""
+    return files.free(picture.with_name(f"{picture.stem}.sheet{SUFFIX}")).name
+
+
+def sink() -> str:
+    """Returns the sink that writes it.
+
+    Raises:
+        ConfigError: no package has one.
+    """
+    return streams.for_suffix("sink", SUFFIX)
+
+
+def unlike(look: Look, plan: Plan) -> tuple[str, ...]:
+    """Returns in what the run's own frame may differ, a line each."""
+    lines = []
+    policy = look.extent.policy
+    if policy is not None and (policy.on_cut or policy.every):
+        lines.append(
+            "preview: the style's statistics are this frame's own; in the run they are those of an "
+            "earlier frame of its scene"
+        )
+    elif policy is not None:
+        lines.append(
+            "preview: the style's statistics are those of the run's first frame, if that shows the "
+            "style"
+        )
+    if plan.segment_every > 1:
+        lines.append(
+            "preview: this frame is segmented; in the run its matte may be carried along, from up "
+            f"to {plan.segment_every - 1} frames before"
+        )
+    if plan.selection is not None:
+        lines.append(
+            "preview: the object is chosen in this frame; in the run, in the first that has it"
+        )
+    return tuple(lines)
