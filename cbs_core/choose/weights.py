@@ -1,7 +1,8 @@
 """Finding, checking and loading weights.
 
 A weight is named by a file, or by ``ROOM/NAME`` (``johnson/starry_night``), which is looked for in
-`search_folders`. Files are safetensors, or torch pickles read with ``weights_only=True``: loading
+`search_folders`: what nobody named, a training's output say, never stands in for a package's file
+of the same name. Files are safetensors, or torch pickles read with ``weights_only=True``: loading
 weights never runs code from the file.
 """
 
@@ -9,7 +10,9 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +35,11 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".ckpt")
 SUMS = "SHA256SUMS"
 """In a package's ``weights``: what ``sha256sum`` prints of its files, by paths from there."""
 
+VARIABLE = "CBS_WEIGHTS"
+"""The environment variable that names folders of weights, separated as in ``$PATH``."""
+
+_noted: ContextVar[list[WeightsFile]] = ContextVar("noted")
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -52,13 +60,80 @@ class Checkpoint:
 def search_folders() -> tuple[Path, ...]:
     """Returns the folders in which a named weight is looked for, first match first.
 
-    These are: each of ``$CBS_WEIGHTS`` (separated as in ``$PATH``), ``./weights``, the user's
-    cache folder, and ``weights`` at the top of every package of plugins: the project's own first,
-    then strangers' by name. Of two packages that hold the same ``ROOM/NAME`` that order decides.
+    These are: each of ``$CBS_WEIGHTS``, which the user named; ``weights`` at the top of every
+    package of plugins, the project's own first, then strangers' by name; and what happens to lie
+    about, ``./weights`` and the user's cache folder. So a training, which writes to ``./weights``,
+    adds names and takes none from a package.
     """
-    named = [Path(p).expanduser() for p in os.environ.get("CBS_WEIGHTS", "").split(os.pathsep) if p]
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "cbs" / "weights"
-    return (*named, Path("weights"), cache, *packages.folders("weights").values())
+    return (*_named(), *packages.folders("weights").values(), Path("weights"), cache)
+
+
+def _named() -> list[Path]:
+    """Returns the folders of ``$CBS_WEIGHTS``."""
+    paths = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [Path(path).expanduser() for path in paths if path]
+
+
+def origin(path: Path) -> str:
+    """Returns where a weight file is from: ``package NAME``, ``$CBS_WEIGHTS`` or ``path``."""
+    path = path.resolve()
+    for folder in _named():
+        if path.is_relative_to(folder.resolve()):
+            return f"${VARIABLE}"
+    for package, folder in packages.folders("weights").items():
+        if path.is_relative_to(folder.resolve()):
+            return f"package {package}"
+    return "path"
+
+
+def of(plugin: object) -> tuple[WeightsFile, ...]:
+    """Returns the weight files that a plugin read."""
+    from cbs_core.contract.interfaces import HasWeights
+
+    return tuple(plugin.weights_files) if isinstance(plugin, HasWeights) else ()
+
+
+@contextmanager
+def noted() -> Iterator[list[WeightsFile]]:
+    """Notes what `load` reads within: of a training, whose parts read files of their own."""
+    found: list[WeightsFile] = []
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
+
+
+def told(files: Iterable[WeightsFile]) -> str:
+    """Returns weight files and where they are from, for people; ``none`` where there are none.
+
+    ``smp/voc, johnson/wave (package cbs_pastel); mine.safetensors``: of a package the names, of
+    other files the path.
+    """
+    found: dict[str, list[str]] = {}
+    for file in dict.fromkeys(files):
+        place = origin(file.path)
+        short = f"{file.path.parent.name}/{file.path.stem}"
+        found.setdefault(place, []).append(short if "package" in place else str(file.path))
+    lists = (
+        ", ".join(names) + ("" if place == "path" else f" ({place})")
+        for place, names in found.items()
+    )
+    return "; ".join(lists) or "none"
+
+
+def facts(files: Iterable[WeightsFile]) -> list[dict[str, str | None]]:
+    """Returns what a report tells of weight files."""
+    return [
+        {
+            "file": str(file.path),
+            "from": origin(file.path),
+            "sha256": file.sha256,
+            "licence": file.licence or None,
+        }
+        for file in files
+    ]
 
 
 def rooms() -> list[str]:
@@ -81,13 +156,18 @@ def everywhere(room: str) -> dict[str, list[Path]]:
     """Returns the files of each stem of a room, the one in force first; the others are shadowed."""
     found: dict[str, list[Path]] = {}
     for folder in search_folders():
-        if (folder / room).is_dir():
-            stems = set()
-            for path in sorted((folder / room).iterdir()):
-                if path.suffix in SUFFIXES and path.stem not in stems:
-                    stems.add(path.stem)
-                    found.setdefault(path.stem, []).append(path)
+        for path in _files(folder / room):
+            found.setdefault(path.stem, []).append(path)
     return found
+
+
+def _files(folder: Path) -> list[Path]:
+    """Returns the weight files of a folder, one a stem."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix in SUFFIXES:
+            found.setdefault(path.stem, path)
+    return list(found.values())
 
 
 def card(path: Path) -> Path | None:
@@ -127,6 +207,8 @@ def names(room: str) -> list[str]:
 def find(room: str, name: str, *, flag: str) -> Path:
     """Returns the file of a named weight: ``NAME.*``, else the widest ``NAME_widthN.*``.
 
+    The first of `search_folders` that has either decides.
+
     Args:
         room: folder within the search folders, such as ``johnson``.
         name: the weight's name, such as ``starry_night``.
@@ -136,10 +218,11 @@ def find(room: str, name: str, *, flag: str) -> Path:
         WeightsMissingError: with the closest name, those that there are, and where they were
             looked for.
     """
-    found = available(room)
-    stems = [s for s in found if s == name or re.fullmatch(re.escape(name) + r"_width\d+", s)]
-    if stems:
-        return found[max(stems, key=_width)]
+    pattern = re.compile(re.escape(name) + r"(_width\d+)?")
+    for folder in search_folders():
+        files = [path for path in _files(folder / room) if pattern.fullmatch(path.stem)]
+        if files:
+            return max(files, key=lambda path: _width(path.stem))
     known = names(room)
     have = f"there are: {', '.join(known)}" if known else f"no {room} weights were found"
     raise WeightsMissingError(
@@ -185,6 +268,7 @@ def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     if not tensors:
         raise WeightsError(f"'{path}' holds no tensors: it is not a weight file of a net")
     file = WeightsFile(path, digest, metadata.get("licence", ""))
+    _noted.get([]).append(file)
     return Checkpoint(file, tensors, metadata)
 
 

@@ -79,7 +79,9 @@ def _weights() -> Iterator[Finding]:
         for stem, (first, *others) in files.items():
             if others:
                 hidden = ", ".join(map(str, others))
-                yield Finding(OK, room, f"{stem} is {first}, which goes before {hidden}")
+                yield Finding(
+                    OK, room, f"{stem} is {first}; {hidden} is not, and is taken by its path"
+                )
     if not found:
         yield Finding(
             NOTE,

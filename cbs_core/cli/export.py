@@ -38,7 +38,7 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    from cbs_core.choose import registry
+    from cbs_core.choose import registry, weights
     from cbs_core.choose.sections import split
 
     chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
@@ -54,6 +54,7 @@ def run(config: Mapping[str, object]) -> int:
     _require_onnx()
     name, params = split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
+    print(f"{kind} {name} · weights: {weights.told(weights.of(plugin))}", flush=True)
     difference, scale = export(plugin, output, what=f"{kind} '{name}'")
     of = "in [0,1]" if kind == "styler" else f"of logits up to {scale:.3g}"
     print(

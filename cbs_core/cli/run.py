@@ -59,11 +59,16 @@ def run(config: Mapping[str, object]) -> int:
 @contextmanager
 def _shown(begun: "Begun", console: "Console") -> "Iterator[Tick]":
     """Prints what a run is, and how far."""
+    from cbs_core.choose import weights
     from cbs_core.run.progress import progress
 
     plan, device = begun.plan, begun.device
     styles = ", ".join(f"{'+'.join(route.classes)}: {route.label}" for route in plan.routes)
-    console.print(f"{device.device} ({device.name}) · {styles or 'no style'}", markup=False)
+    console.print(
+        f"{device.device} ({device.name}) · {styles or 'no style'} · weights: "
+        f"{weights.told(plan.facts.weights)}",
+        markup=False,
+    )
     for file in plan.facts.weights:
         if "non-commercial" in file.licence:
             name = f"{file.path.parent.name}/{file.path.stem}"

@@ -15,11 +15,11 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor, nn
 
-from cbs_core.choose import registry
+from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import split
 from cbs_core.contract.accelerated import Kind
 from cbs_core.contract.errors import ConfigError
-from cbs_core.contract.interfaces import HasWeights, InstanceSegmenter
+from cbs_core.contract.interfaces import InstanceSegmenter
 from cbs_core.contract.tensors import to_image
 from cbs_core.datasets import labelled
 from cbs_core.datasets.samples import find_photos
@@ -59,6 +59,8 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     dtype = device.dtype(str(config.get("precision")), place.device)
     name, params = split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
+    files = weights.of(plugin)
+    console.print(f"{kind} {name} · weights: {weights.told(files)}", markup=False)
     call = _callable(plugin, f"{kind} '{name}'", kind, config, place.device, dtype)
 
     def progress(items: Iterable[object]) -> Iterable[object]:
@@ -69,7 +71,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     costs = cost.measure(plugin, call, picture, calls=_count(config, "calls") or 1)
     facts: dict[str, Any] = {
         "plugin": f"{kind}/{name}",
-        "weights": [{"file": str(file.path), "sha256": file.sha256} for file in _files(plugin)],
+        "weights": weights.facts(files),
         "data": {"data": config.get("data"), "split": config.get("split")},
         "scores": scores,
         "cost": asdict(costs),
@@ -160,10 +162,6 @@ def _spread(items: Sequence[Any], limit: int) -> tuple[Any, ...]:
     """Returns at most ``limit`` items, evenly spread: neighbours are often alike."""
     count = min(limit, len(items))
     return tuple(items[index * len(items) // count] for index in range(count))
-
-
-def _files(plugin: object) -> tuple[Any, ...]:
-    return plugin.weights_files if isinstance(plugin, HasWeights) else ()
 
 
 def _text(config: Mapping[str, object], key: str) -> str | None:

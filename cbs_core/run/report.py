@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from cbs_core.choose import weights
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
@@ -170,10 +171,7 @@ class Report:
             "versions": {"python": platform.python_version()}
             | {name: version(name) for name in VERSIONS},
             "plugins": dict(sorted({**self.plugins, **facts.plugins}.items())),
-            "weights": [
-                {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
-                for w in facts.weights
-            ],
+            "weights": weights.facts(facts.weights),
         }
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.eager import Eager
-from cbs_core.choose import registry
+from cbs_core.choose import registry, weights
 from cbs_core.choose.registry import Registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
@@ -23,7 +23,6 @@ from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.interfaces import (
     HasMemory,
     HasReach,
-    HasWeights,
     InstanceSegmenter,
     MatteStyler,
     RegionStyler,
@@ -191,7 +190,7 @@ class Workshop:
                 plugin,
                 make(plugin, words, accelerate),
                 Facts(
-                    tuple(plugin.weights_files) if isinstance(plugin, HasWeights) else (),
+                    weights.of(plugin),
                     registry.origins(f"{kind}/{choice.name}"),
                     tuple(accelerate.made),
                 ),
@@ -318,14 +317,14 @@ def _routes(look: Look, classes: Sequence[str]) -> tuple[Route, ...]:
 
 
 def _together(look: Look, parts: Sequence[Part]) -> Facts:
-    weights: dict[str, WeightsFile] = {}
+    files: dict[str, WeightsFile] = {}
     plugins = registry.origins(f"accelerator/{look.accelerator.name}")
     made: list[tuple[str, Accelerated]] = []
     for part in parts:
-        weights.update({file.sha256: file for file in part.facts.weights})
+        files.update({file.sha256: file for file in part.facts.weights})
         plugins.update(part.facts.plugins)
         made.extend(part.facts.accelerated)
-    return Facts(tuple(weights.values()), plugins, tuple(made))
+    return Facts(tuple(files.values()), plugins, tuple(made))
 
 
 def _words(plugins: Registry[Any], name: str) -> str:

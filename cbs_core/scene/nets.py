@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cbs_core.choose import registry
+from cbs_core.choose import registry, weights
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.interfaces import (
-    HasWeights,
     InstanceSegmenter,
     RegionStyler,
     Segmenter,
@@ -47,6 +46,9 @@ class Workshop:
     accelerator: object
     device: torch.device
     dtype: torch.dtype
+    tell: Callable[[str], object] = lambda line: None
+    """Told of each plugin that is built, and of its weights."""
+
     weights: dict[str, WeightsFile] = field(default_factory=dict)
     plugins: dict[str, str] = field(default_factory=dict)
 
@@ -72,8 +74,9 @@ class Workshop:
 
     def _note(self, kind: str, name: str, plugin: object) -> None:
         self.plugins.update(registry.origins(f"{kind}/{name}"))
-        if isinstance(plugin, HasWeights):
-            self.weights.update({file.sha256: file for file in plugin.weights_files})
+        files = weights.of(plugin)
+        self.tell(f"{kind} {name} · weights: {weights.told(files)}")
+        self.weights.update({file.sha256: file for file in files})
 
     def _fast(self, module: nn.Module, kind: str) -> Callable[..., object]:
         name, params = section(self.accelerator, "accelerator")
@@ -178,8 +181,5 @@ def summary(workshop: Workshop) -> Mapping[str, object]:
     """Returns plugins and weights for the report."""
     return {
         "plugins": dict(sorted(workshop.plugins.items())),
-        "weights": [
-            {"file": str(w.path), "sha256": w.sha256, "licence": w.licence or None}
-            for w in workshop.weights.values()
-        ],
+        "weights": weights.facts(workshop.weights.values()),
     }

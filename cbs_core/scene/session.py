@@ -59,7 +59,12 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     output = _output(config, source, run_folder)
     chosen = devices.choose(str(config["device"]))
     dtype = devices.dtype(str(config["precision"]), chosen.device)
-    workshop = Workshop(config["accelerator"], chosen.device, dtype)
+    workshop = Workshop(
+        config["accelerator"],
+        chosen.device,
+        dtype,
+        tell=lambda line: console.print(line, markup=False),
+    )
     request = _request(config, workshop, _progress(console))
     file = opened(source)
     for line in file.left_out:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cbs_core.choose import registry
+from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import split
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.task import Task
@@ -47,14 +48,15 @@ def train_session(config: Mapping[str, object]) -> int:
     settings = _settings(config, device.device)
     if config["export"] not in ("best", "last"):
         raise ConfigError(f"export={config['export']} is neither best nor last")
-    task = build(config, settings)
+    with weights.noted() as files:
+        task = build(config, settings)
     output = _output(config, kind, name, task)
     folder = _run_folder(config["resume"], output)
     console = Console(quiet=bool(config["quiet"]), highlight=False, soft_wrap=True)
     precision = str(settings.dtype).removeprefix("torch.")
     console.print(
-        f"{kind} {name} on {device.name} in {precision}: checkpoints, curves and previews are in "
-        f"{folder}",
+        f"{kind} {name} on {device.name} in {precision} · weights: {weights.told(files)} · "
+        f"checkpoints, curves and previews are in {folder}",
         markup=False,
     )
     outcome = train(task, settings, folder, device=device.device, console=console)
@@ -71,6 +73,9 @@ def train_session(config: Mapping[str, object]) -> int:
     header = {**told, **_header(settings, step, metrics, f"{kind}/{name}", device.name)}
     export.write(output, tensors, header, half=bool(config["half"]))
     _conclude(console, outcome, settings, step, output)
+    if registry.REGISTRIES[kind].takes(name, "weights"):
+        use = ["cbs-run", f"{kind}={name}", f"{kind}.weights={output}", "input=photo.jpg"]
+        console.print(f"use it: {shlex.join(use)}", markup=False)
     return 0
 
 
@@ -90,11 +95,24 @@ def build(config: Mapping[str, object], settings: Settings) -> Task:
             f"the {what} cannot be trained: its class has no `task` (see `Trainable` in "
             "cbs_core/contract/interfaces.py). styler=johnson can"
         )
-    params = registry.checked_parameters(
-        factory, _params(config, settings), owner=f"task of {what}"
-    )
+    given = _params(config, settings)
+    if given.get("init") is not None:
+        given["init"] = str(_init(str(given["init"]), name))
+    params = registry.checked_parameters(factory, given, owner=f"task of {what}")
     task: Task = registry.guarded(f"the task of the {what}", factory, **params)
     return task
+
+
+def _init(init: str, plugin: str) -> Path:
+    """Returns the file to start from: ``init`` is one, or names weights of the plugin.
+
+    Raises:
+        WeightsMissingError: there is neither.
+    """
+    file = Path(init).expanduser()
+    if file.exists() or file.suffix in weights.SUFFIXES or len(file.parts) > 1:
+        return file
+    return weights.find(plugin, init, flag="init")
 
 
 def _params(config: Mapping[str, object], settings: Settings) -> dict[str, object]:

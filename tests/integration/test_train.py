@@ -120,6 +120,9 @@ def test_the_losses_fall_and_the_style_is_there(cbs_train):
     )
     assert done.code == 0, done.err
     assert str(OUTPUT) in done.out
+    assert done.out.splitlines()[-1] == (
+        f"use it: cbs-run styler=johnson styler.weights={OUTPUT} input=photo.jpg"
+    )
     history = json.loads((FOLDER / "curves.json").read_text())
     totals = history["validation"]["total"]
     assert totals == sorted(totals, reverse=True)
@@ -143,10 +146,12 @@ def test_the_losses_fall_and_the_style_is_there(cbs_train):
 def test_fine_tuning_starts_from_the_given_weights(cbs_train):
     torch.manual_seed(1)
     given = TransformerNet(8)
-    torch.save(given.state_dict(), "given.pth")
-    run = (*(a for a in RUN if "width" not in a), "init=given.pth", "half=false", "steps=1")
+    OUTPUT.parent.mkdir(parents=True)
+    torch.save(given.state_dict(), OUTPUT.parent / "given.pth")
+    run = (*(a for a in RUN if "width" not in a), "init=given", "half=false", "steps=1")
     done = cbs_train(*run, "recipe.learning_rate=0")
     assert done.code == 0, done.err
+    assert "weights/johnson/given.pth" in done.out.splitlines()[0]
     tuned = load_file(OUTPUT)
     assert all(torch.equal(tuned[name], value) for name, value in given.state_dict().items())
     wrong = cbs_train(*run, "recipe.width=16", "resume=false")

@@ -6,11 +6,13 @@ import pytest
 import straight_line
 import torch
 import torch.nn.functional as F
+from cbs_plugins.nets.backbones import find_weights
 from cbs_plugins.nets.dabnet import DABNet, depthwise
 from cbs_plugins.segmenters.dabnet import DABNetSegmenter
 from PIL import Image
 from safetensors.torch import save_file
 
+from cbs_core.choose.weights import origin
 from cbs_core.contract.errors import (
     ConfigError,
     WeightsError,
@@ -174,6 +176,20 @@ def test_a_folder_named_first_goes_first_however_its_file_is_named(tmp_path, mon
         torch.save(randomised(19).state_dict(), tmp_path / path)
     (file,) = DABNetSegmenter(vocabulary="cityscapes").weights_files
     assert file.path == tmp_path / "mine/dabnet/dabnet_cityscapes.pth"
+
+
+def test_a_trainings_output_stands_in_for_nothing_of_a_package(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CBS_WEIGHTS", raising=False)
+    for name in ("dabnet/camvid", "dabnet/voc", "dabnet/cityscapes", "smp/camvid", "smp/voc"):
+        (tmp_path / "weights" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "weights" / f"{name}.safetensors").touch()
+    for room, vocabulary in (("dabnet", "camvid"), ("dabnet", None), ("smp", None)):
+        assert origin(find_weights(room, vocabulary)) == "package cbs_plugins"
+    own = find_weights("dabnet", "cityscapes")
+    assert own == Path("weights/dabnet/cityscapes.safetensors"), "a name that no package has"
+    monkeypatch.setenv("CBS_WEIGHTS", "weights")
+    assert find_weights("dabnet", None) == Path("weights/dabnet/voc.safetensors")
 
 
 @pytest.mark.cuda

@@ -61,7 +61,8 @@ def test_values(facts):
     assert facts["device"] == {"type": "cuda:1", "name": "a GPU"}
     assert facts["dtype"] == "fp16"
     (weights,) = facts["weights"]
-    assert weights == {"file": str(Path("nets/a.pth")), "sha256": "ab" * 32, "licence": None}
+    file = str(Path("nets/a.pth"))
+    assert weights == {"file": file, "from": "path", "sha256": "ab" * 32, "licence": None}
     assert list(facts["plugins"]) == ["sink/null", "styler/johnson"]
     assert facts["stages_ms"].keys() == {"decode", "segment"}
     assert facts["stages_ms"]["decode"].keys() == {"p50", "p95", "max"}

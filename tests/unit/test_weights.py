@@ -40,8 +40,10 @@ def put(folder: Path, name: str) -> Path:
 
 
 def test_folders_are_searched_in_order(folders, tmp_path):
+    packages = list(weights.packages.folders("weights").values())
     places = (*folders, tmp_path / "cwd/weights", tmp_path / "cache/cbs/weights")
-    assert [p.resolve() for p in weights.search_folders()[:4]] == list(places)
+    searched = [path.resolve() for path in weights.search_folders()]
+    assert searched == [*folders, *packages, *places[2:]]
     for place in reversed(places):
         path = put(place, "wave.pth")
         assert weights.find("room", "wave", flag=FLAG).resolve() == path
@@ -79,12 +81,14 @@ def test_weights_in_a_strangers_package_are_found(strangers, folders):
     assert weights.card(found).read_text() == "# cbs_zebra"
     assert weights.card(put(folders[0], "plain.pth")) is None
     assert "room" in weights.rooms()
+    put(Path("weights"), "sky.pth")
+    assert weights.find("room", "sky", flag=FLAG) == found, "nobody named ./weights"
     mine = put(folders[1], "sky.pth")
     assert weights.find("room", "sky", flag=FLAG) == mine
 
 
 def test_of_two_packages_the_order_decides(strangers):
-    ours, *theirs = weights.search_folders()[4:]
+    ours, *theirs = weights.search_folders()[2:-2]
     assert (ours / "johnson" / "starry_night.safetensors").is_file(), "ours go first"
     assert theirs == [strangers / "cbs_aaa/weights", strangers / "cbs_zebra/weights"]
     first, second = weights.everywhere("room")["wave"]
@@ -104,14 +108,40 @@ def test_the_licence_is_read_from_the_header(tmp_path):
     assert weights.licence(tmp_path / "none.safetensors") == ""
 
 
-def test_exact_name_wins_then_the_widest(folders):
-    put(folders[0], "wave_width8.pth")
+def test_in_the_first_folder_the_exact_name_wins_then_the_widest(folders):
+    put(folders[1], "wave_width8.pth")
     wide = put(folders[1], "wave_width16.safetensors")
     assert weights.find("room", "wave", flag=FLAG) == wide
     assert weights.find("room", "wave_width8", flag=FLAG).name == "wave_width8.pth"
     exact = put(folders[1], "wave.pth")
     assert weights.find("room", "wave", flag=FLAG) == exact
+    first = put(folders[0], "wave_width8.pth")
+    assert weights.find("room", "wave", flag=FLAG) == first
     assert weights.names("room") == ["wave"]
+
+
+def test_where_files_are_from_is_told(strangers, folders):
+    sky = strangers / "cbs_zebra/weights/room/sky.safetensors"
+    files = [sky, put(folders[0], "a.pth"), put(Path("weights"), "b.pth"), sky.with_stem("wave")]
+    read = [weights.WeightsFile(path, f"{place}", "CC0") for place, path in enumerate(files)]
+    assert weights.told(read) == (
+        f"room/sky, room/wave (package cbs_zebra); {files[1]} ($CBS_WEIGHTS); weights/room/b.pth"
+    )
+    assert weights.told([]) == "none"
+    assert [fact["from"] for fact in weights.facts(read)] == [
+        *("package cbs_zebra", "$CBS_WEIGHTS", "path", "package cbs_zebra")
+    ]
+
+
+def test_what_a_training_reads_is_noted(tmp_path):
+    path = tmp_path / "net.pth"
+    torch.save({"weight": torch.ones(2)}, path)
+    with weights.noted() as outer:
+        file = weights.load(path).file
+        with weights.noted() as inner:
+            weights.load(path)
+    weights.load(path)
+    assert (outer, inner) == ([file], [file])
 
 
 def test_other_files_are_no_weights(folders):

@@ -136,8 +136,7 @@ def find_weights(room: str, vocabulary: str | None) -> Path:
 
     Args:
         room: the folder, named as the plugin.
-        vocabulary: None for the first of `PREFERENCE` in the first folder that has one of them, so
-            that a user's own weights go before the package's.
+        vocabulary: None for the first of `PREFERENCE` in the first folder that has one of them.
 
     Raises:
         ConfigError: an unknown vocabulary.
