@@ -17,8 +17,14 @@ from cbs_core.contract.errors import ConfigError
 FILE = "streams.yaml"
 
 KEYS = {
-    "source": {"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
-    "sink": {"suffixes": list, "folders": bool, "others": bool, "unnamed": str},
+    "source": {
+        **{"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
+        **{"bare": bool, "schemes": list},
+    },
+    "sink": {
+        **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str},
+        **{"bare": bool, "schemes": list},
+    },
 }
 """What may be said of a plugin of each kind, and the type of it."""
 
@@ -27,12 +33,20 @@ Said = Mapping[str, Any]
 
 
 def source_for(path: str | None) -> str:
-    """Returns the source that reads what ``input=`` names; None or ``null`` is nothing."""
+    """Returns the source that reads what ``input=`` names; None or ``null`` is nothing.
+
+    Raises:
+        ConfigError: a URL that no source takes.
+    """
     if path is None or path == "null":
         return that_takes("source", "nothing")
     scheme = path.partition(":")[0]
     if ":" in path and scheme in sources.names():
         return scheme
+    if (found := _no_file("source", path)) is not None:
+        return found
+    if path.startswith(f"{scheme}://"):
+        raise ConfigError(f"no source reads '{scheme}://': name a file or a folder as input=")
     if os.path.isdir(os.path.expanduser(path)):
         return that_takes("source", "folders")
     return for_suffix("source", Path(path).suffix)
@@ -47,6 +61,8 @@ def sink_for(path: str) -> str:
     scheme = path.partition(":")[0]
     if ":" in path and scheme in sinks.names():
         return scheme
+    if (found := _no_file("sink", path)) is not None:
+        return found
     if path.startswith(f"{scheme}://"):
         raise ConfigError(f"no sink writes to '{scheme}://': name a file or a folder as output=")
     is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
@@ -89,6 +105,23 @@ def sink_of(source: str) -> str:
 def unnamed(sink: str) -> str:
     """Returns the suffix of an output that was not named; empty for a sink that writes a folder."""
     return str(dict(reversed(_declared("sink"))).get(sink, {}).get("unnamed", ""))
+
+
+def is_for_files(kind: str, name: str) -> bool:
+    """Whether what a plugin is given is a file or a folder, and no device and no address."""
+    said = dict(reversed(_declared(kind))).get(name, {})
+    return not (said.get("bare") or said.get("schemes"))
+
+
+def _no_file(kind: str, path: str) -> str | None:
+    """Returns the plugin that is chosen by its bare name, or by a URL's scheme."""
+    if os.path.exists(os.path.expanduser(path)):
+        return None
+    scheme = path.partition("://")[0].lower() if "://" in path else ""
+    for name, said in _declared(kind):
+        if (said.get("bare") and path == name) or scheme in said.get("schemes", ()):
+            return name
+    return None
 
 
 def problems() -> Iterator[str]:

@@ -30,6 +30,9 @@ unpickles a file: that runs whatever code is in it."""
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """The words that may follow ``--info``."""
 
+ENTRY = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\{[^}]*\}|[^,'"{])+""")
+"""One entry of a list of outputs: what stands between commas, but in quotes or braces."""
+
 PATH_KEYS = ("input", "output", "data", "init", "painting")
 PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled")
 
@@ -142,6 +145,12 @@ def _chosen_plugins(given: Mapping[str, str], *, sweep: bool) -> list[str]:
         if _is_null(given.get("output")):
             source = source or streams.that_takes("source", "nothing")
             chosen.append(f"sink={streams.sink_of(source)}")
+        elif (several := _entries(given["output"])) is not None:
+            # `sink.KEY=` is for the first of them, unless `sink=` says another.
+            first = next((one for one in several if not one.startswith("{")), None)
+            chosen += (
+                [] if first is None else [f"sink={_chosen(first, streams.sink_for, sweep=False)}"]
+            )
         else:
             chosen.append(f"sink={_chosen(given['output'], streams.sink_for, sweep=sweep)}")
     return chosen
@@ -152,6 +161,13 @@ def quote(value: str) -> str:
     value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
     value = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value)
     return f"'{value}'"
+
+
+def _entries(value: str) -> list[str] | None:
+    """Returns the entries of ``[window, out.mp4]``; None where it is no list."""
+    if not (value.startswith("[") and value.endswith("]")) or _exists(value):
+        return None
+    return [entry.strip() for entry in ENTRY.findall(value[1:-1]) if entry.strip()]
 
 
 def _is_null(value: str | None) -> bool:
@@ -180,6 +196,10 @@ def _quoted(arg: str, *, sweep: bool) -> str:
     if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS) and not style_file:
         return arg
     if not _exists(value):
+        several = _entries(value) if plain_key == "output" else None
+        if several is not None:
+            kept = (one if one[0] in "'\"{" else quote(one) for one in several)
+            return f"{key}=[{','.join(kept)}]"
         if _is_quoted(value):
             return arg  # for Hydra already
         if sweep and "," in value:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import Choice
@@ -20,6 +20,7 @@ from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run import preview, report
+from cbs_core.run.outputs import Outputs
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
@@ -105,7 +106,7 @@ class Job:
         with opened(source):
             info = source.info
             stream = self._stream(info)
-            sink, sink_id, output = self._sink(info)
+            sink, sink_ids, output = self._sinks(info)
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
             with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
@@ -114,8 +115,8 @@ class Job:
                     scheduler,
                     sink,
                     meter=self.meter,
-                    policy="freshest" if info.live else "every_frame",
                     progress=tick,
+                    **_pace(self.settings, info),
                 )
                 interrupted, cut = _run(runner)
         if not runner.kept:
@@ -130,12 +131,13 @@ class Job:
             meter=self.meter,
             info=info,
             presence=watch.presence,
-            plugins=registry.origins(source_id, sink_id, scheduler_id),
+            plugins=registry.origins(source_id, *sink_ids, scheduler_id),
             output=output,
             config=self.settings.config,
             choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
             notes=(*_notes(info, sink), *self._unlike(stream.plan)),
+            branches=sink.branches if isinstance(sink, Outputs) else (),
             interrupted=interrupted,
             kept=runner.kept,
             cut=cut,
@@ -158,12 +160,12 @@ class Job:
                 stream(stream.upload(preview.first_frame(again)))
         return stream
 
-    def _sink(self, info: StreamInfo) -> tuple[Sink, str, Path | None]:
-        """Builds the sink; also returns the path of the output where there is one."""
+    def _sinks(self, info: StreamInfo) -> tuple[Sink, list[str], Path | None]:
+        """Builds the sinks; also returns the path of the output where there is one."""
         if self.settings.preview is None:
-            return _sink(self.settings, info, self.run_folder)
+            return _sinks(self.settings, info, self.run_folder)
         path = preview.path(self.settings.output, info, self.run_folder)
-        return registry.sinks.create(name := preview.sink(), path=str(path)), f"sink/{name}", path
+        return registry.sinks.create(name := preview.sink(), path=str(path)), [f"sink/{name}"], path
 
     def _names(self, output: Path | None) -> dict[str, str | None]:
         """Returns the names of report and sheet."""
@@ -207,6 +209,26 @@ def _unhurried(look: Look) -> Look:
     return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
 
 
+class _Pace(TypedDict):
+    """What `Runner` is told of late frames."""
+
+    policy: str
+    timeout_s: float | None
+    max_age_ms: float | None
+
+
+def _pace(settings: Settings, info: StreamInfo) -> _Pace:
+    policy = settings.policy
+    if policy == "auto":
+        policy = "freshest" if info.live else "every_frame"
+    if settings.max_age_ms is not None and policy == "every_frame":
+        raise ConfigError(
+            f"max_age_ms drops frames that are late, and '{info.name}' is no live source: leave it "
+            "out"
+        )
+    return _Pace(policy=policy, timeout_s=settings.timeout_s, max_age_ms=settings.max_age_ms)
+
+
 def _source(settings: Settings) -> tuple[Source, str]:
     name, params = settings.source.name, dict(settings.source.params)
     if settings.input and registry.sources.takes(name, "path"):
@@ -216,6 +238,22 @@ def _source(settings: Settings) -> tuple[Source, str]:
     return registry.sources.create(name, **params), f"source/{name}"
 
 
+def _sinks(
+    settings: Settings, info: StreamInfo, run_folder: Path
+) -> tuple[Sink, list[str], Path | None]:
+    """Builds the sink, or one over several; also returns the path of the first file among them."""
+    if not settings.outputs:
+        sink, name, output = _sink(settings, info, run_folder)
+        return sink, [name], output
+    each = [
+        _sink(replace(settings, sink=one, output=str(one.params.get("path", ""))), info, run_folder)
+        for one in settings.outputs
+    ]
+    names = [str(one.params.get("path") or one.name) for one in settings.outputs]
+    first = next((output for _, _, output in each if output is not None), None)
+    return Outputs([sink for sink, _, _ in each], names), [name for _, name, _ in each], first
+
+
 def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink, str, Path | None]:
     """Builds the sink; also returns the path of the output where there is one."""
     name, params = settings.sink.name, dict(settings.sink.params)
@@ -223,6 +261,8 @@ def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink,
     output: Path | None = None
     if isinstance(path, str) and path.startswith(f"{name}:"):
         params["path"] = path.removeprefix(f"{name}:")
+    elif not streams.is_for_files("sink", name):
+        params["path"] = "" if path is None or path == name else path
     elif name != "null" and registry.sinks.takes(name, "path"):
         default = run_folder / f"{info.name}{streams.unnamed(name)}"
         output = Path(str(path)).expanduser() if path else default

@@ -1,7 +1,7 @@
 """Several sinks at once: a window beside a file, a broadcast beside both."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from cbs_core.contract.errors import LostError, SinkClosedError, SinkError, SinkLostError
@@ -63,15 +63,17 @@ class Outputs:
 
     Args:
         sinks: at least one; they are opened, and closed or aborted, by this one.
+        names: what each is called in a message and in the report; None: by its class.
 
     Raises:
         ValueError: no sink.
     """
 
-    def __init__(self, sinks: Sequence[Sink]) -> None:
+    def __init__(self, sinks: Sequence[Sink], names: Sequence[str] | None = None) -> None:
         if not sinks:
             raise ValueError("several sinks are at least one")
         self.sinks = tuple(sinks)
+        self._names = tuple(names) if names is not None else tuple(map(named, sinks))
         self._branches: list[_Branch] = []
         self._told = False
 
@@ -79,6 +81,24 @@ class Outputs:
     def dropped(self) -> int:
         """Frames that came too late for a `LiveSink`, of all of them."""
         return sum(branch.frames.dropped for branch in self._branches)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the sinks say that they could not keep."""
+        return tuple(note for sink in self.sinks for note in getattr(sink, "notes", ()))
+
+    @property
+    def branches(self) -> tuple[Mapping[str, object], ...]:
+        """What became of each, for the report; once all are closed."""
+        return tuple(
+            {
+                "output": name,
+                "frames": branch.writer.written,
+                "dropped": branch.frames.dropped,
+                "failed": None if branch.error is None else _line(branch.error),
+            }
+            for name, branch in zip(self._names, self._branches, strict=False)
+        )
 
     def open(self, info: StreamInfo, /) -> None:
         """Opens all; where one cannot be, the others are aborted.
@@ -159,8 +179,11 @@ class Outputs:
         if self._told:
             return
         self._told = True
-        for branch in self._branches:
+        for name, branch in zip(self._names, self._branches, strict=True):
             if branch.error is not None and branch.error is not but:
                 what = "closed with what it has" if branch.writer.kept else "removed"
-                line = " ".join(str(branch.error).split())
-                log.warning("%s ended early and is %s: %s", named(branch.sink), what, line)
+                log.warning("%s ended early and is %s: %s", name, what, _line(branch.error))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

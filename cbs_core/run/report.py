@@ -88,6 +88,9 @@ class Report:
     notes: tuple[str, ...] = ()
     """What source and sink could not keep, a line each."""
 
+    branches: tuple[Mapping[str, object], ...] = ()
+    """What became of each of several outputs."""
+
     files: tuple[Path, ...] = ()
     """The report and the sheet, once they are written."""
 
@@ -113,6 +116,7 @@ class Report:
         followed, age = self.state.styling.followed, meter.age
         return {
             "output": str(self.output) if self.output else None,
+            "outputs": [dict(one) for one in self.branches],
             "interrupted": self.interrupted or self.cut is not None,
             "frames": {
                 "in": meter.frames_in,
@@ -225,6 +229,9 @@ def print_table(report: Report, console: Console) -> None:
         console.print(f"scheduler: {report.choice}", markup=False)
     for line in (*_absent(facts), *report.notes):
         console.print(line, markup=False)
+    for branch in report.branches:
+        late = f", {branch['dropped']} dropped" if branch["dropped"] else ""
+        console.print(f"{branch['output']}: {branch['frames']} frames{late}", markup=False)
     for path in [*([report.output] if report.output else []), *report.files]:
         console.print(str(path), markup=False)
 

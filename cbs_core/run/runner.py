@@ -28,10 +28,9 @@ from cbs_core.contract.types import RawFrame
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
+from cbs_core.run.settings import POLICIES
 from cbs_core.run.workers import PATIENCE, Worker, named, stop, told
 from cbs_core.run.writing import Writer
-
-POLICIES = ("every_frame", "freshest")
 
 POLL = 0.002
 """Seconds after which a scheduler that has frames under way is asked again for finished ones."""

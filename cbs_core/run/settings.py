@@ -1,10 +1,12 @@
 """The configuration of a run, read once into types, with all that is wrong with it told at once."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cbs_core.choose import presets, streams
 from cbs_core.choose.sections import Choice, choice
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
@@ -19,6 +21,9 @@ from cbs_core.temporal.objects import Wanted
 from cbs_core.temporal.objects import parse as parse_select
 
 T = TypeVar("T")
+
+POLICIES = ("every_frame", "freshest")
+"""What becomes of frames that come faster than they are done (`cbs_core.run.runner.Runner`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,18 @@ class Settings:
     scheduler: Choice
     input: str | None = None
     output: str | None = None
+    outputs: tuple[Choice, ...] = ()
+    """The sinks, each with its ``path``, where `output` names several; it is None then."""
+
+    policy: str = "auto"
+    """One of the runner's, or ``auto``: by whether the source is live."""
+
+    timeout_s: float | None = None
+    """Seconds that the source may take for a frame."""
+
+    max_age_ms: float | None = None
+    """A live frame that is older when it is due is dropped."""
+
     device: str = "auto"
     precision: str = "auto"
     preview: Place | None = None
@@ -141,14 +158,20 @@ def parse(config: Mapping[str, object]) -> Settings:
     read = _Reader()
     nothing = Choice("")
     sheet = _name(config, "sheet")
+    # Hydra reads `sink=null` as "no sink", which is what the sink of that name is.
+    sink = read(choice, config.get("sink") or {"name": "null"}, "sink", default=nothing)
+    several = isinstance(config.get("output"), list)
     settings = Settings(
         look=_look(config, read),
         source=read(choice, config.get("source"), "source", default=nothing),
-        # Hydra reads `sink=null` as "no sink", which is what the sink of that name is.
-        sink=read(choice, config.get("sink") or {"name": "null"}, "sink", default=nothing),
+        sink=sink,
         scheduler=read(choice, config.get("scheduler"), "scheduler", default=nothing),
         input=_name(config, "input"),
-        output=_name(config, "output"),
+        output=None if several else _name(config, "output"),
+        outputs=read(_outputs, config, sink, default=()) if several else (),
+        policy=read(_policy, config, default="auto"),
+        timeout_s=read(_positive, config, "timeout_s"),
+        max_age_ms=read(_positive, config, "max_age_ms"),
         device=str(config.get("device")),
         precision=str(config.get("precision")),
         preview=read(_place, config, "preview"),
@@ -160,6 +183,56 @@ def parse(config: Mapping[str, object]) -> Settings:
     )
     read.check()
     return settings
+
+
+def _outputs(config: Mapping[str, object], sink: Choice) -> tuple[Choice, ...]:
+    """Reads a list of outputs: each chooses its sink as a single one does.
+
+    What ``sink`` says is for those of the list that it takes.
+    """
+    listed = config["output"]
+    assert isinstance(listed, list)
+    if not listed:
+        raise ConfigError("output=[] names nothing: name a file, or leave it out")
+    found = tuple(_output(entry, sink) for entry in listed)
+    paths = [str(one.params["path"]) for one in found if "path" in one.params]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ConfigError(f"output= names '{path}' twice: name another")
+    return found
+
+
+def _output(entry: object, sink: Choice) -> Choice:
+    if isinstance(entry, Mapping):  # {name: video, path: out.mp4, crf: 20}
+        name = choice(entry, "an output").name
+        return choice({**presets.section("sink", name), **entry}, "an output")
+    if not isinstance(entry, str) or not entry:
+        raise ConfigError(
+            f"output: '{entry}' is no output: list files, addresses and names of sinks, as in "
+            "output=[window, out.mp4]"
+        )
+    name = streams.sink_for(entry)
+    params = sink.params if name == sink.name else choice(presets.section("sink", name), "").params
+    return Choice(name, {**params, "path": entry})
+
+
+def _policy(config: Mapping[str, object]) -> str:
+    policy = config.get("policy", "auto")
+    if policy not in ("auto", *POLICIES):
+        raise ConfigError(f"policy={policy} is none of auto, {', '.join(POLICIES)}")
+    if policy == "every_frame" and config.get("max_age_ms") is not None:
+        raise ConfigError("max_age_ms drops frames that are late: policy=every_frame keeps them")
+    return str(policy)
+
+
+def _positive(config: Mapping[str, object], key: str) -> float | None:
+    value = config.get(key)
+    if value is None:
+        return None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < float(str(value)) < math.inf:
+        raise ConfigError(f"{key}={value} is no number above 0")
+    return float(str(value))
 
 
 def _truth(config: Mapping[str, object], key: str) -> bool:
