@@ -56,7 +56,7 @@ class Restyled:
     """Of the kind that was given."""
 
     mattes: Mapping[str, NDArray[np.float32]] = field(repr=False)
-    """By a route's classes, ``car`` or ``car+truck``: float32 ``(H,W)`` in [0,1]."""
+    """By a route's classes, ``car``, ``car+truck`` or ``rest``: float32 ``(H,W)`` in [0,1]."""
 
     labels: NDArray[np.int64] = field(repr=False)
     """``(H,W)``, the class that was found at each pixel, an index into `classes`."""
@@ -171,7 +171,7 @@ class Restyler:
         made = self._run(image)
         height, width = image.shape[2:]
         labels = made.plan.regions.labels(made.logits, (height, width))[0]
-        names = ["+".join(route.classes) for route in made.plan.routes]
+        names = [route.named() for route in made.plan.routes]
         return Restyled(
             picture=back(made.image.detach().cpu()),
             mattes={

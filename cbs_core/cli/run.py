@@ -63,7 +63,7 @@ def _shown(begun: "Begun", console: "Console") -> "Iterator[Tick]":
     from cbs_core.run.progress import progress
 
     plan, device = begun.plan, begun.device
-    styles = ", ".join(f"{'+'.join(route.classes)}: {route.label}" for route in plan.routes)
+    styles = ", ".join(f"{route.named()}: {route.label}" for route in plan.routes)
     console.print(
         f"{device.device} ({device.name}) · {styles or 'no style'} · weights: "
         f"{weights.told(plan.facts.weights)}",

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.words.names import aliases_of, resolve
+from cbs_core.words.names import aliases_of
+from cbs_core.words.shares import NOT, REST, Share, is_left, shares, together
 
 DEFAULT = ("person", "car")
 """The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
@@ -37,6 +38,13 @@ class Route:
     keep_color: bool = False
     """Whether only lightness is taken from the style, and colours stay the picture's."""
 
+    left: int = 0
+    """`NOT` or `REST` (`cbs_core.words.shares`) where its classes are those that other words left;
+    such a route has no objects that could be selected."""
+
+    word: str = ""
+    """What such classes were called: ``rest``, ``not person``."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ConfigError(
@@ -47,6 +55,10 @@ class Route:
         """Returns it without some classes; None where it has no others."""
         left = tuple(name for name in self.classes if name not in names)
         return replace(self, classes=left) if left else None
+
+    def named(self, between: str = "+") -> str:
+        """Names its classes, for people."""
+        return self.word or between.join(self.classes)
 
     @property
     def style(self) -> str:
@@ -69,8 +81,9 @@ def parse(
 ) -> tuple[Route, ...]:
     """Reads the ``routes`` value of the configuration.
 
-    A class may be named by an alias (``people``), and a group (``vehicles``) stands for all its
-    classes except those that the mapping names themselves, whatever the order.
+    A class may be named by an alias (``people``), a group (``vehicles``) stands for all its classes
+    except those that the mapping names themselves, whatever the order, and ``rest``,
+    ``background``, ``everything`` and ``not person`` for what is left (`cbs_core.words.shares`).
 
     Args:
         spec: ``[car, person]`` (these classes by the chosen styler as configured) or a mapping of
@@ -91,13 +104,13 @@ def parse(
     if isinstance(spec, Mapping) and spec:
         routes = [
             route
-            for names, value in _claims(list(map(str, spec)), list(spec.values()), classes)
-            if (route := _route(names, value, styler, params)) is not None
+            for share, value in _claims(list(map(str, spec)), list(spec.values()), classes)
+            if (route := _route(share, value, styler, params)) is not None
         ]
     elif isinstance(spec, Sequence) and spec:
-        found = (name for word in spec for name in resolve(str(word), classes).classes)
-        names = tuple(dict.fromkeys(found))
-        routes = [] if styler == NONE else [Route(names, styler, params)]
+        share = together([str(word) for word in spec], classes)
+        route = None if styler == NONE else _route(share, {}, styler, params)
+        routes = [] if route is None else [route]
     else:
         raise ConfigError(
             f"routes={spec} names no class: give a list, routes=[{classes[-1]}], or a style a "
@@ -112,26 +125,66 @@ def _default(classes: Sequence[str]) -> list[str]:
     return [name for names in meant for name in names]
 
 
+def rerouted(
+    routes: Sequence[Route],
+    word: str,
+    value: object,
+    *,
+    classes: Sequence[str],
+    styler: str,
+    params: Mapping[str, object],
+) -> tuple[Route, ...]:
+    """Returns routes in which a word's classes have another style, or ``none``.
+
+    ``rest``, ``background`` and ``everything`` mean the route that has what is left, or all that no
+    route has where there is none such.
+
+    Args:
+        routes: those so far; a class of theirs that the word names leaves them.
+        word: as a key of the mapping that `parse` takes.
+        value: as a value of it.
+        classes: the segmenter's names.
+        styler: the chosen styler.
+        params: its configured parameters.
+
+    Raises:
+        ConfigError: as `parse` raises.
+    """
+    if is_left(word):
+        had = [route for route in routes if route.left == REST]
+        kept = [route for route in routes if route.left != REST]
+        taken = {name for route in kept for name in route.classes}
+        own = [name for route in had for name in route.classes]
+        if not own and taken:
+            own = [name for name in classes if name not in taken]
+        share = Share(tuple(own), REST, word) if own else shares([word], classes)[0]
+    else:
+        (share,) = shares([word], classes)
+        kept = [route for one in routes if (route := one.without({*share.classes}))]
+    new = _route(share, value, styler, params)
+    return (*kept, *([] if new is None else [new]))
+
+
 def _claims(
     words: Sequence[str], values: Sequence[object], classes: Sequence[str]
-) -> list[tuple[tuple[str, ...], object]]:
-    """Returns the classes of each value: a group's are those that no other word names."""
-    meanings = [resolve(word, classes) for word in words]
-    named = {name for meaning in meanings if not meaning.is_group for name in meaning.classes}
-    claims = [
-        tuple(name for name in meaning.classes if not meaning.is_group or name not in named)
-        for meaning in meanings
-    ]
-    seen = [name for names in claims for name in names]
-    if twice := {name for name in seen if seen.count(name) > 1}:
-        raise ConfigError(f"routes name '{twice.pop()}' twice: give a class one style")
-    return [(names, value) for names, value in zip(claims, values, strict=True) if names]
+) -> list[tuple[Share, object]]:
+    """Returns the classes of each value.
+
+    Raises:
+        ConfigError: a class would have two styles.
+    """
+    found = shares(words, classes)
+    seen = [name for share in found for name in share.classes]
+    if twice := [name for name in dict.fromkeys(seen) if seen.count(name) > 1]:
+        by = [word for word, share in zip(words, found, strict=True) if twice[0] in share.classes]
+        raise ConfigError(
+            f"routes name '{twice[0]}' twice ({' and '.join(by)}): give a class one style"
+        )
+    return [(share, value) for share, value in zip(found, values, strict=True) if share.classes]
 
 
-def _route(
-    names: tuple[str, ...], value: object, styler: str, params: Mapping[str, object]
-) -> Route | None:
-    name = ", ".join(names)
+def _route(share: Share, value: object, styler: str, params: Mapping[str, object]) -> Route | None:
+    left, name = share.rank >= NOT, ", ".join(share.classes)
     if isinstance(value, str | int) and not isinstance(value, bool):
         value = {"style": str(value)}  # a style may be named by a number
     if not isinstance(value, Mapping):
@@ -153,4 +206,12 @@ def _route(
     if "style" in given:
         # A file given for the styler as a whole would win over every route's own style.
         inherited.pop("weights", None)
-    return Route(names, chosen, inherited | given, float(strength), keep_color)
+    return Route(
+        share.classes,
+        chosen,
+        inherited | given,
+        float(strength),
+        keep_color,
+        left=share.rank if left else 0,
+        word=share.word if left else "",
+    )

@@ -145,6 +145,7 @@ class Report:
             "routes": [
                 {
                     "classes": list(route.classes),
+                    "word": route.word or None,
                     "style": route.style,
                     "strength": route.strength,
                     "keep_color": route.keep_color,
@@ -236,16 +237,21 @@ def print_table(report: Report, console: Console) -> None:
         console.print(str(path), markup=False)
 
 
-def _absent(facts: Mapping[str, object]) -> Iterator[str]:
+def _absent(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for what was to be restyled and was in no frame."""
     routes, selection = facts["routes"], facts["selection"]
-    assert isinstance(routes, list)
-    absent = [" or ".join(route["classes"]) for route in routes if not route["frames_present"]]
+    if selection is not None:
+        # Of these an object is chosen; `rest` has none.
+        routes = [route for route in routes if not route["word"]] or routes
+    absent = [
+        route["word"] or " or ".join(route["classes"])
+        for route in routes
+        if not route["frames_present"]
+    ]
     if selection is None:
         for words in absent:
             yield f"no {words} was found in any frame"
     elif len(absent) == len(routes):
-        assert isinstance(selection, Mapping)
         most, words = selection["most_objects"], " or ".join(absent)
         found = f"at most {most} of {words} in one" if most else f"no {words} was found"
         yield f"the object selected was in no frame ({found})"

@@ -40,7 +40,7 @@ from cbs_core.machine import device as devices
 from cbs_core.run import settings
 from cbs_core.run.settings import Look
 from cbs_core.temporal.objects import Selection
-from cbs_core.words.names import resolve
+from cbs_core.words.shares import REST
 
 T = TypeVar("T")
 
@@ -148,8 +148,7 @@ class Workshop:
         }
         selection, detector = None, None
         if look.select is not None:
-            route_of = tuple(_route_of(name, chosen) for name in classes)
-            selection = Selection(look.select, route_of, soft=look.matte == "soft")
+            selection = _selection(look, chosen, classes)
             if isinstance(segmenter.plugin, InstanceSegmenter):
                 detector = Stage(self._autocast(segmenter.plugin.instances), segmenter.stage.what)
         return Plan(
@@ -300,12 +299,14 @@ class _Builder:
     def rerouted(self, plan: Plan, word: str, value: object) -> Plan:
         """See `Plan.with_route`."""
         styler = self.look.styler
-        new = routes.parse(
-            {word: value}, classes=plan.classes, styler=styler.name, params=styler.params
+        changed = routes.rerouted(
+            plan.routes,
+            word,
+            value,
+            classes=plan.classes,
+            styler=styler.name,
+            params=styler.params,
         )
-        named = set(resolve(word, plan.classes).classes)
-        kept = [route.without(named) for route in plan.routes]
-        changed = tuple(route for route in kept if route is not None) + new
         return self.workshop.plan(self.look.with_routes(changed))
 
 
@@ -340,9 +341,25 @@ def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
     return tuple(map(str, classes))
 
 
-def _route_of(name: str, chosen: Sequence[Route]) -> int:
-    """Returns the index of the first route with this class, or -1."""
-    return next((index for index, route in enumerate(chosen) if name in route.classes), -1)
+def _selection(look: Look, chosen: Sequence[Route], classes: Sequence[str]) -> Selection:
+    """Returns how one object is selected: of routes that were named, where there are any."""
+    assert look.select is not None
+    named = [index for index, route in enumerate(chosen) if not route.left]
+    whole = [index for index, route in enumerate(chosen) if route.left] if named else []
+    route_of = {
+        name: index
+        for index, route in reversed([*enumerate(chosen)])
+        if index not in whole
+        for name in route.classes
+    }
+    heirs = [index for index in whole if chosen[index].left == REST]
+    return Selection(
+        look.select,
+        tuple(route_of.get(name, -1) for name in classes),
+        soft=look.matte == "soft",
+        whole=tuple(whole),
+        heir=heirs[0] if heirs else -1,
+    )
 
 
 def _recall(plugin: object, words: str) -> Recall | None:

@@ -8,6 +8,7 @@ from cbs_core.frame.routes import Route
 from cbs_core.scene.nets import Segmenting, section
 from cbs_core.scene.restyled import GREY, Request
 from cbs_core.scene.vote import LABELS
+from cbs_core.words.shares import is_left, negation
 from cbs_core.words.vocabularies import Colour, colours, generated_colour
 
 
@@ -31,6 +32,10 @@ def with_kind(spec: object, labels: str) -> object:
 
     def full(word: object) -> str:
         name = str(word)
+        if is_left(name):
+            return name
+        if (negated := negation(name)) is not None:
+            return f"not {full(negated)}"
         for kind in LABELS[1:]:
             if name.startswith((f"{kind}:", f"{kind}/")):
                 return f"{kind}/{name[len(kind) + 1 :].strip()}"
@@ -55,7 +60,10 @@ def parsed(request: Request, own: Sequence[str]) -> tuple[tuple[Route, ...], Seg
     """
     spec = with_kind(request.routes, request.labels)
     names = named(spec)
-    needed = not names or any("/" not in name for name in names)
+    plain = [name for name in names if "/" not in name]
+    # Beside names of the scene's own `rest` asks for no segmenter.
+    own_names = len(plain) < len(names) or request.labels != "segmenter"
+    needed = not names or not (own_names and all(map(is_left, plain)))
     segmenter = request.workshop.segmenter(request.segmenter) if needed else None
     classes = [*(segmenter.classes if segmenter else ()), *own]
     if not classes:

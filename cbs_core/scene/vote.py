@@ -67,6 +67,8 @@ def routed(
 ) -> Ints:
     """Returns the route of each face, -1 for none; the first route that claims it has it.
 
+    A face has several names, and is of what others left (``rest``) if all of them are.
+
     Args:
         mesh: the scene.
         labels: ``(F,)`` classes by vote, or None.
@@ -74,21 +76,28 @@ def routed(
         routes: with the names of classes, of ``material/NAME`` and of ``object/NAME``.
     """
     out = np.full(len(mesh.faces), -1)
-    for index, route in enumerate(routes):
+    known = {*classes, *names(mesh, "material"), *names(mesh, "object")}
+    for index, route in sorted(enumerate(routes), key=lambda one: one[1].left):
+        meant = known - {*route.classes} if route.left else route.classes
         own = np.zeros(len(mesh.faces), bool)
-        for name in route.classes:
-            if name in classes:
-                assert labels is not None
-                own |= labels == list(classes).index(name)
-            kind, _, rest = name.partition("/")
-            if kind == "material":
-                own |= np.isin(
-                    mesh.material, [i for i, n in enumerate(mesh.materials) if n == rest]
-                )
-            elif kind == "object":
-                own |= np.isin(mesh.object, [i for i, n in enumerate(mesh.objects) if n == rest])
-        out[own & (out < 0)] = index
+        for name in meant:
+            own |= _named(mesh, labels, classes, name)
+        out[(~own if route.left else own) & (out < 0)] = index
     return out
+
+
+def _named(mesh: Mesh, labels: Ints | None, classes: Sequence[str], name: str) -> Mask:
+    """Returns the faces ``(F,)`` that have a name."""
+    own = np.zeros(len(mesh.faces), bool)
+    if name in classes:
+        assert labels is not None
+        own |= labels == list(classes).index(name)
+    kind, _, rest = name.partition("/")
+    if kind == "material":
+        own |= np.isin(mesh.material, [i for i, n in enumerate(mesh.materials) if n == rest])
+    elif kind == "object":
+        own |= np.isin(mesh.object, [i for i, n in enumerate(mesh.objects) if n == rest])
+    return own
 
 
 def pieces(points: Floats, triangles: Ints) -> Ints:

@@ -13,7 +13,7 @@ Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``R`` routes, ``H W`` the fr
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -191,6 +191,12 @@ class Selection:
     soft: bool
     """Whether mattes have soft edges to be kept."""
 
+    whole: tuple[int, ...] = ()
+    """Routes that have no objects to choose from, such as ``rest``: they stay as they are."""
+
+    heir: int = -1
+    """The one of these that gets the objects that were not chosen; -1 for none."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
@@ -221,7 +227,7 @@ class Followed:
         kept |= {"frames_without": self.frames_without, "most": self.most, "selection": None}
         if self.selection is not None:
             chosen = self.selection
-            kept["selection"] = (chosen.wanted, chosen.route_of, chosen.soft)
+            kept["selection"] = astuple(chosen)
         return kept
 
     @classmethod
@@ -242,7 +248,7 @@ def follow(
 ) -> tuple[Tensor, Followed]:
     """Returns mattes ``(B,R,H,W)`` that are the chosen object's alone, and it as it is now.
 
-    They are 0 where it is absent.
+    They are 0 where it is absent. Routes of what is left (`Selection.whole`) are as they were.
 
     Args:
         selection: which object.
@@ -256,14 +262,18 @@ def follow(
     now = before if before.selection == selection else Followed(selection)
     out = torch.zeros_like(mattes)
     for matte, all_mattes, found in zip(out, mattes, objects, strict=True):
+        for index in selection.whole:
+            matte[index] = all_mattes[index]
         number, most = _choose(now, selection, found)
         if number is None:
             now = replace(now, most=most, frames_without=now.frames_without + 1)
-            continue
-        mask, route = found.mask(number), int(found.routes[number])
-        now = replace(now, most=most, mask=mask, route=route)
-        kept = torch.from_numpy(found.territory(number) if selection.soft else mask)
-        matte[route] = all_mattes[route] * kept.to(mattes.device)
+        else:
+            mask, route = found.mask(number), int(found.routes[number])
+            now = replace(now, most=most, mask=mask, route=route)
+            kept = torch.from_numpy(found.territory(number) if selection.soft else mask)
+            matte[route] = all_mattes[route] * kept.to(mattes.device)
+        if selection.heir >= 0:
+            matte[selection.heir] += (all_mattes - matte).sum(0)
     return out, now
 
 

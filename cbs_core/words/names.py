@@ -11,6 +11,9 @@ from typing import NamedTuple
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.words.vocabularies import of_classes, read_lines, words
 
+LEFT = ("rest", "everything")
+"""Words for what no other word names; see `cbs_core.words.shares`."""
+
 
 class Meaning(NamedTuple):
     """The classes that a name stands for."""
@@ -63,8 +66,8 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
     if not found:
         listed = f"; groups: {', '.join(groups)}" if groups else ""
         raise ConfigError(
-            f"no class '{name}'{closest(name, [*classes, *groups, *known])} (the segmenter knows: "
-            f"{', '.join(classes)}{listed})"
+            f"no class '{name}'{closest(name, [*classes, *groups, *known, *LEFT])} (the segmenter "
+            f"knows: {', '.join(classes)}{listed})"
         )
     return Meaning(found, is_group=False)
 
@@ -110,6 +113,12 @@ def _lookup(
         if meant:
             return tuple(dict.fromkeys(known for several in meant for known in several))
     return ()
+
+
+def synonyms_of(name: str) -> tuple[str, ...]:
+    """Returns the other names that something has in any vocabulary (``aliases.txt``)."""
+    lines = (line for line in _synonyms() if plain(name) in map(plain, line))
+    return tuple(other for line in lines for other in line if plain(other) != plain(name))
 
 
 @cache

@@ -73,6 +73,7 @@ def test_values(facts):
     assert [route["frames_present"] for route in facts["routes"]] == [3, 2, 0]
     assert facts["routes"][1] == {
         "classes": ["sky"],
+        "word": None,
         "style": "johnson(style=wave)",
         "strength": 0.6,
         "keep_color": False,

@@ -15,6 +15,7 @@ from torch import Tensor
 from cbs_core.choose import registry
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.scene import bake, cameras, consistency, vote
+from cbs_core.scene.classes import parsed
 from cbs_core.scene.clouds import restyle as restyle_splats
 from cbs_core.scene.meshes import restyle
 from cbs_core.scene.nets import Workshop
@@ -88,6 +89,20 @@ def test_a_routed_class_is_restyled_and_the_other_keeps_its_texels(routes, tmp_p
     told = restyled.facts["classes"]
     assert told[0]["faces"] == 6
     assert told[0]["seen"] == 1.0
+
+
+def test_the_rest_is_what_no_other_name_of_a_face_says(tmp_path) -> None:
+    mesh = opened(scenes.glb(tmp_path / "box.glb")).mesh
+    for spec, own in (
+        ({"material:red": "none", "rest": {}}, mesh.material != 0),
+        ({"not material:red": {}}, mesh.material != 0),
+        ({"rest": {}}, mesh.material >= 0),
+    ):
+        asked = request(routes=spec, labels="material")
+        names = [*vote.names(mesh, "material"), *vote.names(mesh, "object")]
+        routes, segmenter = parsed(asked, names)
+        assert segmenter is None
+        assert np.array_equal(vote.routed(mesh, None, (), routes) == 0, own), spec
 
 
 def test_everything_else_of_a_glb_stays(tmp_path) -> None:
