@@ -25,17 +25,19 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["CBS_CACHE"] = str(tmp_path_factory.mktemp("cbs-cache"))
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _interruptible() -> Iterator[None]:
     """Ctrl-C is heard, by the commands that tests start too.
 
-    A script's shell has what it starts in the background (``make test &``) ignore it.
+    A script's shell has what it starts in the background (``make test &``) ignore it, and so does a
+    command that ends, for the process that it is called in.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 @pytest.fixture(scope="session")

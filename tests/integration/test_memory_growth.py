@@ -23,6 +23,7 @@ LIMIT = 50 * 2**20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_3000_frames_do_not_grow(tmp_path: Path) -> None:
     torch.save(DABNet(19).state_dict(), tmp_path / "dabnet.pth")
     torch.save(TransformerNet(8).state_dict(), tmp_path / "style.pth")

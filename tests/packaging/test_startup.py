@@ -64,6 +64,7 @@ def test_the_recording_would_show_an_import(environment, tmp_path):
     )
 
 
+@pytest.mark.alone
 def test_help_is_quick(environment):
     """0.6 s, or on a slow machine three times what Hydra's import alone takes there."""
 

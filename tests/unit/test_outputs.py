@@ -78,6 +78,7 @@ def test_each_writes_in_a_thread_of_its_own():
     assert sorted(name for _, name in names) == ["cbs-output-1", "cbs-output-2"]
 
 
+@pytest.mark.alone
 def test_a_slow_window_holds_nothing_up_and_shows_the_newest():
     window, file, source = Window(seconds=0.1), MemorySink(), CameraSource(30, seconds=0.01)
     outputs, meter = Outputs([window, file]), Meter()

@@ -31,6 +31,8 @@ from cbs_core.testing.runs import (
 )
 from tests.streams import stream_of
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(autouse=True)
 def no_thread_is_left():

@@ -121,6 +121,7 @@ def run(kind, pipeline, *, count=30, seconds=0.0, sink=None, meter=None):
     return sink.frames
 
 
+@pytest.mark.alone
 def test_four_stages_that_sleep_take_hardly_longer_than_one():
     pipeline = build(sleeping(scores), sleeping(lambda image: 1 - image))
     meters = {kind: Meter() for kind in (SerialScheduler, TOGETHER)}
@@ -274,6 +275,7 @@ def test_the_segmentation_gives_way():
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 
+@pytest.mark.alone
 class TestNets:
     """What `pipeline` does with both nets: side by side, or one after the other."""
 
@@ -397,6 +399,7 @@ class TestNets:
         assert together == frames
 
 
+@pytest.mark.alone
 class TestAuto:
     trial = 1 + 2 * auto.ROUNDS * auto.TURN
 

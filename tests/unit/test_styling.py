@@ -372,6 +372,7 @@ def test_ahead_builds_each_size_before_its_first_frame_whatever_shows(config):
         assert (1, 3, 32, 32) not in call.built
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("where", ["frame", "mask"])
 def test_a_style_or_a_built_size_that_comes_in_mid_stream_stalls_nothing(
     config, tmp_path, monkeypatch, where
