@@ -24,6 +24,7 @@ from cbs_core.contract.errors import (
     StreamError,
 )
 from cbs_core.contract.interfaces import Closable, Scheduler, Sink, Source
+from cbs_core.contract.live import CountsDrops
 from cbs_core.contract.types import RawFrame
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
@@ -109,6 +110,7 @@ class Runner:
         self._waiting: float | None = None
         """Since when the reader has been waiting for the source."""
         self._under_way = 0
+        self._given = 0
         self._stale_in = 0
         self._stale_out = 0
 
@@ -270,7 +272,8 @@ class Runner:
                 with self._meter.stage("decode"):
                     raw = next(frames)
                 self._waiting = None
-                self._meter.frames_in += 1
+                self._given += 1
+                self._meter.frames_in = self._given + self._missed
                 if live and raw.captured is None:
                     raw = replace(raw, captured=time.monotonic())
                 self._input.put(raw)
@@ -296,7 +299,14 @@ class Runner:
         return True
 
     def _count_drops(self) -> None:
-        self._meter.dropped = self._input.dropped + self._stale_in + self._stale_out
+        missed = self._missed
+        self._meter.frames_in = self._given + missed
+        self._meter.dropped = self._input.dropped + self._stale_in + self._stale_out + missed
+
+    @property
+    def _missed(self) -> int:
+        """Frames that the source itself dropped, for newer ones."""
+        return self._source.dropped if isinstance(self._source, CountsDrops) else 0
 
     def _end_early(self) -> None:
         self._closed = True

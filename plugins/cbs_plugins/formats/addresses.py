@@ -1,0 +1,31 @@
+"""Addresses of streams: what FFmpeg may open for them, and how they are shown."""
+
+import re
+
+PROTOCOLS = (
+    *("http", "https", "httpproxy", "tcp", "tls", "crypto", "udp", "rtp", "srtp", "rtsp"),
+    *("rtmp", "rtmps", "rtmpt", "rtmpe", "rtmpte", "rtmpts", "ffrtmphttp", "ffrtmpcrypt", "srt"),
+)
+"""What an address may lead to. Not ``file``: a stranger's playlist reads nothing here."""
+
+_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/@\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)", re.I
+)
+
+
+def shown(address: str) -> str:
+    """Returns an address as messages show it: without a password, a query or a broadcaster's key.
+
+    Example:
+        >>> shown("rtsp://me:secret@desk/cam?token=x")
+        'rtsp://desk/cam'
+        >>> shown("rtmp://live.example/app/KEY")
+        'rtmp://live.example/app/...'
+    """
+    match = _URL.match(address)
+    if match is None:
+        return address
+    path = match["path"]
+    if match["scheme"].lower().startswith("rtmp") and path.count("/") > 1:
+        path = f"{path.rpartition('/')[0]}/..."
+    return f"{match['scheme']}://{match['host']}{path}"
