@@ -19,6 +19,7 @@ from cbs_core.contract.errors import PluginContractError
 from cbs_core.contract.extensions import Losses
 from cbs_core.contract.tensors import to_image, to_size
 from cbs_core.datasets.labelled import NOT_PERSON, LabelledSet, class_map
+from cbs_core.evaluation.faults import Faults
 from cbs_core.evaluation.metrics import Confusion, boundary_f, boundary_iou
 
 Ids = NDArray[np.int64]
@@ -59,6 +60,11 @@ class StylerScores:
     unstyled: dict[str, float]
     """Likewise, of the photographs themselves."""
 
+    faults: dict[str, float]
+    """What a loss does not see (`cbs_core.evaluation.faults`): ``grid_4`` and its like,
+    ``border_mean`` and ``border_deviation``, each with the photographs' own as ``unstyled_NAME``,
+    and ``equivariance``."""
+
     totals: list[float]
     """By photograph."""
 
@@ -66,11 +72,17 @@ class StylerScores:
         """Returns them for a report: a loss under its name, the photographs' as ``unstyled_NAME``.
 
         Example:
-            >>> StylerScores(1, {"total": 2.0}, {"total": 3.0}, [2.0]).as_dict()
+            >>> StylerScores(1, {"total": 2.0}, {"total": 3.0}, {}, [2.0]).as_dict()
             {'pictures': 1, 'total': 2.0, 'unstyled_total': 3.0, 'totals': [2.0]}
         """
         unstyled = {f"unstyled_{name}": value for name, value in self.unstyled.items()}
-        return {"pictures": self.pictures, **self.losses, **unstyled, "totals": self.totals}
+        return {
+            "pictures": self.pictures,
+            **self.losses,
+            **unstyled,
+            **self.faults,
+            "totals": self.totals,
+        }
 
 
 def score_segmenter(
@@ -174,17 +186,19 @@ def score_styler(
         PluginLoadError: the losses failed.
     """
     target = _image(painting, device)
-    styled_losses, unstyled = [], []
+    styled_losses, unstyled, faults = [], [], Faults()
     for photo in progress(photos):
         image = _image(photo, device)  # type: ignore[arg-type]
         with torch.inference_mode():
             styled = style(image).float()
+            faults.add(style, image, styled)
         styled_losses.append(_losses(losses, styled, image, target))
         unstyled.append(_losses(losses, image, image, target))
     return StylerScores(
         pictures=len(styled_losses),
         losses=_means(styled_losses),
         unstyled=_means(unstyled),
+        faults=faults.means(),
         totals=[row["total"] for row in styled_losses],
     )
 
