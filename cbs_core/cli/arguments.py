@@ -33,7 +33,7 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 ENTRY = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\{[^}]*\}|[^,'"{])+""")
 """One entry of a list of outputs: what stands between commas, but in quotes or braces."""
 
-PATH_KEYS = ("input", "output", "data", "init", "painting")
+PATH_KEYS = ("input", "output", "output_matte", "data", "init", "painting")
 PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled")
 
 STYLE_ENDING = ".style"

@@ -29,8 +29,12 @@ def to_pixels(image: Tensor) -> Tensor:
         >>> torch.equal(to_pixels(to_image(every)), every)
         True
     """
-    levels = image[0].mul(255).round_().clamp_(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 0).contiguous()
+    return to_levels(image[0]).permute(1, 2, 0).contiguous()
+
+
+def to_levels(values: Tensor) -> Tensor:
+    """Returns values in [0,1], of any shape, as uint8, on their device."""
+    return values.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def to_size(scores: Tensor, size: Sequence[int]) -> Tensor:

@@ -73,6 +73,10 @@ class RawFrame:
     still: Still | None = None
     """What a picture's file holds beside its pixels."""
 
+    mattes: tuple[Tensor, ...] = ()
+    """uint8 ``(H, W)`` each, a route's matte as it was blended, in the order of the routes; empty
+    but where they are written too."""
+
     def __post_init__(self) -> None:
         if (
             self.pixels.dtype != torch.uint8
@@ -188,6 +192,12 @@ class StreamInfo:
 
     cut: bool = False
     """Whether the stream may end before ``media`` does; sound then ends with the last frame."""
+
+    transparent: bool = False
+    """Whether transparency is what the frames are for: a sink that cannot hold it refuses them."""
+
+    matte: bool = False
+    """Whether the frames are a matte, grey: of ``media`` only what tells of pictures is kept."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

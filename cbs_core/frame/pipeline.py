@@ -24,8 +24,10 @@ from cbs_core.contract.accelerated import Accelerated
 from cbs_core.contract.errors import PluginContractError
 from cbs_core.contract.tensors import to_image
 from cbs_core.contract.types import Instances, Scores
+from cbs_core.frame.covers import covered
 from cbs_core.frame.mattes import resized
 from cbs_core.frame.plan import Plan
+from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import kind, shape
 from cbs_core.frame.styling import Shown
 from cbs_core.frame.windows import INVISIBLE, Presence, occupancy
@@ -76,6 +78,10 @@ class Result:
     plan: Plan = field(repr=False)
     """By which it was made."""
 
+    covers: Tensor | None = field(default=None, repr=False)
+    """``(B,R,H,W)`` in [0,1], how much of each route's style was blended in, strength not applied:
+    the mattes as the compositor made them. None where nobody asked."""
+
 
 def pipeline(
     image: Tensor, plan: Plan, state: State, *, meter: Meter | None = None
@@ -120,13 +126,20 @@ def _scores(image: Tensor, plan: Plan) -> Scores:
 
 
 def restyle(
-    image: Tensor, scores: Scores, plan: Plan, state: Styling, *, meter: Meter | None = None
+    image: Tensor,
+    scores: Scores,
+    plan: Plan,
+    state: Styling,
+    *,
+    meter: Meter | None = None,
+    covers: bool = False,
 ) -> tuple[Result, Styling]:
-    """Runs all that comes after `score`, the second step."""
+    """Runs all that comes after `score`, the second step; ``covers`` asks for `Result.covers`."""
     located, state = locate(image, scores, plan, state, meter=meter)
     styled, state = paint(image, located, plan, state, meter=meter)
+    found = covered(image, located.mattes, located.shown, plan, state) if covers else None
     out, state = composite(image, located, styled, plan, state, meter=meter)
-    return Result(out, scores.logits, located.mattes, styled, located.shown, plan), state
+    return Result(out, scores.logits, located.mattes, styled, located.shown, plan, found), state
 
 
 def segment(image: Tensor, plan: Plan) -> Tensor:
@@ -289,13 +302,16 @@ def composite(
         for index, route in enumerate(plan.routes):
             if route.style not in styled:
                 continue
-            picture = styled[route.style]
-            if route.keep_color:
-                picture = keep_color(picture, image)
+            picture = routed(image, styled[route.style], route)
             alpha = located.mattes[:, index : index + 1] * route.strength
             parts.append(plan.compositor.like(plan.compositor(image, picture, alpha), image))
         state = replace(state, compositor=plan.compositor.memory())
         return _superposed(image, parts), state
+
+
+def routed(image: Tensor, picture: Tensor, route: Route) -> Tensor:
+    """Returns a style's picture, ``(B,3,H,W)``, as a route of it wants it."""
+    return keep_color(picture, image) if route.keep_color else picture
 
 
 def _superposed(image: Tensor, parts: Sequence[Tensor]) -> Tensor:

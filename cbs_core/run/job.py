@@ -14,13 +14,14 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.types import StreamInfo
+from cbs_core.frame.cutout import Exports
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
 from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run import preview, report
-from cbs_core.run.outputs import Outputs
+from cbs_core.run import exports, preview, report
+from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
@@ -107,6 +108,7 @@ class Job:
             info = source.info
             stream = self._stream(info)
             sink, sink_ids, output = self._sinks(info)
+            sink = self._with_mattes(sink, stream.plan, str(output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
             with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
@@ -116,6 +118,7 @@ class Job:
                     sink,
                     meter=self.meter,
                     progress=tick,
+                    info=replace(info, transparent=self.settings.cutout),
                     **_pace(self.settings, info),
                 )
                 interrupted, cut = _run(runner)
@@ -149,7 +152,8 @@ class Job:
         long = info.frames is None or info.frames >= WORTH_TRIALS
         look = self.settings.look
         plan = self._workshop.plan(look if long else _unhurried(look))
-        stream = Stream(plan, self._state, ahead=long)
+        matte, cutout = self.settings.output_matte is not None, self.settings.cutout
+        stream = Stream(plan, self._state, ahead=long, exports=Exports(matte, cutout))
         width, height, name = info.largest or (info.width, info.height, "")
         try:
             stream.check(height, width)
@@ -166,6 +170,16 @@ class Job:
             return _sinks(self.settings, info, self.run_folder)
         path = preview.path(self.settings.output, info, self.run_folder)
         return registry.sinks.create(name := preview.sink(), path=str(path)), [f"sink/{name}"], path
+
+    def _with_mattes(self, sink: Sink, plan: Plan, name: str) -> Sink:
+        """Returns the sink with one for each matte beside it, where they are wanted."""
+        wanted = self.settings.output_matte
+        if wanted is None or self.settings.preview is not None:
+            return sink
+        mattes = exports.matte_sinks(wanted, plan.routes, self.settings.sink)
+        for matte in mattes:
+            _check_names(self.settings, matte.path, "")
+        return beside(sink, name, mattes, [str(matte.path) for matte in mattes])
 
     def _names(self, output: Path | None) -> dict[str, str | None]:
         """Returns the names of report and sheet."""

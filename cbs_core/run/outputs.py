@@ -73,7 +73,7 @@ class Outputs:
         if not sinks:
             raise ValueError("several sinks are at least one")
         self.sinks = tuple(sinks)
-        self._names = tuple(names) if names is not None else tuple(map(named, sinks))
+        self.names = tuple(names) if names is not None else tuple(map(named, sinks))
         self._branches: list[_Branch] = []
         self._told = False
 
@@ -97,7 +97,7 @@ class Outputs:
                 "dropped": branch.frames.dropped,
                 "failed": None if branch.error is None else _line(branch.error),
             }
-            for name, branch in zip(self._names, self._branches, strict=False)
+            for name, branch in zip(self.names, self._branches, strict=False)
         )
 
     def open(self, info: StreamInfo, /) -> None:
@@ -179,10 +179,24 @@ class Outputs:
         if self._told:
             return
         self._told = True
-        for name, branch in zip(self._names, self._branches, strict=True):
+        for name, branch in zip(self.names, self._branches, strict=True):
             if branch.error is not None and branch.error is not but:
                 what = "closed with what it has" if branch.writer.kept else "removed"
                 log.warning("%s ended early and is %s: %s", name, what, _line(branch.error))
+
+
+def beside(sink: Sink, name: str, more: Sequence[Sink], names: Sequence[str]) -> Outputs:
+    """Returns one sink over a sink, or the sinks of an `Outputs`, and more of them.
+
+    Args:
+        sink: not opened yet.
+        name: what it is called, where it is one.
+        more: further sinks.
+        names: what these are called.
+    """
+    if isinstance(sink, Outputs):
+        return Outputs([*sink.sinks, *more], [*sink.names, *names])
+    return Outputs([sink, *more], [name, *names])
 
 
 def _line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from cbs_core.contract.errors import (
 )
 from cbs_core.contract.interfaces import Closable, Scheduler, Sink, Source
 from cbs_core.contract.live import CountsDrops
-from cbs_core.contract.types import RawFrame
+from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run.channel import GLANCE, SLOTS, Channel, ClosedError
@@ -61,6 +61,7 @@ class Runner:
         timeout_s: seconds that the source may take for a frame before it counts as lost.
         max_age_ms: of ``freshest``: a frame that was captured longer ago when it is due, to be
             computed or to be written, is dropped and counted.
+        info: what the sink is told of the frames; None: what the source says of its own.
 
     Raises:
         ValueError: another policy, or ``max_age_ms`` without ``freshest``.
@@ -77,6 +78,7 @@ class Runner:
         progress: Callable[[], None] = lambda: None,
         timeout_s: float | None = None,
         max_age_ms: float | None = None,
+        info: StreamInfo | None = None,
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy}")
@@ -90,6 +92,7 @@ class Runner:
         self._progress = progress
         self._timeout_s = timeout_s
         self._max_age_ms = max_age_ms
+        self._info = info
         slots = 1 if freshest else SLOTS
         self._input: Channel[RawFrame] = Channel(slots, freshest=freshest)
         self._output: Channel[RawFrame] = Channel(slots)
@@ -177,7 +180,7 @@ class Runner:
 
     def _open(self) -> None:
         try:
-            self._sink.open(self._source.info)
+            self._sink.open(self._info or self._source.info)
         except Exception as error:
             line = told(error, "sink", SinkError)
             raise line from line.__cause__

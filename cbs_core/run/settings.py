@@ -75,6 +75,12 @@ class Settings:
 
     device: str = "auto"
     precision: str = "auto"
+    output_matte: str | None = None
+    """Where each route's matte goes, beside the output."""
+
+    cutout: bool = False
+    """Whether the restyled classes alone are written, the rest transparent."""
+
     preview: Place | None = None
     """The one frame to show instead of the run."""
 
@@ -174,6 +180,8 @@ def parse(config: Mapping[str, object]) -> Settings:
         max_age_ms=read(_positive, config, "max_age_ms"),
         device=str(config.get("device")),
         precision=str(config.get("precision")),
+        output_matte=_name(config, "output_matte"),
+        cutout=read(_truth, config, "cutout", default=False),
         preview=read(_place, config, "preview"),
         quiet=read(_truth, config, "quiet", default=False),
         report=read(_file_name, config, "report"),

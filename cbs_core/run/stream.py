@@ -15,7 +15,9 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame, Scores
-from cbs_core.frame import pipeline
+from cbs_core.frame import cutout, pipeline
+from cbs_core.frame.covers import covered
+from cbs_core.frame.cutout import Exports
 from cbs_core.frame.pipeline import Located, Result
 from cbs_core.frame.plan import Plan
 from cbs_core.machine.memory import check_memory
@@ -40,9 +42,18 @@ class Stream:
         state: where the stream stands; None is its start.
         ahead: whether a frame of a new size has every net built, those of styles that it does not
             show too, so that none has to be built in the middle of the stream.
+        exports: what the frames carry beside the composite, or in its place.
     """
 
-    def __init__(self, plan: Plan, state: State | None = None, *, ahead: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state: State | None = None,
+        *,
+        ahead: bool = False,
+        exports: Exports | None = None,
+    ) -> None:
+        self.exports = exports or Exports()
         start = state or State()
         self._plan = plan
         self._scoring, self._styling = start.scoring, start.styling
@@ -126,7 +137,9 @@ class Stream:
         self, image: Tensor, scores: Scores, plan: Plan, *, meter: Meter | None = None
     ) -> Result:
         """Runs all that comes after `score`, the second step."""
-        result, self._styling = pipeline.restyle(image, scores, plan, self._styling, meter=meter)
+        result, self._styling = pipeline.restyle(
+            image, scores, plan, self._styling, meter=meter, covers=self.exports.any
+        )
         return result
 
     def locate(self, image: Tensor, scores: Scores, plan: Plan) -> Located:
@@ -139,6 +152,12 @@ class Stream:
         styled, self._styling = pipeline.paint(image, located, plan, self._styling)
         return styled
 
+    def covered(self, image: Tensor, located: Located, plan: Plan) -> Tensor | None:
+        """What comes before the last part, where something is exported: `Result.covers`."""
+        if not self.exports.any:
+            return None
+        return covered(image, located.mattes, located.shown, plan, self._styling)
+
     def composite(
         self, image: Tensor, located: Located, styled: Mapping[str, Tensor], plan: Plan
     ) -> Tensor:
@@ -146,12 +165,31 @@ class Stream:
         out, self._styling = pipeline.composite(image, located, styled, plan, self._styling)
         return out
 
-    def download(self, image: Tensor, raw: RawFrame) -> RawFrame:
-        """Moves a picture ``(1,3,H,W)`` to the host, with everything else from ``raw``."""
-        return replace(raw, pixels=to_pixels(image).cpu())
+    def finished(self, raw: RawFrame, result: Result, pixels: Tensor | None = None) -> RawFrame:
+        """Returns a frame as it leaves, on the host, with everything else from ``raw``.
+
+        Args:
+            raw: the source's.
+            result: what was made of it; the device is waited for.
+            pixels: its composite, uint8 ``(H,W,3)``, where that is on the host already.
+        """
+        mattes, alpha = raw.mattes, raw.alpha
+        if result.covers is not None and self.exports.mattes:
+            mattes = cutout.mattes(result.covers)
+        if result.covers is not None and self.exports.cutout:
+            pixels, cover = cutout.cut_out(self.upload(raw), result)
+            alpha = cover if alpha is None else _both(cover, alpha.cpu())
+        if pixels is None:
+            pixels = to_pixels(result.image).cpu()
+        return replace(raw, pixels=pixels, alpha=alpha, mattes=mattes)
 
     def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
         """Restyles the next ``(B,3,H,W)``, both steps one after the other."""
         plan = self._plan
         scores = self.score(image, plan, meter=meter)
         return self.restyle(image, scores, plan, meter=meter)
+
+
+def _both(cover: Tensor, alpha: Tensor) -> Tensor:
+    """Returns the transparency of a picture that is transparent itself, uint8 ``(H,W)``."""
+    return ((cover.int() * alpha.int() + 127) // 255).to(torch.uint8)

@@ -67,7 +67,7 @@ def build(
 
 def restyle(pipeline, raw):
     result = pipeline(pipeline.upload(raw))
-    return pipeline.download(result.image, raw), result
+    return pipeline.finished(raw, result), result
 
 
 def equation(raw, routes, mode):
@@ -112,7 +112,7 @@ def test_every_level_survives_upload_and_download():
     levels = torch.arange(256, dtype=torch.uint8).view(16, 16, 1).repeat(1, 1, 3)
     raw = type(raw_frame(1, 1))(levels, 7, alpha=levels[..., 0], name="a")
     pipeline = build([])
-    back = pipeline.download(pipeline.upload(raw), raw)
+    back = pipeline.finished(raw, pipeline(pipeline.upload(raw)))
     assert torch.equal(back.pixels, levels)
     assert (back.index, back.pts, back.name) == (raw.index, raw.pts, raw.name)
     assert back.alpha is raw.alpha

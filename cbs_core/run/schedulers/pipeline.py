@@ -241,7 +241,7 @@ class PipelineScheduler:
         finally:
             self._restyled.put(None)
         with self._meter.stage("download"):
-            done = self._stream.download(result.image, raw)
+            done = self._stream.finished(raw, result)
         if self._observe is not None:
             self._observe(raw, result)
         return done

@@ -35,7 +35,7 @@ class SerialScheduler:
         scores = stream.score(image, frame.plan, meter=self._meter)
         result = stream.restyle(image, scores, frame.plan, meter=self._meter)
         with self._meter.stage("download"):
-            self._done.append(stream.download(result.image, raw))
+            self._done.append(stream.finished(raw, result))
         if self._observe is not None:
             self._observe(raw, result)
 

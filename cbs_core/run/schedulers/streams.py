@@ -165,8 +165,11 @@ class StreamsScheduler:
         with self._on(slot, "style", "matte"):
             styled = self._stream.paint(image, located, plan)
         with self._on(slot, "composite", "style"):
+            covers = self._stream.covered(image, located, plan)
             out = self._stream.composite(image, located, styled, plan)
-        slot.result = Result(out, scores.logits, located.mattes, styled, located.shown, plan)
+        slot.result = Result(
+            out, scores.logits, located.mattes, styled, located.shown, plan, covers
+        )
         with self._on(slot, "download", "composite"):
             slot.packed = to_pixels(out)
             slot.pixels = _pinned_like(slot.packed)
@@ -183,7 +186,7 @@ class StreamsScheduler:
             self._meter.add(stage, slot.begun[stage].elapsed_time(slot.ended[stage]))
         if self._observe is not None:
             self._observe(slot.raw, slot.result)
-        self._done.append(replace(slot.raw, pixels=slot.pixels))
+        self._done.append(self._stream.finished(slot.raw, slot.result, slot.pixels))
         slot.clear()
         self._free.append(slot)
 

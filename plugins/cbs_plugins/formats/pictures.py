@@ -179,7 +179,13 @@ def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, 
 
 
 def write_picture(
-    path: Path, suffix: str, frame: RawFrame, *, quality: int = 95, compress_level: int = 4
+    path: Path,
+    suffix: str,
+    frame: RawFrame,
+    *,
+    quality: int = 95,
+    compress_level: int = 4,
+    grey: bool = False,
 ) -> None:
     """Writes a frame, and its alpha where the format holds it.
 
@@ -189,6 +195,7 @@ def write_picture(
         frame: pixels and alpha; on any device.
         quality: of JPEG and WebP, 1 to 100.
         compress_level: of PNG, 0 (fast) to 9 (small).
+        grey: whether it is a matte, of one channel.
 
     Raises:
         SinkError: where it cannot be written.
@@ -210,7 +217,9 @@ def write_picture(
         options["exif"] = still.exif
     if kind != "WEBP" and still.density:
         options["dpi"] = still.density
-    if frame.alpha is not None and kind in HOLDS_ALPHA:
+    if grey:
+        pixels = pixels[..., 0].contiguous()
+    elif frame.alpha is not None and kind in HOLDS_ALPHA:
         pixels = torch.cat([pixels, frame.alpha.cpu()[..., None]], dim=-1)
     elif frame.alpha is not None:
         logging.getLogger("cbs").warning(
@@ -220,6 +229,16 @@ def write_picture(
         Image.fromarray(pixels.numpy()).save(path, format=kind, **options)
     except (OSError, ValueError) as error:
         raise SinkError(f"cannot write a {kind} picture: {reason(error)}") from error
+
+
+def refuse_transparency(suffix: str) -> None:
+    """Refuses a format for pictures that are transparent on purpose.
+
+    Raises:
+        SinkError: it holds no transparency.
+    """
+    if WRITABLE[suffix] not in HOLDS_ALPHA:
+        raise SinkError(f"{suffix} holds no transparency: choose .png, .webp or .tiff")
 
 
 def not_kept(suffix: str, frame: RawFrame) -> str:

@@ -1,6 +1,6 @@
 """Pixel formats of video: what a source has, and the nearest that an encoder takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from av import Codec
 from av.video.format import VideoFormat
@@ -65,7 +65,13 @@ def encoder_formats(codec: str) -> tuple[str, ...]:
 
 
 def pixel_format(
-    codec: str, source: VideoStream | None, width: int, height: int, wanted: str
+    codec: str,
+    source: VideoStream | None,
+    width: int,
+    height: int,
+    wanted: str,
+    *,
+    alpha: bool | None = None,
 ) -> tuple[str, str]:
     """Chooses what an encoder is given.
 
@@ -75,6 +81,7 @@ def pixel_format(
         width: of the frames; an odd one cannot share colour between columns.
         height: likewise, between rows.
         wanted: FFmpeg's name, or ``auto``.
+        alpha: whether there is transparency; None: where the source has it.
 
     Returns:
         FFmpeg's name, and a line on what is lost by it, or nothing.
@@ -91,6 +98,7 @@ def pixel_format(
             )
         return wanted, ""
     have = _sampling(source)
+    have = have if alpha is None else replace(have, alpha=alpha)
     best = min(offered, key=lambda name: _cost(name, have, width, height), default="yuv420p")
     got = Sampling.of(best)
     lost = ""

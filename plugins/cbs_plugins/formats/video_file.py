@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from av.video.stream import VideoStream
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
+from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, covers, missing_from, tags, unusual
 from cbs_plugins.formats.unfinished import Unfinished
 from cbs_plugins.formats.video_colours import Sampling, pixel_format
@@ -36,6 +37,9 @@ _CONTAINERS = {
 }
 """Suffix, in lower case, -> FFmpeg's name of the container."""
 
+_TELL_ASPECT = frozenset({"libx264", "libx265"})
+"""Encoders whose data tell the shape of pixels; PyAV hands Matroska none (as of version 18)."""
+
 _FAILURES = (av.FFmpegError, OSError)
 """What writing raises: FFmpeg's own, or the file's."""
 
@@ -44,26 +48,6 @@ _FINEST = 90_000
 
 _FRAGMENT = 1_000_000
 """Microseconds of film that a run which is killed loses at the most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How pictures are encoded."""
-
-    codec: str
-    """FFmpeg's name of the encoder."""
-
-    options: dict[str, str]
-    """Of the encoder."""
-
-    pixel_format: str
-    """FFmpeg's name, or ``auto``."""
-
-    audio: bool
-    """Whether sound is copied."""
-
-    size: tuple[int, int] | None
-    """Width and height to scale to; None is the stream's."""
 
 
 class VideoFile:
@@ -127,7 +111,7 @@ class VideoFile:
             container_options=self._muxer_options(),
         )
         self._stream = self._add_pictures(self._output)
-        if self._media is not None:
+        if self._media is not None and not info.matte:
             self._tracks = Tracks(
                 self._output,
                 self._media,
@@ -221,7 +205,7 @@ class VideoFile:
         return packets
 
     def _compare(self) -> None:
-        if self._media is None or self._source is None:
+        if self._media is None or self._source is None or self._info.matte:
             return
         with open_media(self._file.path) as written:
             lost = missing_from(written, self._media, audio=self._encoding.audio, main=self._source)
@@ -262,6 +246,7 @@ class VideoFile:
 
     def _add_pictures(self, output: OutputContainer) -> VideoStream:
         info, encoding, source = self._info, self._encoding, self._source
+        ratio = self._pixel_aspect()
         width, height = self.size
         stream = output.add_stream(
             encoding.codec,
@@ -275,15 +260,24 @@ class VideoFile:
             raise ValueError(f"{encoding.codec} encodes no pictures")
         context = stream.codec_context
         stream.pix_fmt, lost = pixel_format(
-            encoding.codec, source, width, height, encoding.pixel_format
+            encoding.codec,
+            source,
+            width,
+            height,
+            encoding.pixel_format,
+            alpha=info.transparent or (False if info.matte else None),
         )
-        self.notes += [lost] if lost else []
+        self.notes += [lost] if lost and not info.matte else []
         self._alpha = Sampling.of(stream.pix_fmt).alpha
+        if info.transparent and not self._alpha:
+            raise SinkError(
+                f"{encoding.codec} in '{self._suffix}' holds no transparency: name a .mov "
+                "(ProRes 4444), a .webm or .mkv (VP9), or a folder of PNGs, with sink.codec=auto"
+            )
         self._matrix: int | None = None
         self._to_coded = VideoReformatter()
         if encoding.codec == "libx265" and self._suffix not in MATROSKA:
             context.codec_tag = "hvc1"  # Apple's players open no other
-        ratio = Fraction(1)
         if source is not None:
             tags_in = source.codec_context
             if not (tags_in.format and tags_in.format.is_rgb):  # which is always of full range
@@ -294,16 +288,30 @@ class VideoFile:
             self._matrix = _MATRICES.get(tags_in.colorspace)
             if self._matrix is not None:
                 context.colorspace = tags_in.colorspace
-            if source.sample_aspect_ratio:
-                ratio = source.sample_aspect_ratio
-                ratio = 1 / ratio if orientation(source).turned else ratio
-            stream.metadata.update(tags(source.metadata))
-            if code := _timecode(source, info.start + self._start):
+            stream.metadata.update({} if info.matte else tags(source.metadata))
+            if code := timecode(source, info.start + self._start):
                 stream.metadata["timecode"] = code
-        ratio *= Fraction(self._frame_size[0] * height, self._frame_size[1] * width)
         if ratio != 1:
             context.sample_aspect_ratio = ratio
         return stream
+
+    def _pixel_aspect(self) -> Fraction:
+        """Returns the width of a pixel over its height; pictures are scaled where none is held."""
+        source, ratio = self._source, Fraction(1)
+        if source is not None and source.sample_aspect_ratio:
+            ratio = source.sample_aspect_ratio
+            ratio = 1 / ratio if orientation(source).turned else ratio
+        width, height = self.size
+        ratio *= Fraction(self._frame_size[0] * height, self._frame_size[1] * width)
+        if ratio == 1 or self._suffix not in MATROSKA or self._encoding.codec in _TELL_ASPECT:
+            return ratio
+        if self._encoding.size is None:
+            self.size = max(round(width * ratio / 2) * 2, 2), height
+        self.notes.append(
+            f"{self._encoding.codec} in '{self._suffix}' holds square pixels only, and these are "
+            f"{float(ratio):.3g} times as wide as high: pictures are {self.size[0]}x{self.size[1]}"
+        )
+        return Fraction(1)
 
     def _time_base(self) -> Fraction:
         interval = 1 / self._info.rate
@@ -326,11 +334,11 @@ class VideoFile:
         scale = math.lcm(self._tick.denominator, *units)
         options["movie_timescale"] = str(scale if scale < 2**31 else self._tick.denominator)
         flags = []
-        if self._media is None or not covers(self._media):
+        if self._media is None or self._info.matte or not covers(self._media):
             # With cover art, fragments would leave an empty second video track in the file.
             flags.append("hybrid_fragmented+frag_keyframe")
             options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
-            if self._media is not None and unusual(self._media):
+            if self._media is not None and not self._info.matte and unusual(self._media):
                 flags.append("use_metadata_tags")  # which leaves cover art out
         if flags:
             options["movflags"] = "+".join(flags)
@@ -372,26 +380,3 @@ class VideoFile:
             f"cannot write '{self.path}' with {codec} at {width}x{height}: {reason(error)}{told}; "
             "choose another sink.codec or sink.pixel_format, or both auto"
         )
-
-
-def _timecode(source: VideoStream, start: Fraction) -> str | None:
-    """Returns the time code, of a stream or a track beside it, that it has at ``start`` seconds.
-
-    One that drops frames (``;``) is not counted on: it is left out behind a cut.
-    """
-    rate = source.average_rate or Fraction(25)
-    for stream in (source, *source.container.streams):
-        for key, value in stream.metadata.items():
-            if key.lower() != "timecode":
-                continue
-            parts = str(value).split(":")
-            if not start or len(parts) != 4 or not all(part.isdecimal() for part in parts):
-                return None if start else str(value)
-            base = round(rate)
-            hours, minutes, seconds, frames = map(int, parts)
-            count = ((hours * 60 + minutes) * 60 + seconds) * base + frames + round(start * rate)
-            seconds, frames = divmod(count, base)
-            return (
-                f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frames:02}"
-            )
-    return None

@@ -7,7 +7,12 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_plugins.formats.files import rename
-from cbs_plugins.formats.pictures import checked_suffix, not_kept, write_picture
+from cbs_plugins.formats.pictures import (
+    checked_suffix,
+    not_kept,
+    refuse_transparency,
+    write_picture,
+)
 from cbs_plugins.formats.sound import write_sound
 from cbs_plugins.formats.unfinished import UnfinishedFolder, left_over, remove, told
 
@@ -51,6 +56,8 @@ class FolderSink:
     def open(self, info: StreamInfo, /) -> None:
         """Creates the temporary folder."""
         self._info = info
+        if info.transparent:
+            refuse_transparency(self._suffix)
         if self.path.exists() and not self.path.is_dir():
             raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
         self._left = left_over(self.path.absolute())
@@ -65,13 +72,18 @@ class FolderSink:
         picture = self._temporary / name
         if picture.exists():
             raise SinkError(f"two frames are named '{name}': rename one of the inputs")
+        assert self._info is not None
         write_picture(
-            picture, self._suffix, frame, quality=self.quality, compress_level=self.compress_level
+            picture,
+            self._suffix,
+            frame,
+            quality=self.quality,
+            compress_level=self.compress_level,
+            grey=self._info.matte,
         )
         lost = not_kept(self._suffix, frame)
         if lost and lost not in self.notes:
             self.notes += (lost,)
-        assert self._info is not None
         self._end = Fraction(frame.pts) + (frame.duration or 1 / self._info.rate)
 
     def close(self, *, complete: bool = True) -> None:
@@ -93,7 +105,7 @@ class FolderSink:
     def _write_sound(self, complete: bool) -> None:
         assert self._temporary is not None
         info = self._info
-        if not self.audio or info is None or info.media is None or not self._end:
+        if not self.audio or info is None or info.matte or info.media is None or not self._end:
             return
         end = None if complete and not info.cut else self._end
         name = write_sound(self._temporary, info.media, info.start, end)

@@ -5,7 +5,12 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_plugins.formats.files import rename, temporary
-from cbs_plugins.formats.pictures import checked_suffix, not_kept, write_picture
+from cbs_plugins.formats.pictures import (
+    checked_suffix,
+    not_kept,
+    refuse_transparency,
+    write_picture,
+)
 
 
 class ImageSink:
@@ -38,6 +43,9 @@ class ImageSink:
             raise SinkError(f"'{self.path}' is a folder: name a file in it, or use sink=folder")
         if info.frames is not None and info.frames > 1:
             raise self._too_many()
+        if info.transparent:
+            refuse_transparency(self._suffix)
+        self._grey = info.matte
         self._temporary = temporary(self.path)
 
     def write(self, frame: RawFrame, /) -> None:
@@ -51,6 +59,7 @@ class ImageSink:
             frame,
             quality=self.quality,
             compress_level=self.compress_level,
+            grey=self._grey,
         )
         self._written = True
         lost = not_kept(self._suffix, frame)

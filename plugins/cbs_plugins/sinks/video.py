@@ -11,8 +11,9 @@ import av
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.unfinished import left_over, remove, told
-from cbs_plugins.formats.video_file import Encoding, VideoFile
+from cbs_plugins.formats.video_file import VideoFile
 
 SUFFIXES = {
     ".mp4": "libx264",
@@ -25,6 +26,12 @@ SUFFIXES = {
 
 AVI is not among them: it has no time stamps, and H.264 comes back from it one frame late.
 """
+
+_TRANSPARENT = {".mov": "prores_ks", ".mkv": "libvpx-vp9", ".webm": "libvpx-vp9"}
+"""Suffix -> the encoder that ``codec=auto`` chooses where transparency is what is written."""
+
+_MATTE_CRF = 4
+"""Of a matte, whose edges would ring at the one of pictures."""
 
 _WORST = {"libx264": 51, "libx265": 51, "libvpx-vp9": 63}
 """Encoder -> its largest constant rate factor."""
@@ -85,6 +92,7 @@ class VideoSink:
                 f"choose one of {', '.join(SUFFIXES)}"
             )
         self.codec = SUFFIXES[suffix] if codec == "auto" else codec
+        self._chosen, self._crf, self._preset = codec, crf, preset
         if on_resize not in ("scale", "split"):
             raise SinkError(f"on_resize='{on_resize}' is unknown: choose scale or split")
         self.on_resize = on_resize
@@ -104,8 +112,16 @@ class VideoSink:
         if info.media and self.path.exists() and self.path.samefile(info.media):
             raise SinkError(f"'{self.path}' is the input itself: choose another output=")
         self._info = info
-        size = _read_size(self.size, info.width, info.height)
-        self._encoding = replace(self._encoding, size=size)
+        suffix = self.path.suffix.lower()
+        if info.transparent and self._chosen == "auto":
+            self.codec = _TRANSPARENT.get(suffix, self.codec)
+        crf = min(self._crf, _MATTE_CRF) if info.matte else self._crf
+        self._encoding = replace(
+            self._encoding,
+            codec=self.codec,
+            options=_options(self.codec, crf, self._preset),
+            size=_read_size(self.size, info.width, info.height),
+        )
         self._left = left_over(self.path)
         self._note(*told(self._left, self.path))
         self._file = VideoFile(self.path, self._encoding, info)
