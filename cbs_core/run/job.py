@@ -4,7 +4,7 @@ The command line, a live server, workers on other machines and notebooks run it 
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypedDict
@@ -13,14 +13,17 @@ from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
+from cbs_core.contract.live import Controlling
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.cutout import Exports
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
+from cbs_core.machine.addresses import shown
 from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run import exports, preview, report
+from cbs_core.run.controls import Controls
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
@@ -86,6 +89,7 @@ class Job:
         self._state = state
         self._device = devices.choose(settings.device)
         dtype = devices.dtype(settings.precision, self._device.device)
+        self._own = workshop is None
         self._workshop = workshop or Workshop(self._device.device, dtype)
 
     def run(self, show: Show = unseen) -> Report | None:
@@ -104,23 +108,17 @@ class Job:
         source, source_id = _source(self.settings)
         if self.settings.preview is not None:
             source = preview.Preview(source, self.settings.preview)
-        with opened(source):
+        own = closing(self._workshop) if self._own else nullcontext()
+        with own, opened(source):
             info = source.info
             stream = self._stream(info)
             sink, sink_ids, output = self._sinks(info)
+            _give_controls(sink, Controls(stream, self._workshop, self.settings.look))
             sink = self._with_mattes(sink, stream.plan, str(output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
             with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
-                runner = Runner(
-                    source,
-                    scheduler,
-                    sink,
-                    meter=self.meter,
-                    progress=tick,
-                    info=replace(info, transparent=self.settings.cutout),
-                    **_pace(self.settings, info),
-                )
+                runner = self._runner(source, scheduler, sink, tick)
                 interrupted, cut = _run(runner)
         if not runner.kept:
             if cut is not None:
@@ -147,6 +145,18 @@ class Job:
         )
         folder = output.parent if output else self.run_folder
         return report.write(told, watch.sheet, folder, **self._names(output))
+
+    def _runner(self, source: Source, scheduler: Scheduler, sink: Sink, tick: Tick) -> Runner:
+        info = source.info
+        return Runner(
+            source,
+            scheduler,
+            sink,
+            meter=self.meter,
+            progress=tick,
+            info=replace(info, transparent=self.settings.cutout),
+            **_pace(self.settings, info),
+        )
 
     def _stream(self, info: StreamInfo) -> Stream:
         long = info.frames is None or info.frames >= WORTH_TRIALS
@@ -203,6 +213,12 @@ def _notes(info: StreamInfo, sink: Sink) -> tuple[str, ...]:
     """Returns what source and sink say that they could not keep."""
     said = (*getattr(info, "notes", ()), *getattr(sink, "notes", ()))
     return tuple(dict.fromkeys(said))
+
+
+def _give_controls(sink: Sink, controls: Controls) -> None:
+    for one in sink.sinks if isinstance(sink, Outputs) else [sink]:
+        if isinstance(one, Controlling):
+            one.control(controls)
 
 
 def _run(runner: Runner) -> tuple[bool, CbsError | None]:
@@ -263,7 +279,7 @@ def _sinks(
         _sink(replace(settings, sink=one, output=str(one.params.get("path", ""))), info, run_folder)
         for one in settings.outputs
     ]
-    names = [str(one.params.get("path") or one.name) for one in settings.outputs]
+    names = [shown(str(one.params.get("path") or one.name)) for one in settings.outputs]
     first = next((output for _, _, output in each if output is not None), None)
     return Outputs([sink for sink, _, _ in each], names), [name for _, name, _ in each], first
 

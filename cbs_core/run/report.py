@@ -19,6 +19,7 @@ from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
+from cbs_core.machine.addresses import shown
 from cbs_core.machine.device import Device, precision
 from cbs_core.machine.meter import Meter
 from cbs_core.run.sheet import Sheet
@@ -45,8 +46,8 @@ class Watch:
 
     def __call__(self, raw: RawFrame, result: Result) -> None:
         """Takes a frame and what the pipeline made of it."""
-        for route, shown in zip(result.plan.routes, result.shown, strict=True):
-            self.presence[route.classes] += shown
+        for route, seen in zip(result.plan.routes, result.shown, strict=True):
+            self.presence[route.classes] += seen
         self.sheet.add(raw, result)
 
 
@@ -162,7 +163,7 @@ class Report:
             },
             "notes": list(self.notes),
             **self._made_with(),
-            "config": dict(self.config),
+            "config": _without_secrets(dict(self.config)),
         }
 
     def _made_with(self) -> dict[str, Any]:
@@ -178,6 +179,15 @@ class Report:
             "plugins": dict(sorted({**self.plugins, **facts.plugins}.items())),
             "weights": weights.facts(facts.weights),
         }
+
+
+def _without_secrets(value: Any) -> Any:
+    """Returns a configuration whose addresses show no password and no broadcaster's key."""
+    if isinstance(value, Mapping):
+        return {key: _without_secrets(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(one) for one in value]
+    return shown(value) if isinstance(value, str) else value
 
 
 def write(

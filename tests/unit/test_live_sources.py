@@ -12,13 +12,13 @@ import av
 import numpy as np
 import pytest
 from cbs_plugins.formats import devices, feed
-from cbs_plugins.formats.addresses import shown
 from cbs_plugins.formats.devices import Camera
 from cbs_plugins.sources.camera import CameraSource
 from cbs_plugins.sources.stream import StreamSource
 
 from cbs_core.choose.streams import source_for
 from cbs_core.contract.errors import SourceError, SourceLostError
+from cbs_core.machine.addresses import shown
 from cbs_core.machine.meter import Meter
 from cbs_core.run.runner import Runner
 from cbs_core.run.workers import opened

@@ -6,9 +6,15 @@ import av
 from av.container import InputContainer
 
 from cbs_core.contract.errors import SourceError
-from cbs_plugins.formats.addresses import PROTOCOLS, shown
+from cbs_core.machine.addresses import shown
 from cbs_plugins.formats.feed import Feed, FeedSource
 from cbs_plugins.formats.files import reason
+
+PROTOCOLS = (
+    *("http", "https", "httpproxy", "tcp", "tls", "crypto", "udp", "rtp", "srtp", "rtsp"),
+    *("rtmp", "rtmps", "rtmpt", "rtmpe", "rtmpte", "rtmpts", "ffrtmphttp", "ffrtmpcrypt", "srt"),
+)
+"""What an address may lead to. Not ``file``: a stranger's playlist reads nothing here."""
 
 Transport = Literal["tcp", "udp"]
 

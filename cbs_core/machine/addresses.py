@@ -1,12 +1,6 @@
-"""Addresses of streams: what FFmpeg may open for them, and how they are shown."""
+"""Addresses of streams, as people may see them."""
 
 import re
-
-PROTOCOLS = (
-    *("http", "https", "httpproxy", "tcp", "tls", "crypto", "udp", "rtp", "srtp", "rtsp"),
-    *("rtmp", "rtmps", "rtmpt", "rtmpe", "rtmpte", "rtmpts", "ffrtmphttp", "ffrtmpcrypt", "srt"),
-)
-"""What an address may lead to. Not ``file``: a stranger's playlist reads nothing here."""
 
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/@\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)", re.I
