@@ -61,14 +61,14 @@ def milliseconds(frames: int, words: tuple[str, ...]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         typed = (
             *("input=pan:sample:astronaut", f"source.frames={frames}", "routes=[person]"),
-            *(f"output={folder}/clip.mp4", "report=report.json", "sheet=null", "device=cpu"),
+            *(f"output={folder}/clip.mp4", "sheet=null", "device=cpu"),
         )
         subprocess.run(
             [Path(sysconfig.get_path("scripts")) / "cbs-run", *typed, *words],
             check=True,
             stdout=subprocess.DEVNULL,
         )
-        report = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((Path(folder) / "clip.report.json").read_text(encoding="utf-8"))
     assert report["frames"]["out"] == frames, report["frames"]
     built = report["stages_ms"].get("prepare", {"max": 0})["max"]
     return float((1e3 * report["seconds"] - built) / frames)

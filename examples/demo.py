@@ -38,13 +38,14 @@ def main() -> int:
     OUT.mkdir(exist_ok=True)
     for source, output, routes, *rest in RUNS:
         given = [f"input={source}", f"output={output}", f"routes={routes}", *SMOOTH, *rest]
+        given.append("overwrite=true")  # of an earlier `make demo`
         print("\n$ cbs-run", " ".join(f"'{part}'" for part in given), flush=True)
         command = [str(Path(sys.executable).parent / "cbs-run"), *given]
         if code := subprocess.run(command, cwd=OUT, check=False).returncode:
             return code
     print(f"\nDone in {time.monotonic() - started:.0f} s. In {OUT}:")
     for _, output, *_ in RUNS:
-        print(f"  {output}, and {Path(output).parent / 'sheet.png'}")
+        print(f"  {output}, and {Path(output).with_suffix('.sheet.png')}")
     return 0
 
 

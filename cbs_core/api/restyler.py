@@ -1,6 +1,7 @@
 """``cbs.restyle`` and ``cbs.Restyler``: what the command does, for pictures in memory."""
 
 import io
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.tensors import to_pixels
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
+from cbs_core.machine.unfinished import being_written
 from cbs_core.run import settings
 from cbs_core.run.job import Job
 from cbs_core.run.stream import Stream
@@ -191,7 +193,12 @@ class Restyler:
 
 
 def restyle(
-    picture: Any, routes: Routes = None, *, output: str | Path | None = None, **look: Any
+    picture: Any,
+    routes: Routes = None,
+    *,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    **look: Any,
 ) -> Any:
     """Restyles chosen classes of one picture; returns the kind that it is.
 
@@ -202,6 +209,7 @@ def restyle(
             restyled into a new file beside it, ``photo_restyled.png``, whose path is returned.
         routes: ``{"person": "starry_night"}``; None restyles people and cars.
         output: the path to write to instead, where a path is given.
+        overwrite: whether a file that is there is replaced.
         look: as `Restyler` takes it.
 
     Raises:
@@ -214,7 +222,7 @@ def restyle(
         (48, 64, 3)
     """
     if isinstance(picture, str | Path):
-        return restyle_file(Path(picture), output, look | {"routes": routes})
+        return restyle_file(Path(picture), output, look | {"routes": routes}, overwrite=overwrite)
     if output is not None:
         raise ConfigError("output= is for paths: what is returned of a picture in memory is yours")
     # Of one picture a trial of what is fastest takes longer than the picture.
@@ -240,7 +248,9 @@ def _workshop(device: str, precision: str) -> Workshop:
     return Workshop.on(device, precision)
 
 
-def restyle_file(path: Path, output: str | Path | None, look: Mapping[str, Any]) -> Path:
+def restyle_file(
+    path: Path, output: str | Path | None, look: Mapping[str, Any], *, overwrite: bool = False
+) -> Path:
     """Restyles a picture, a folder or a video into another file; returns that one's path.
 
     Raises:
@@ -251,8 +261,6 @@ def restyle_file(path: Path, output: str | Path | None, look: Mapping[str, Any])
     device, precision = given.pop("device", "auto"), given.pop("precision", "auto")
     sink = streams.sink_of(source) if output is None else streams.sink_for(str(output))
     target = Path(output).expanduser() if output else _beside(path, streams.unnamed(sink))
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"'{target}' is there already: name another output=")
     run = settings.Settings(
         look=_look(given),
         source=Choice(source, {"path": str(path)}),
@@ -260,6 +268,7 @@ def restyle_file(path: Path, output: str | Path | None, look: Mapping[str, Any])
         scheduler=Choice("auto"),
         input=str(path),
         output=str(target),
+        overwrite=overwrite,
     )
     job = Job(run, run_folder=target.parent, workshop=_workshop(device, precision))
     report = job.run()
@@ -274,7 +283,8 @@ def _beside(path: Path, suffix: str) -> Path:
     path = path.expanduser()
     for number in count(1):
         name = f"{path.stem}_restyled{'' if number == 1 else f'_{number}'}{suffix}"
-        if not (target := path.with_name(name)).exists():
+        target = path.with_name(name)
+        if not (os.path.lexists(target) or being_written(target)):
             return target
     raise AssertionError("one of all numbers is free")
 

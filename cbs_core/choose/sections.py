@@ -35,3 +35,20 @@ def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
 def choice(section: object, kind: str) -> Choice:
     """Returns a section as a `Choice`; raises as `split`."""
     return Choice(*split(section, kind))
+
+
+def flag(config: Mapping[str, object], key: str, default: bool | None = None) -> bool:
+    """Returns a value that is true or false.
+
+    Args:
+        config: holds it.
+        key: its key.
+        default: where there is no such key; None: there must be.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    value = config.get(key, default)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}={value} is neither true nor false")
+    return value

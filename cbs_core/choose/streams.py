@@ -124,6 +124,11 @@ def _no_file(kind: str, path: str) -> str | None:
     return None
 
 
+def writes_folder(sink: str) -> bool:
+    """Tells whether a sink's output is a folder."""
+    return bool(dict(reversed(_declared("sink"))).get(sink, {}).get("folders"))
+
+
 def problems() -> Iterator[str]:
     """Yields what is wrong with strangers' files, a line each."""
     for folder in preset_dirs().values():

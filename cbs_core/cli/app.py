@@ -8,10 +8,9 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import TextIOWrapper
 from itertools import count
-from pathlib import Path
 from typing import Any, NoReturn
 
 from cbs_core import __version__
@@ -107,6 +106,7 @@ def hydra_app(
         from omegaconf import DictConfig
 
         from cbs_core.choose.presets import conf_dir, install
+        from cbs_core.cli import sweeps
         from cbs_core.cli.arguments import normalise
         from cbs_core.cli.keys import finished
 
@@ -122,10 +122,10 @@ def hydra_app(
                 import numpy  # noqa: F401
 
                 try:
+                    sweeps.tell_apart(config, sys.argv[1:])
                     codes.append(task(finished(_plain(config), config_name)))
-                except BaseException:
-                    _leave_nothing(command)
-                    raise
+                finally:
+                    sweeps.leave_no_empty_folder()
 
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
@@ -139,24 +139,6 @@ def hydra_app(
             ) from error
         ignore_interrupts()
         sys.exit(max(codes, default=0))
-
-
-def _leave_nothing(command: str) -> None:
-    """Removes the run folder of a run that failed, if it holds only what Hydra wrote."""
-    from hydra.core.hydra_config import HydraConfig
-
-    folder, here = Path(HydraConfig.get().runtime.output_dir), Path.cwd()
-    own = [folder / f"{command}.log", *(folder / ".hydra").glob("*.yaml")]
-    if not folder.is_relative_to(here) or {*folder.iterdir()} - {own[0], folder / ".hydra"}:
-        return
-    for file in own if folder != here else ():
-        file.unlink(missing_ok=True)
-    with suppress(OSError):  # one that holds other things
-        for empty in (folder / ".hydra", folder, *folder.parents):
-            if empty == here:
-                break
-            if empty.exists():
-                empty.rmdir()
 
 
 def _plain(config: object) -> Mapping[str, object]:

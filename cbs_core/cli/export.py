@@ -3,6 +3,7 @@
 Letters: ``B`` batch, ``H W`` the picture.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from cbs_core.machine.files import MARK, rename
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +41,8 @@ def run(config: Mapping[str, object]) -> int:
         CbsError: whatever a user can mend.
     """
     from cbs_core.choose import registry, weights
-    from cbs_core.choose.sections import split
+    from cbs_core.choose.sections import flag, split
+    from cbs_core.run.destinations import refuse, refuse_part, writable
 
     chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
     if len(chosen) != 1:
@@ -51,6 +54,10 @@ def run(config: Mapping[str, object]) -> int:
     output = Path(str(config["output"])).expanduser()
     if output.suffix != ".onnx":
         raise ConfigError(f"output={output} does not end in .onnx: say output={output}.onnx")
+    overwrite = flag(config, "overwrite", default=False)
+    refuse([output], overwrite)
+    refuse_part(output.with_name(f"{output.name}.yaml"), overwrite=overwrite)
+    writable(output)
     _require_onnx()
     name, params = split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
@@ -103,10 +110,11 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
                     f"than {TOLERANCE:g} x {scale:.3g}: nothing was written"
                 )
             text = yaml.safe_dump(describe(classes), sort_keys=False, default_flow_style=None)
-            description.write_text(text, encoding="utf-8")
+            description.write_text(f"# Written by {MARK.decode()}.\n{text}", encoding="utf-8")
             # The description last: one without a file that fits it would be wrong.
-            graph.replace(output)
-            description.replace(output.with_name(f"{output.name}.yaml"))
+            over = os.path.lexists(output)  # whoever calls has asked
+            final = rename(graph, output, over=over)
+            rename(description, final.with_name(f"{final.name}.yaml"), over=over)
     except OSError as error:
         raise SinkError(f"cannot write '{output}': {error.strerror or error}") from error
     return difference, scale

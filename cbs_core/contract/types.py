@@ -181,6 +181,9 @@ class StreamInfo:
     name: str = "output"
     """Stem for a file named after this stream."""
 
+    names: tuple[str, ...] = ()
+    """Of the frames (`RawFrame.name`), where all are known."""
+
     notes: tuple[str, ...] = ()
     """What of the input is lost or left out, a line each, for the user."""
 

@@ -1,10 +1,12 @@
 """One run of ``cbs-eval``: builds the plugin, scores it, writes table, JSON and chart."""
 
 import json
+import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from cbs_core.choose import registry, weights
-from cbs_core.choose.sections import split
+from cbs_core.choose.sections import flag, split
 from cbs_core.contract.accelerated import Kind
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import InstanceSegmenter
@@ -26,7 +28,8 @@ from cbs_core.datasets.samples import find_photos
 from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
 from cbs_core.machine import device
-from cbs_core.machine.files import replace
+from cbs_core.machine.files import MARK, marked, replace
+from cbs_core.run.destinations import refuse, refuse_part, writable
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
 
@@ -51,9 +54,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
             + (", not both" if chosen else "")
         )
     (kind,) = chosen
-    output = Path(str(config["output"])).expanduser()
-    if output.suffix != ".json":
-        raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
+    output, chart = _places(config)
     console = Console(quiet=config.get("quiet") is True, highlight=False, soft_wrap=True)
     place = device.choose(str(config.get("device")))
     dtype = device.dtype(str(config.get("precision")), place.device)
@@ -70,6 +71,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     scores, picture = score(plugin, call, config, place.device, progress)
     costs = cost.measure(plugin, call, picture, calls=_count(config, "calls") or 1)
     facts: dict[str, Any] = {
+        "program": f"{MARK.decode()} {version('class-based-styling')}",
         "plugin": f"{kind}/{name}",
         "weights": weights.facts(files),
         "data": {"data": config.get("data"), "split": config.get("split")},
@@ -81,13 +83,35 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         "config": dict(config),
     }
     text = json.dumps(facts, indent=2).encode()
-    replace(output, lambda file: file.write(text))
-    chart = output.with_suffix(".png")
-    drawn = draw(f"{kind} {name}", scores)
-    replace(chart, lambda file: drawn.save(file, format="png"))
+    over = flag(config, "overwrite", default=False)
+    output = replace(output, lambda file: file.write(text), over=over)
+    drawn, mark = draw(f"{kind} {name}", scores), marked()
+    chart = replace(chart, lambda file: drawn.save(file, format="png", pnginfo=mark), over=over)
     _print(console, scores, costs)
     console.print(f"{output}\n{chart}", markup=False)
     return 0
+
+
+def _places(config: Mapping[str, object]) -> tuple[Path, Path]:
+    """Returns where the figures and the chart go, where nothing of anybody's is.
+
+    Raises:
+        ConfigError: something is, or the output has another suffix.
+    """
+    if config["output"] is None:
+        for number in count(1):
+            output = Path(f"eval{'' if number == 1 else f'.{number}'}.json")
+            if not (os.path.lexists(output) or os.path.lexists(output.with_suffix(".png"))):
+                return output, output.with_suffix(".png")
+    output = Path(str(config["output"])).expanduser()
+    if output.suffix != ".json":
+        raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
+    chart = output.with_suffix(".png")
+    overwrite = flag(config, "overwrite", default=False)
+    refuse([output], overwrite)
+    refuse_part(chart, overwrite=overwrite)
+    writable(output)
+    return output, chart
 
 
 def _callable(

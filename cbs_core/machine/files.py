@@ -9,23 +9,40 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cbs_core.contract.errors import SinkError
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 PREFIX = ".cbs-"
 """Of every temporary name."""
 
+MARK = b"class-based-styling"
+"""In the first bytes of what this program writes beside an output: report, sheet."""
+
+HEAD = 512
+"""Bytes in which it is looked for."""
+
 
 def replace(
-    path: Path, write: Callable[[BinaryIO], object], *, advice: str = ": make room there"
-) -> None:
+    path: Path,
+    write: Callable[[BinaryIO], object],
+    *,
+    advice: str = ": make room there",
+    over: bool = True,
+) -> Path:
     """Writes a file beside ``path``, on the disk, then gives it that name in one step.
 
     Args:
         path: the file's own name; its folder is made where it is not there.
         write: fills the file.
         advice: ends the error's line.
+        over: whether a file of that name is replaced.
+
+    Returns:
+        The name that it has: `free`'s where ``path`` is taken and is not to be replaced.
 
     Raises:
         SinkError: it cannot be written.
@@ -34,7 +51,7 @@ def replace(
     try:
         with whole.open("wb") as file:
             write(file)
-        rename(whole, path, advice=advice)
+        return rename(whole, path, advice=advice, over=over)
     except BaseException as error:  # Ctrl-C too
         with suppress(OSError):
             whole.unlink(missing_ok=True)
@@ -75,7 +92,7 @@ def temporary(
     return path
 
 
-def rename(path: Path, final: Path, *, advice: str = "") -> None:
+def rename(path: Path, final: Path, *, advice: str = "", over: bool = True) -> Path:
     """Gives a finished file, or folder, its own name; a file of that name is replaced in one step.
 
     The file is on the disk before it has the name: not even a power cut leaves half of it there.
@@ -84,6 +101,10 @@ def rename(path: Path, final: Path, *, advice: str = "") -> None:
         path: as `temporary` gave it.
         final: the output's own name.
         advice: ends the error's line.
+        over: whether a file of that name is replaced.
+
+    Returns:
+        The name that it has, as of `settle`.
 
     Raises:
         SinkError: where it cannot be renamed.
@@ -92,9 +113,49 @@ def rename(path: Path, final: Path, *, advice: str = "") -> None:
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
-        os.replace(path, final)
+        return settle(path, final, over=over)
     except OSError as error:
         raise SinkError(f"cannot write '{final}': {reason(error)}{advice}") from error
+
+
+def settle(path: Path, final: Path, *, over: bool) -> Path:
+    """Renames a file, or a folder; what has the name already is replaced only where it may be.
+
+    Returns:
+        ``final``, or `free`'s where that is taken and may not be replaced.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if over:
+        os.replace(path, final)
+        return final
+    while True:
+        try:
+            _rename_new(path, final)
+        except FileExistsError:
+            final = free(final)
+        else:
+            return final
+
+
+def _rename_new(path: Path, final: Path) -> None:
+    """Renames, unless the name is taken: in one step, where the file system can."""
+    if path.is_dir() and not path.is_symlink():
+        if os.path.lexists(final):  # of a folder that is not empty the system says so itself
+            raise FileExistsError(final)
+        path.rename(final)
+        return
+    try:
+        os.link(path, final, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):  # no links there, as on FAT
+        if os.path.lexists(final):
+            raise FileExistsError(final) from None
+        path.rename(final)
+    else:
+        path.unlink()
 
 
 def free(path: Path) -> Path:
@@ -105,10 +166,28 @@ def free(path: Path) -> Path:
         'out.preview.png'
     """
     number, found = 1, path
-    while found.exists() or found.is_symlink():
+    while os.path.lexists(found):
         number += 1
         found = path.with_name(f"{path.stem}.{number}{path.suffix}")
     return found
+
+
+def marked() -> "PngInfo":
+    """Returns what makes a PNG one that this program wrote (`MARK`), for Pillow's ``pnginfo``."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", MARK.decode())
+    return info
+
+
+def is_marked(path: Path) -> bool:
+    """Tells whether a file is a report or a sheet that this program wrote (`MARK`)."""
+    try:
+        with path.open("rb") as file:
+            return MARK in file.read(HEAD)
+    except OSError:
+        return False
 
 
 def reason(error: BaseException) -> str:

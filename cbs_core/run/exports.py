@@ -1,5 +1,6 @@
 """Mattes as outputs of their own: a file, or a folder, a route."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.interfaces import Sink
+from cbs_core.contract.several import WritesSeveral
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.routes import Route
 
@@ -36,6 +38,12 @@ class MatteSink:
     def notes(self) -> tuple[str, ...]:
         """What the sink could not keep."""
         return tuple(getattr(self._sink, "notes", ()))
+
+    def taken(self, info: StreamInfo, /) -> Sequence[Path]:
+        """Returns the files that would be written over (`WritesSeveral`)."""
+        if isinstance(self._sink, WritesSeveral):
+            return self._sink.taken(info)
+        return [self.path] if os.path.lexists(self.path) else []
 
     def open(self, info: StreamInfo, /) -> None:
         """Opens the sink for a matte."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
-from cbs_core.choose import registry, streams
+from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
@@ -18,12 +18,12 @@ from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.cutout import Exports
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
-from cbs_core.machine.addresses import shown
 from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
-from cbs_core.run import exports, preview, report
+from cbs_core.run import destinations, exports, preview, report, sinks
 from cbs_core.run.controls import Controls
+from cbs_core.run.destinations import Places
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
@@ -111,10 +111,10 @@ class Job:
         own = closing(self._workshop) if self._own else nullcontext()
         with own, opened(source):
             info = source.info
+            sink, sink_ids, there = self._sinks(info)
             stream = self._stream(info)
-            sink, sink_ids, output = self._sinks(info)
             _give_controls(sink, Controls(stream, self._workshop, self.settings.look))
-            sink = self._with_mattes(sink, stream.plan, str(output))
+            sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
             with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
@@ -133,7 +133,7 @@ class Job:
             info=info,
             presence=watch.presence,
             plugins=registry.origins(source_id, *sink_ids, scheduler_id),
-            output=output,
+            output=there.output,
             config=self.settings.config,
             choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
@@ -143,8 +143,7 @@ class Job:
             kept=runner.kept,
             cut=cut,
         )
-        folder = output.parent if output else self.run_folder
-        return report.write(told, watch.sheet, folder, **self._names(output))
+        return report.write(told, watch.sheet, there.beside, over=self.settings.overwrite)
 
     def _runner(self, source: Source, scheduler: Scheduler, sink: Sink, tick: Tick) -> Runner:
         info = source.info
@@ -174,29 +173,30 @@ class Job:
                 stream(stream.upload(preview.first_frame(again)))
         return stream
 
-    def _sinks(self, info: StreamInfo) -> tuple[Sink, list[str], Path | None]:
-        """Builds the sinks; also returns the path of the output where there is one."""
+    def _sinks(self, info: StreamInfo) -> tuple[Sink, list[str], Places]:
+        """Builds the sinks; also returns the run's files."""
         if self.settings.preview is None:
-            return _sinks(self.settings, info, self.run_folder)
+            return sinks.built(self.settings, info, self.run_folder)
         path = preview.path(self.settings.output, info, self.run_folder)
-        return registry.sinks.create(name := preview.sink(), path=str(path)), [f"sink/{name}"], path
+        sheet = {"sheet": path.with_name(preview.sheet(path))} if self.settings.sheet else {}
+        sink = registry.sinks.create(name := preview.sink(), path=str(path))
+        return sink, [f"sink/{name}"], Places(path, sheet)
 
-    def _with_mattes(self, sink: Sink, plan: Plan, name: str) -> Sink:
+    def _with_mattes(self, sink: Sink, plan: Plan, info: StreamInfo, name: str) -> Sink:
         """Returns the sink with one for each matte beside it, where they are wanted."""
         wanted = self.settings.output_matte
         if wanted is None or self.settings.preview is not None:
             return sink
         mattes = exports.matte_sinks(wanted, plan.routes, self.settings.sink)
+        source = Path(self.settings.input).expanduser() if self.settings.input else None
         for matte in mattes:
-            _check_names(self.settings, matte.path, "")
+            destinations.check(
+                Places(matte.path, {}),
+                source=source,
+                taken=matte.taken(info),
+                overwrite=self.settings.overwrite,
+            )
         return beside(sink, name, mattes, [str(matte.path) for matte in mattes])
-
-    def _names(self, output: Path | None) -> dict[str, str | None]:
-        """Returns the names of report and sheet."""
-        if self.settings.preview is None or output is None:
-            return {"name": self.settings.report, "sheet": self.settings.sheet}
-        sheet = preview.sheet(output) if self.settings.sheet else None
-        return {"name": None, "sheet": sheet}
 
     def _unlike(self, plan: Plan) -> tuple[str, ...]:
         return preview.unlike(self.settings.look, plan) if self.settings.preview else ()
@@ -266,63 +266,3 @@ def _source(settings: Settings) -> tuple[Source, str]:
     if isinstance(params.get("path"), str):
         params["path"] = str(params["path"]).removeprefix(f"{name}:")
     return registry.sources.create(name, **params), f"source/{name}"
-
-
-def _sinks(
-    settings: Settings, info: StreamInfo, run_folder: Path
-) -> tuple[Sink, list[str], Path | None]:
-    """Builds the sink, or one over several; also returns the path of the first file among them."""
-    if not settings.outputs:
-        sink, name, output = _sink(settings, info, run_folder)
-        return sink, [name], output
-    each = [
-        _sink(replace(settings, sink=one, output=str(one.params.get("path", ""))), info, run_folder)
-        for one in settings.outputs
-    ]
-    names = [shown(str(one.params.get("path") or one.name)) for one in settings.outputs]
-    first = next((output for _, _, output in each if output is not None), None)
-    return Outputs([sink for sink, _, _ in each], names), [name for _, name, _ in each], first
-
-
-def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink, str, Path | None]:
-    """Builds the sink; also returns the path of the output where there is one."""
-    name, params = settings.sink.name, dict(settings.sink.params)
-    path = params.get("path", settings.output)
-    output: Path | None = None
-    if isinstance(path, str) and path.startswith(f"{name}:"):
-        params["path"] = path.removeprefix(f"{name}:")
-    elif not streams.is_for_files("sink", name):
-        params["path"] = "" if path is None or path == name else path
-    elif name != "null" and registry.sinks.takes(name, "path"):
-        default = run_folder / f"{info.name}{streams.unnamed(name)}"
-        output = Path(str(path)).expanduser() if path else default
-        params["path"] = str(output)
-        _check_names(settings, output, str(params.get("suffix", "")))
-    return registry.sinks.create(name, **params), f"sink/{name}", output
-
-
-def _check_names(settings: Settings, output: Path, suffix: str) -> None:
-    """Refuses to write over the input, or two files under one name.
-
-    Raises:
-        ConfigError: with the key to change.
-    """
-    source = Path(settings.input).expanduser() if settings.input else None
-    if source and (_same(source, output) or _same(source, output / f"{source.stem}{suffix}")):
-        raise ConfigError(f"'{source}' would be written over by the output: choose another output=")
-    taken = {output.name: "output"}
-    for key, name in (("report", settings.report), ("sheet", settings.sheet)):
-        if name is None:
-            continue
-        if name in taken:
-            raise ConfigError(f"{taken[name]} and {key} are both named '{name}': say {key}=OTHER")
-        if source and _same(source, output.parent / name):
-            raise ConfigError(f"'{source}' would be written over by the {key}: say {key}=OTHER")
-        taken[name] = key
-
-
-def _same(a: Path, b: Path) -> bool:
-    try:
-        return a.samefile(b)
-    except OSError:  # one of them is not there yet
-        return False

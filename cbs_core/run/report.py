@@ -1,10 +1,11 @@
-"""What a run says of itself: ``report.json``, ``sheet.png`` and a short table."""
+"""What a run says of itself: ``out.report.json``, ``out.sheet.png`` and a short table."""
 
 import json
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,7 @@ class Report:
         meter, overlap, selection = self.meter, self.meter.overlap, self.plan.selection
         followed, age = self.state.styling.followed, meter.age
         return {
+            "program": f"{files.MARK.decode()} {version('class-based-styling')}",
             "output": str(self.output) if self.output else None,
             "outputs": [dict(one) for one in self.branches],
             "interrupted": self.interrupted or self.cut is not None,
@@ -191,9 +193,15 @@ def _without_secrets(value: Any) -> Any:
 
 
 def write(
-    report: Report, picture: Sheet, folder: Path, *, name: str | None, sheet: str | None
+    report: Report, picture: Sheet, places: Mapping[str, Path], *, over: bool = False
 ) -> Report:
-    """Writes the report and the sheet into ``folder``, each under its name or not at all.
+    """Writes the report and the sheet, each under its name or not at all.
+
+    Args:
+        report: what is told.
+        picture: what is drawn.
+        places: of ``report`` and ``sheet``, where they are wanted.
+        over: whether files of these names are replaced; they have other names where not.
 
     Returns:
         The report, with the files.
@@ -202,15 +210,14 @@ def write(
         SinkError: one cannot be written.
     """
     written = []
-    if name:
+    put = partial(files.replace, advice=ADVICE, over=over)
+    if path := places.get("report"):
         # ASCII, because a file name need not be valid Unicode.
         text = json.dumps(report.as_dict(), indent=2).encode()
-        files.replace(folder / name, lambda file: file.write(text), advice=ADVICE)
-        written.append(folder / name)
-    if sheet and picture.rows:
-        drawn = picture.render()
-        files.replace(folder / sheet, lambda file: drawn.save(file, format="png"), advice=ADVICE)
-        written.append(folder / sheet)
+        written.append(put(path, lambda file: file.write(text)))
+    if (path := places.get("sheet")) and picture.rows:
+        drawn, mark = picture.render(), files.marked()
+        written.append(put(path, lambda file: drawn.save(file, format="png", pnginfo=mark)))
     return replace(report, files=tuple(written))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cbs_core.choose import presets, streams
-from cbs_core.choose.sections import Choice, choice
+from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.places import Place
@@ -85,10 +85,15 @@ class Settings:
     """The one frame to show instead of the run."""
 
     quiet: bool = False
+    overwrite: bool = False
+    """Whether an output of that name is replaced."""
+
     report: str | None = None
-    """Its name, beside the output."""
+    """Its name, beside the output; ``auto`` is one after the output's."""
 
     sheet: str | None = None
+    """Likewise."""
+
     sheet_frames: int = 0
     config: Mapping[str, object] = field(default_factory=dict, repr=False)
     """The configuration itself, for the report."""
@@ -181,9 +186,10 @@ def parse(config: Mapping[str, object]) -> Settings:
         device=str(config.get("device")),
         precision=str(config.get("precision")),
         output_matte=_name(config, "output_matte"),
-        cutout=read(_truth, config, "cutout", default=False),
+        cutout=read(flag, config, "cutout", False, default=False),
         preview=read(_place, config, "preview"),
-        quiet=read(_truth, config, "quiet", default=False),
+        quiet=read(flag, config, "quiet", default=False),
+        overwrite=read(flag, config, "overwrite", False, default=False),
         report=read(_file_name, config, "report"),
         sheet=read(_file_name, config, "sheet"),
         sheet_frames=read(_count, config, "sheet_frames", default=0) if sheet else 0,
@@ -241,13 +247,6 @@ def _positive(config: Mapping[str, object], key: str) -> float | None:
     if not number or not 0 < float(str(value)) < math.inf:
         raise ConfigError(f"{key}={value} is no number above 0")
     return float(str(value))
-
-
-def _truth(config: Mapping[str, object], key: str) -> bool:
-    value = config.get(key)
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key}={value} is neither true nor false")
-    return value
 
 
 def _count(config: Mapping[str, object], key: str) -> int:

@@ -1,4 +1,4 @@
-"""``sheet.png``: original, classes, styles and composite of a few frames, side by side."""
+"""``out.sheet.png``: original, classes, styles and composite of a few frames, side by side."""
 
 from dataclasses import dataclass
 

@@ -5,7 +5,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -17,15 +17,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from cbs_core.choose import registry
+from cbs_core.choose.sections import flag
 from cbs_core.contract.errors import ConfigError, PluginNotFoundError, SourceError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine import device as devices
-from cbs_core.machine.files import replace
+from cbs_core.machine.files import MARK, is_marked, marked, replace
+from cbs_core.run.destinations import ENDINGS, Places, beside, check, fresh, refuse_part
 from cbs_core.scene import consistency, sheet, viewer
 from cbs_core.scene.cameras import orbit
 from cbs_core.scene.nets import Workshop, summary
 from cbs_core.scene.restyled import Request, Restyled
-from cbs_core.scene.types import MeshFile, SceneFile, SplatFile
+from cbs_core.scene.types import MeshFile, SceneFile, SplatFile, WritesBeside
 
 TURN = 48
 """Pictures of the turntable."""
@@ -53,10 +55,12 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         CbsError: whatever a user can mend.
     """
     start = time.perf_counter()
-    quiet = _flag(config, "quiet")
+    quiet = flag(config, "quiet")
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     source = Path(str(config["input"])).expanduser()
-    output = _output(config, source, run_folder)
+    there = _places(config, source, run_folder)
+    output = there.output
+    assert output is not None
     chosen = devices.choose(str(config["device"]))
     dtype = devices.dtype(str(config["precision"]), chosen.device)
     workshop = Workshop(
@@ -66,13 +70,17 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         tell=lambda line: console.print(line, markup=False),
     )
     request = _request(config, workshop, _progress(console))
+    overwrite = flag(config, "overwrite", default=False)
     file = opened(source)
+    for path in file.beside(output) if isinstance(file, WritesBeside) else ():
+        refuse_part(path, overwrite=overwrite)
     for line in file.left_out:
         console.print(f"left out: {line}", markup=False)
     restyled = _restyled(file, request)
     written = restyled.write(output)
-    measured = _pictures(config, restyled, output, request, written)
+    measured = _pictures(config, restyled, there, request, written)
     facts = {
+        "program": f"{MARK.decode()} {version('class-based-styling')}",
         "input": str(source),
         "output": [str(path) for path in written],
         **restyled.facts,
@@ -86,10 +94,11 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         **summary(workshop),
         "config": dict(config),
     }
-    if config["report"]:
-        report = output.with_name(str(config["report"]))
-        replace(report, lambda f: f.write(json.dumps(facts, indent=2).encode()))
-        written.append(report)
+    if "report" in there.beside:
+        facts["pictures"] = [path.name for path in written if path in there.beside.values()]
+        text = json.dumps(facts, indent=2).encode()
+        report = there.beside["report"]
+        written.append(replace(report, lambda f: f.write(text), over=overwrite))
     _tell(console, facts, written)
     return 0
 
@@ -150,32 +159,38 @@ def _count(config: Mapping[str, object], key: str, least: int, most: int) -> int
     return value
 
 
-def _flag(config: Mapping[str, object], key: str) -> bool:
-    value = config[key]
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key}={value} is neither true nor false")
-    return value
-
-
-def _output(config: Mapping[str, object], source: Path, run_folder: Path) -> Path:
+def _places(config: Mapping[str, object], source: Path, run_folder: Path) -> Places:
+    """Returns the files of a run, where nothing of anybody's is in their way."""
     given = config["output"]
-    output = run_folder / source.name if given is None else Path(str(given)).expanduser()
+    wanted = {key: None if config[key] is None else str(config[key]) for key in ENDINGS}
+    if given is None:
+        there = fresh(run_folder, source.stem, source.suffix, wanted)
+    else:
+        named = Path(str(given)).expanduser()
+        there = Places(named, beside(named, wanted))
+    for key, name in wanted.items():
+        if name and Path(name).name != name:
+            raise ConfigError(f"{key}={name} is no plain file name: it lies beside the output")
+    output = there.output or run_folder
     if output.suffix.lower() != source.suffix.lower():
         raise ConfigError(
             f"output={output}: a scene keeps its format: say output={output.with_suffix('')}"
             f"{source.suffix}"
         )
-    if output.exists() and source.exists() and output.samefile(source):
-        raise ConfigError(f"'{source}' would be written over by the output: choose another output=")
-    taken = {output.name}
-    for key in ("report", "sheet", "turntable", "viewer"):
-        name = config[key]
-        if not name:
-            continue
-        if Path(str(name)).name != name or name in taken:
-            raise ConfigError(f"{key}={name} is no plain file name of its own: say {key}=OTHER")
-        taken.add(str(name))
-    return output
+    told = _told_pictures(there.beside.get("report"))
+    ours = {path for path in there.beside.values() if path.name in told}
+    check(there, source=source, overwrite=flag(config, "overwrite", default=False), ours=ours)
+    return there
+
+
+def _told_pictures(report: Path | None) -> list[str]:
+    """Returns the names of the pictures that an earlier run of ours says that it wrote there."""
+    if report is None or not is_marked(report):
+        return []
+    with suppress(OSError, ValueError):
+        told = json.loads(report.read_bytes()).get("pictures")
+        return [str(name) for name in told] if isinstance(told, list) else []
+    return []
 
 
 def _progress(console: Console) -> object:
@@ -194,28 +209,25 @@ def _progress(console: Console) -> object:
 def _pictures(
     config: Mapping[str, object],
     restyled: Restyled,
-    output: Path,
+    there: Places,
     request: Request,
     written: list[Path],
 ) -> object:
     """Writes sheet, turntable and viewer; returns the measures of consistency."""
-    if config["sheet"]:
-        path = output.with_name(str(config["sheet"]))
+    overwrite = flag(config, "overwrite", default=False)
+    if path := there.beside.get("sheet"):
         with request.progress("drawing four sides", 4) as step:
-            drawn = sheet.drawn(restyled, step)
-        replace(path, lambda f: drawn.save(f, format="png"))
-        written.append(path)
-    if config["turntable"]:
-        path = output.with_name(str(config["turntable"]))
+            drawn, mark = sheet.drawn(restyled, step), marked()
+        written.append(replace(path, lambda f: drawn.save(f, "png", pnginfo=mark), over=overwrite))
+    if path := there.beside.get("turntable"):
         with request.progress("drawing the turntable", TURN) as step:
             _turntable(restyled, path, step)
         written.append(path)
-    if config["viewer"]:
-        path = output.with_name(str(config["viewer"]))
-        page = viewer.page(restyled.viewer(), title=output.name)
-        replace(path, lambda f: f.write(page))
-        written.append(path)
-    if not _flag(config, "measure"):
+    if path := there.beside.get("viewer"):
+        assert there.output is not None
+        page = viewer.page(restyled.viewer(), title=there.output.name)
+        written.append(replace(path, lambda f: f.write(page), over=overwrite))
+    if not flag(config, "measure"):
         return None
     with request.progress("measuring consistency", consistency.STEPS) as step:
         return consistency.measured(restyled, step)

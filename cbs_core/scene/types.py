@@ -159,6 +159,15 @@ class SplatFile(Protocol):
         ...
 
 
+@runtime_checkable
+class WritesBeside(Protocol):
+    """A scene's file that is written as several."""
+
+    def beside(self, path: Path, /) -> list[Path]:
+        """Returns the files that `write` of ``path`` writes beside it."""
+        ...
+
+
 SceneFile: TypeAlias = MeshFile | SplatFile
 
 

@@ -9,8 +9,13 @@ from cbs_core.machine.files import replace
 
 
 def write(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool = False
-) -> None:
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    half: bool = False,
+    over: bool = True,
+) -> Path:
     """Writes a weight file, whole or not at all.
 
     Args:
@@ -18,6 +23,10 @@ def write(
         tensors: on any device.
         metadata: the header.
         half: whether floating-point tensors are stored as float16.
+        over: whether a file of that name is replaced.
+
+    Returns:
+        The name that it has, another one where ``path`` was taken.
 
     Raises:
         SinkError: it cannot be written.
@@ -31,4 +40,4 @@ def write(
         for name, t in tensors.items()
     }
     content = save(stored, metadata=dict(metadata))
-    replace(path, lambda file: file.write(content))
+    return replace(path, lambda file: file.write(content), over=over)

@@ -1,11 +1,12 @@
 """From a composed configuration (``conf/train.yaml``) to a trained weight file."""
 
 import json
+import os
 import platform
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -16,12 +17,14 @@ import torch
 from rich.console import Console
 
 from cbs_core.choose import registry, weights
-from cbs_core.choose.sections import split
+from cbs_core.choose.sections import flag, split
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.task import Task
+from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import device as devices
 from cbs_core.training import export
 from cbs_core.training.checkpoint import BEST, LAST
+from cbs_core.training.folder import RunFolder, check, held
 from cbs_core.training.loop import Outcome, Settings, restore_best, train
 
 INPUTS = ("data", "style", "init", "teacher")
@@ -40,18 +43,39 @@ def train_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    kind, name = _chosen(config)
-    for key in ("quiet", "half", "channels_last"):
-        if not isinstance(config[key], bool):
-            raise ConfigError(f"{key}={config[key]} is neither true nor false")
+    _, name = _chosen(config)
+    for key in ("quiet", "half", "channels_last", "overwrite"):
+        flag(config, key)
     device = devices.choose(str(config["device"]))
     settings = _settings(config, device.device)
     if config["export"] not in ("best", "last"):
         raise ConfigError(f"export={config['export']} is neither best nor last")
+    overwrite = flag(config, "overwrite", default=False)
+    if config["output"] is not None:  # refused before data and nets are loaded
+        given = _given(config)
+        check(_run_folder(config["resume"], given), given, overwrite=overwrite)
     with weights.noted() as files:
         task = build(config, settings)
-    output = _output(config, kind, name, task)
-    folder = _run_folder(config["resume"], output)
+    output = _output(config, name, task)
+    path = _run_folder(config["resume"], output)
+    with held(path, output, overwrite=overwrite) as folder:
+        return _trained(config, task, settings, device, folder, output, files)
+
+
+def _trained(
+    config: Mapping[str, object],
+    task: Task,
+    settings: Settings,
+    device: devices.Device,
+    run: RunFolder,
+    output: Path,
+    files: Sequence[WeightsFile],
+) -> int:
+    kind, name = _chosen(config)
+    folder = run.path
+    if config["resume"] is False:
+        for file in (LAST, BEST):
+            (folder / file).unlink(missing_ok=True)
     console = Console(quiet=bool(config["quiet"]), highlight=False, soft_wrap=True)
     precision = str(settings.dtype).removeprefix("torch.")
     console.print(
@@ -71,7 +95,9 @@ def train_session(config: Mapping[str, object]) -> int:
     step, metrics = best or (outcome.step, outcome.metrics)
     tensors, told = task.export()
     header = {**told, **_header(settings, step, metrics, f"{kind}/{name}", device.name)}
-    export.write(output, tensors, header, half=bool(config["half"]))
+    over = os.path.lexists(output)  # which `held` has allowed
+    output = export.write(output, tensors, header, half=bool(config["half"]), over=over)
+    run.note(output)
     _conclude(console, outcome, settings, step, output)
     if registry.REGISTRIES[kind].takes(name, "weights"):
         use = ["cbs-run", f"{kind}={name}", f"{kind}.weights={output}", "input=photo.jpg"]
@@ -205,9 +231,13 @@ def compiled(spec: object, steps: int, dtype: torch.dtype, device: torch.device)
     return pays and shutil.which("c++") is not None
 
 
-def _output(config: Mapping[str, object], kind: str, name: str, task: Task) -> Path:
+def _output(config: Mapping[str, object], name: str, task: Task) -> Path:
     if config["output"] is None:
         return Path("weights") / name / f"{task.name}.safetensors"
+    return _given(config)
+
+
+def _given(config: Mapping[str, object]) -> Path:
     output = Path(str(config["output"])).expanduser()
     if output.suffix != ".safetensors":
         raise ConfigError(
@@ -223,9 +253,6 @@ def _run_folder(resume: object, output: Path) -> Path:
         folder = Path(resume).expanduser()
         if not (folder / LAST).is_file():
             raise ConfigError(f"resume={resume}: that folder holds no checkpoint '{LAST}'")
-    elif resume is False:
-        for name in (LAST, BEST):
-            (folder / name).unlink(missing_ok=True)
     elif resume is None and (folder / LAST).is_file():
         raise ConfigError(
             f"'{folder}' holds the checkpoint of an earlier run: resume=true goes on from it, "

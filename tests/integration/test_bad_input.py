@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cbs_plugins.nets.dabnet import DABNet
@@ -205,7 +206,7 @@ def test_of_a_folder_the_largest_picture_is_named_before_the_first_is_computed(
         (["input=photo.png", "output=./photo.png"], ["'photo.png' would be written over"]),
         (["input=photo.png", "output=."], ["'photo.png' would be written over"]),
         (["input=.", "output=."], ["would be written over", "choose another output="]),
-        (["input=photo.png", "output=sheet.png"], ["both named 'sheet.png'", "sheet=OTHER"]),
+        (["input=photo.png", "output=a.png", "sheet=a.png"], ["both named 'a.png'", "sheet=OTHER"]),
         (["input=photo.png", "output=out.png", "sheet=photo.png"], ["over by the sheet"]),
         (["input=photo.png", "output=out.png", "report=a/b"], ["report=a/b is no plain"]),
     ],
@@ -257,13 +258,16 @@ def test_a_full_disk(refused: Callable[..., str], small_disk: Path, place: Path,
     assert list(small_disk.iterdir()) == []
 
 
-def test_a_report_that_cannot_be_written_keeps_the_output(command: Command, photo: Path) -> None:
-    (photo.parent / "report.json").mkdir()
-    message = only_line(command("input=photo.png", "output=out.png", WAVE, ROUTES))
-    assert "cannot write 'report.json'" in message
+def test_a_sheet_that_cannot_be_written_keeps_the_output(
+    command: Command, photo: Path, small_disk: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    Image.fromarray(noise).save(photo)
+    output = small_disk / "out.png"
+    message = only_line(command("input=photo.png", f"output={output}", WAVE, ROUTES))
+    assert f"cannot write '{small_disk / 'out.sheet.png'}'" in message
     assert "the output itself is done" in message
-    assert (photo.parent / "out.png").is_file()
-    assert not list(photo.parent.glob(".cbs-*"))
+    assert sorted(path.name for path in small_disk.iterdir()) == ["out.png", "out.report.json"]
 
 
 def test_the_run_folder_cannot_be_written(

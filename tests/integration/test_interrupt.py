@@ -79,7 +79,7 @@ def test_in_the_middle_the_file_so_far_is_kept(
     assert told, err
     assert 0 < int(told[1]) == frames_in(place / OUTPUT) < 400
     left = {path.name for path in (place / "done").iterdir()}
-    assert left <= {"out.mp4", "report.json", "sheet.png"}
+    assert left <= {"out.mp4", "out.report.json", "out.sheet.png"}
 
 
 @pytest.mark.parametrize("seconds", [0.6, 0.7, 0.8])  # torch and the nets are being loaded

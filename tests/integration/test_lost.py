@@ -58,7 +58,7 @@ def test_a_camera_that_is_unplugged(
         "out.mp4 is closed, with 7 frames\n"
     )
     assert frames_in(place / "out.mp4") == 7
-    report = json.loads((place / "report.json").read_text())
+    report = json.loads((place / "out.report.json").read_text())
     assert (report["frames"]["out"], report["interrupted"]) == (7, True)
     assert set(threading.enumerate()) <= threads
     assert not list(place.glob(".*cbs-*"))

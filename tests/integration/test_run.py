@@ -79,7 +79,7 @@ def test_a_style_a_class_with_strength_and_own_colours(
     mattes = [mask_of(source, weights, name) for name in ("building", "wall")]
     assert not changed[~(mattes[0] | mattes[1])].any()
     assert all(changed[matte].mean() > 0.8 for matte in mattes)
-    report = json.loads((photo.parent / "report.json").read_text())
+    report = json.loads((photo.parent / "out.report.json").read_text())
     assert [(r["classes"], r["strength"], r["keep_color"]) for r in report["routes"]] == [
         (["building"], 1.0, False),
         (["wall"], 0.6, True),
@@ -89,8 +89,8 @@ def test_a_style_a_class_with_strength_and_own_colours(
 def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights: Path) -> None:
     ran = command("input=photo.png", "output=done/out.png", WAVE, ROUTES)
     done = photo.parent / "done"
-    assert sorted(p.name for p in done.iterdir()) == ["out.png", "report.json", "sheet.png"]
-    report = json.loads((done / "report.json").read_text())
+    assert sorted(p.name for p in done.iterdir()) == ["out.png", "out.report.json", "out.sheet.png"]
+    report = json.loads((done / "out.report.json").read_text())
     assert report["frames"] == {"in": 1, "out": 1, "dropped": 0, "damaged": 0}
     assert report["fps"] > 0
     assert report["device"]["type"] in ("cpu", "cuda")
@@ -114,11 +114,15 @@ def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights
         "where": "frame",
         "statistics": None,
     }
-    with Image.open(done / "sheet.png") as sheet:
+    with Image.open(done / "out.sheet.png") as sheet:
         assert sheet.width > 4 * 160
     lines = ran.out.splitlines()
     assert lines[0].endswith("building+wall: wave")
-    assert [Path(line).name for line in lines[-3:]] == ["out.png", "report.json", "sheet.png"]
+    assert [Path(line).name for line in lines[-3:]] == [
+        "out.png",
+        "out.report.json",
+        "out.sheet.png",
+    ]
     assert "1 frame ·" in ran.out
     assert "\x1b" not in ran.out
 
@@ -240,7 +244,7 @@ def test_odd_file_names_in_and_out(
     )
     assert (ran.code, ran.err) == (0, "")
     assert sorted(p.name for p in (place / "out").iterdir()) == sorted(
-        [f"{ODD}{suffix}", "report.json", "sheet.png"]
+        [f"{ODD}{suffix}", f"{ODD}.report.json", f"{ODD}.sheet.png"]
     )
 
 
@@ -324,7 +328,7 @@ def test_a_clip_keeps_frames_times_size_and_sound(command: Command, place: Path,
         before, after = list(a), list(b)
     assert [frame.pts for frame in after] == [frame.pts for frame in before]
     assert sound_packets(place / "out.mp4") == sound_packets(source)
-    report = json.loads((place / "report.json").read_text())
+    report = json.loads((place / "out.report.json").read_text())
     assert report["frames"]["in"] == report["frames"]["out"] == len(before)
     moved = [
         (x.pixels.float() - y.pixels.float()).abs().mean()
@@ -338,7 +342,7 @@ def test_a_damaged_packet_is_passed_over_and_counted(command: Command, place: Pa
     damage(place / "whole.mp4", 9, place / "clip.mp4")
     ran = command("input=clip.mp4", "output=out.mp4", WAVE, ROUTES)
     assert ran.code == 0
-    frames = json.loads((place / "report.json").read_text())["frames"]
+    frames = json.loads((place / "out.report.json").read_text())["frames"]
     assert frames["damaged"] >= 1
     assert frames["out"] >= 20
     assert f"{frames['damaged']} damaged" in ran.out

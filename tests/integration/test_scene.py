@@ -29,7 +29,7 @@ def test_a_scene_is_restyled_by_its_own_names_with_all_that_lies_beside(tmp_path
     )
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "out"
-    report = json.loads((folder / "report.json").read_text())
+    report = json.loads((folder / "new.report.json").read_text())
     assert report["kind"] == "mesh"
     assert report["frozen_statistics"] is True
     assert report["classes"][0]["classes"] == ["material/red"]
@@ -37,13 +37,13 @@ def test_a_scene_is_restyled_by_its_own_names_with_all_that_lies_beside(tmp_path
     old, new = (opened(path).mesh for path in (tmp_path / "box.glb", folder / "new.glb"))
     assert np.array_equal(old.paints[0].pixels[:, 32:], new.paints[0].pixels[:, 32:])
     assert not np.array_equal(old.paints[0].pixels[:, :32], new.paints[0].pixels[:, :32])
-    with av.open(str(folder / "turntable.mp4")) as video:
+    with av.open(str(folder / "new.turntable.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 48
-    page = (folder / "viewer.html").read_text()
+    page = (folder / "new.viewer.html").read_text()
     assert "three.js" in page.lower()
     assert "src=" not in page.split("<script")[0]
     assert "fetch(" not in page.rsplit("<script", 1)[0]
-    assert (folder / "sheet.png").stat().st_size > 1000
+    assert (folder / "new.sheet.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_scene_is_restyled_by_its_own_names_with_all_that_lies_beside(tmp_path
         (("input=box.glb", "output=box.obj"), "keeps its format"),
         (("input=box.glb", "routes={material:rad: wave}"), "did you mean 'material/red'"),
         (("input=box.glb", "labels=colour"), "labels=colour"),
-        (("input=box.glb", "sheet=report.json"), "no plain file name of its own"),
+        (("input=box.glb", "sheet=new.glb", "output=new.glb"), "are both named"),
     ],
 )
 def test_a_mistake_is_one_line(options: tuple[str, ...], words: str, tmp_path) -> None:

@@ -168,7 +168,7 @@ def test_from_the_command_line(place: Path, command: Command, still: tuple[Path,
     assert ran.code == 0, ran.err
     before, after = (torch.from_numpy(_pixels(path)) for path in (still[0], place / "out.png"))
     assert torch.equal((before != after).any(2), still[1][0])
-    report = json.loads((place / "report.json").read_text())
+    report = json.loads((place / "out.report.json").read_text())
     assert report["selection"] == {"object": [60, 55], "frames_without": 0, "most_objects": 2}
     assert "select" in report["stages_ms"]
 
@@ -185,7 +185,7 @@ def test_no_object_leaves_the_frame_and_is_told(
     assert "1 without the object selected" in ran.out
     assert "the object selected was in no frame (at most 2 of disc in one)" in ran.out
     assert (_pixels(still[0]) == _pixels(place / "out.png")).all()
-    assert json.loads((place / "report.json").read_text())["selection"]["frames_without"] == 1
+    assert json.loads((place / "out.report.json").read_text())["selection"]["frames_without"] == 1
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.formats.unfinished import Unfinished, left_over
 from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.video import VideoSource
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.unfinished import Unfinished, left_over
 from tests.integration.test_video_rest import restyle
 from tests.media import make_clip, picture, sound_packets
 

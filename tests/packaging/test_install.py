@@ -93,7 +93,7 @@ def test_it_restyles_a_picture(environment, photograph, weights, tmp_path, paste
     want = pastel(radius=2)(image)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(np.array(Image.open(output)) - want).max() <= 1
 
-    report = (tmp_path / "report.json").read_text()
+    report = (tmp_path / "out.report.json").read_text()
     assert "cbs-pastel 0.1.0" in report
     assert json.loads(report)
 
@@ -132,7 +132,7 @@ def test_its_own_tests_pass(environment):
 def test_the_package_restyles_with_its_own_weights(from_wheels, tmp_path, chosen):
     done = from_wheels.run("cbs-run", *chosen, "output=out.png", cwd=tmp_path, check=True)
     assert "person+car: johnson" in done.stdout
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "out.report.json").read_text())
     files = [entry["file"] for entry in report["weights"]]
     assert len(files) == 2
     assert all(str(from_wheels.site_packages) in file for file in files)

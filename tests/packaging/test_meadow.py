@@ -20,11 +20,11 @@ def test_its_weights_are_found_by_name(environment, tmp_path):
     )
     assert "sky: pastel" in done.stdout
     assert len(list((tmp_path / "out").glob("*.png"))) == 3
-    report = json.loads((tmp_path / "report.json").read_text())
+    report = json.loads((tmp_path / "out.report.json").read_text())
     (weights,) = (entry["file"] for entry in report["weights"])
     assert weights.endswith("cbs_meadow/weights/meadow/scenes.safetensors")
     assert "cbs-meadow 0.1.0" in json.dumps(report)
-    with Image.open(tmp_path / "sheet.png") as sheet:
+    with Image.open(tmp_path / "out.sheet.png") as sheet:
         assert np.asarray(sheet).std() > 10
 
 

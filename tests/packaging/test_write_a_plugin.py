@@ -105,7 +105,7 @@ def test_the_document_works(wheels, weights, tmp_path):
 
     for picture in ("astronaut.png", "coarse.png", "dark.png"):
         assert (folder / picture).is_file()
-    assert "cbs-blocks 0.1.0" in (folder / "report.json").read_text()
+    assert "cbs-blocks 0.1.0" in (folder / "coarse.report.json").read_text()
 
 
 def members(protocol: type) -> set[str]:

@@ -172,7 +172,7 @@ def test_a_path_gives_the_path_of_a_new_file(tmp_path):
     named = cbs.restyle(path, ["right"], output=tmp_path / "x/out.png", **LOOK)
     assert named == tmp_path / "x/out.png"
     check(Image.open(named))
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="would be written over"):
         cbs.restyle(path, ["right"], output=path, **LOOK)
     names = ["photo.png", "photo_restyled.png", "photo_restyled_2.png", "x"]
     assert sorted(one.name for one in tmp_path.iterdir()) == names

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from cbs_plugins.formats.pictures import MOST_PIXELS, read_picture
-from cbs_plugins.formats.unfinished import left_over
 from cbs_plugins.sinks.folder import FolderSink
 from cbs_plugins.sinks.image import ImageSink
 from cbs_plugins.sources.folder import FolderSource
@@ -25,6 +24,7 @@ from PIL import Image, ImageCms
 
 from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.unfinished import left_over
 from tests.media import make_clip, picture, sound_packets
 
 RGB = picture(0, 64, 48)
@@ -305,7 +305,7 @@ def test_what_is_done_of_a_folder_stays(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys, torch
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_plugins.formats.unfinished import left_over
+from cbs_core.machine.unfinished import left_over
 from cbs_plugins.sinks.folder import FolderSink
 sink = FolderSink(sys.argv[1])
 sink.open(StreamInfo(8, 8))

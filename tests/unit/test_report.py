@@ -14,6 +14,7 @@ from rich.console import Console
 from cbs_core.contract.errors import LostError, SinkError
 from cbs_core.contract.types import StreamInfo, WeightsFile
 from cbs_core.machine.device import Device
+from cbs_core.machine.files import is_marked
 from cbs_core.machine.meter import Meter, Overlap
 from cbs_core.run import report
 from cbs_core.temporal.state import State
@@ -89,20 +90,26 @@ def test_watch_counts_in_how_many_frames_each_route_showed():
     assert watch.sheet is made
 
 
+def places(folder, *keys):
+    names = {"report": "r.json", "sheet": "s.png"}
+    return {key: folder / names[key] for key in keys or names}
+
+
 def test_files_hold_the_report_and_the_sheet(told, tmp_path):
     folder = tmp_path / "new"
-    files = report.write(told, sheets.sheet((8, 8)), folder, name="r.json", sheet="s.png").files
+    files = report.write(told, sheets.sheet((8, 8)), places(folder)).files
     assert files == (folder / "r.json", folder / "s.png")
     assert json.loads(files[0].read_text()) == json.loads(json.dumps(told.as_dict()))
     assert Image.open(files[1]).format == "PNG"
     assert sorted(folder.iterdir()) == list(files)
+    assert all(is_marked(file) for file in files)
 
 
 def test_each_can_be_left_out(told, tmp_path):
     drawn = sheets.sheet((8, 8))
-    assert report.write(told, drawn, tmp_path, name=None, sheet=None).files == ()
+    assert report.write(told, drawn, {}).files == ()
     empty = sheets.sheet((8, 8), rows=0)
-    assert report.write(told, empty, tmp_path, name=None, sheet="s.png").files == ()
+    assert report.write(told, empty, places(tmp_path, "sheet")).files == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,15 +122,22 @@ def test_an_older_report_is_replaced_in_one_step(told, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(SinkError, match=r"r\.json': No space left on device, but the output its"):
-        report.write(told, sheets.sheet((8, 8)), tmp_path, name="r.json", sheet="s.png")
+        report.write(told, sheets.sheet((8, 8)), places(tmp_path), over=True)
     assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
     assert (tmp_path / "r.json").read_text() == "old"
+
+
+def test_a_file_that_came_meanwhile_stays(told, tmp_path):
+    (tmp_path / "r.json").write_text("theirs")
+    files = report.write(told, sheets.sheet((8, 8)), places(tmp_path)).files
+    assert [file.name for file in files] == ["r.2.json", "s.png"]
+    assert (tmp_path / "r.json").read_text() == "theirs"
 
 
 def test_a_folder_that_cannot_be_is_one_line(told, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match="report=null sheet=null"):
-        report.write(told, sheets.sheet((8, 8)), tmp_path / "file" / "x", name="r.json", sheet=None)
+        report.write(told, sheets.sheet((8, 8)), places(tmp_path / "file" / "x", "report"))
 
 
 def printed(told, capsys):

@@ -10,6 +10,9 @@ from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import open_media
 from cbs_plugins.formats.tracks import Tracks
 
+STEM = "sound"
+"""Of the file's name."""
+
 _FILES = {"aac": ".m4a", "alac": ".m4a", "mp3": ".mp3", "flac": ".flac", "opus": ".opus"}
 """Codec -> the suffix by which editors know it; PCM is ``.wav``, and Matroska holds all others."""
 
@@ -18,7 +21,7 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
     """Copies the sound of a video, bit by bit.
 
     Args:
-        folder: where the file ``sound`` goes.
+        folder: where the file, named `STEM`, goes.
         media: the video.
         start: seconds on its clock that are 0.
         end: seconds from there where the sound ends; None is its own end.
@@ -34,7 +37,7 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
         if not streams:
             return ""
         codecs = {s.codec_context.name if s.codec_context else "" for s in streams}
-        name = _name(codecs) if len(streams) == 1 else "sound.mka"
+        name = _name(codecs) if len(streams) == 1 else f"{STEM}.mka"
         path = folder / name
         try:
             # The container is told, for ".mka" and ".m4a" are no names that `Tracks` goes by.
@@ -62,4 +65,4 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
 def _name(codecs: set[str]) -> str:
     (codec,) = codecs
     suffix = ".wav" if codec.startswith("pcm_") else _FILES.get(codec.removesuffix("float"), ".mka")
-    return f"sound{suffix}"
+    return f"{STEM}{suffix}"

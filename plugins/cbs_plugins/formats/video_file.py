@@ -17,12 +17,12 @@ from av.video.stream import VideoStream
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.unfinished import Unfinished
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, covers, missing_from, tags, unusual
-from cbs_plugins.formats.unfinished import Unfinished
 from cbs_plugins.formats.video_colours import Sampling, pixel_format
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
@@ -187,7 +187,7 @@ class VideoFile:
         self._output = None
         self._compare()
         self._close_media()
-        self._file.finish()
+        self.notes += self._file.finish()
 
     def _ending(
         self, packets: "list[Packet[VideoStream]]", tick: int, lasts: Fraction

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cbs_core.contract.errors import SinkError, SourceError
-from cbs_core.machine.files import replace
+from cbs_core.machine.files import MARK, replace
 from cbs_core.scene.types import OF_VERTICES, Floats, Mesh, Paint, Painted, linear, srgb
 from cbs_plugins.scenes.textures import beside, decode, encode, read
 
@@ -190,10 +190,7 @@ class ObjScene:
                 words = lines[number].split()[:4]
                 words += [f"{value:.6f}" for value in colours[vertex]]
                 lines[number] = " ".join(words) + end
-        renamed = {name: f"{path.stem}_{index}.png" for name, index in self._textures.items()}
-        libraries = {
-            name: f"{path.stem}{f'_{i}' if i else ''}.mtl" for i, name in enumerate(self._libraries)
-        }
+        renamed, libraries = self._names(path)
         outputs: dict[Path, bytes] = {}
         for number, line in enumerate(lines):
             key, _, rest = line.strip().partition(" ")
@@ -201,15 +198,28 @@ class ObjScene:
                 lines[number] = line.replace(rest.strip(), libraries[rest.strip()])
         outputs[path] = "".join(lines).encode("utf-8", "surrogateescape")
         for name, own in libraries.items():
-            text = [self._renamed(line, renamed) for line in self._libraries[name]]
+            text = [f"# Written by {MARK.decode()}.\n"]
+            text += [self._renamed(line, renamed) for line in self._libraries[name]]
             outputs[path.with_name(own)] = "".join(text).encode("utf-8", "surrogateescape")
         for name, index in self._textures.items():
             pixels = painted.paints.get(index, self._paints[index].pixels)
-            outputs[path.with_name(renamed[name])] = encode(pixels)
+            outputs[path.with_name(renamed[name])] = encode(pixels, marked=True)
         self._guard(outputs)
         for target, data in outputs.items():
             replace(target, lambda file, data=data: file.write(data))  # type: ignore[misc]
         return list(outputs)
+
+    def _names(self, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns the new names of textures and libraries."""
+        renamed = {name: f"{path.stem}_{index}.png" for name, index in self._textures.items()}
+        libraries = {
+            name: f"{path.stem}{f'_{i}' if i else ''}.mtl" for i, name in enumerate(self._libraries)
+        }
+        return renamed, libraries
+
+    def beside(self, path: Path, /) -> list[Path]:
+        """Returns MTL and textures that go with ``path`` (`WritesBeside`)."""
+        return [path.with_name(name) for names in self._names(path) for name in names.values()]
 
     def _renamed(self, line: str, renamed: dict[str, str]) -> str:
         for name, new in renamed.items():

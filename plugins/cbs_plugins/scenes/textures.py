@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from cbs_core.contract.errors import SourceError
+from cbs_core.machine.files import marked as png_mark
 from cbs_core.scene.types import Bytes
 
 MOST_PIXELS = 8192 * 8192
@@ -43,10 +44,10 @@ def decode(data: bytes, name: str) -> Bytes:
         ) from error
 
 
-def encode(pixels: Bytes) -> bytes:
-    """Returns a PNG."""
+def encode(pixels: Bytes, *, marked: bool = False) -> bytes:
+    """Returns a PNG, which may say that this program wrote it."""
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, format="png")
+    Image.fromarray(pixels).save(out, format="png", pnginfo=png_mark() if marked else None)
     return out.getvalue()
 
 

@@ -1,11 +1,15 @@
 """A folder of pictures."""
 
+import os
+import re
 import shutil
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
 from cbs_plugins.formats.files import rename
 from cbs_plugins.formats.pictures import (
     checked_suffix,
@@ -13,8 +17,7 @@ from cbs_plugins.formats.pictures import (
     refuse_transparency,
     write_picture,
 )
-from cbs_plugins.formats.sound import write_sound
-from cbs_plugins.formats.unfinished import UnfinishedFolder, left_over, remove, told
+from cbs_plugins.formats.sound import STEM, write_sound
 
 
 class FolderSink:
@@ -48,6 +51,7 @@ class FolderSink:
         self.compress_level = compress_level
         self._suffix = checked_suffix(suffix, "a picture of the folder")
         self._temporary: Path | None = None
+        self._there: frozenset[str] = frozenset()
         self._info: StreamInfo | None = None
         self._end = Fraction(0)
         self.audio = audio
@@ -60,6 +64,7 @@ class FolderSink:
             refuse_transparency(self._suffix)
         if self.path.exists() and not self.path.is_dir():
             raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
+        self._there = self._names()
         self._left = left_over(self.path.absolute())
         self.notes += told(self._left, self.path)
         self._unfinished = UnfinishedFolder(self.path.absolute())
@@ -91,16 +96,33 @@ class FolderSink:
         if self._temporary is None:
             return
         self._write_sound(complete)
-        if self.path.is_dir():
+        if not self.path.is_dir():
+            with suppress(FileExistsError):  # made meanwhile
+                self._temporary.rename(self.path)
+        if self._temporary.is_dir():
             for picture in sorted(self._temporary.iterdir()):
-                rename(picture, self.path / picture.name)
+                due = self.path / picture.name
+                final = rename(picture, due, over=picture.name in self._there)
+                self.notes += () if final == due else (elsewhere(due, final),)
             self._temporary.rmdir()
-        else:
-            rename(self._temporary, self.path)
         self._temporary = None
         self._unfinished.release()
         if complete:
             remove(self._left, self._suffix)
+
+    def taken(self, info: StreamInfo, /) -> tuple[Path, ...]:
+        """Returns the files in the folder that would be written over."""
+        there = self._names()
+        if info.names:
+            due = [*there.intersection(f"{stem}{self._suffix}" for stem in info.names)]
+        else:
+            due = [name for name in there if re.fullmatch(rf"\d{{6,}}{self._suffix}", name)]
+        if self.audio and info.media is not None:
+            due += [name for name in there if Path(name).stem == STEM]
+        return tuple(self.path / name for name in sorted(due))
+
+    def _names(self) -> frozenset[str]:
+        return frozenset(os.listdir(self.path)) if self.path.is_dir() else frozenset()
 
     def _write_sound(self, complete: bool) -> None:
         assert self._temporary is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_plugins.formats.files import rename, temporary
+from cbs_core.machine.unfinished import Unfinished, left_over, remove, told
 from cbs_plugins.formats.pictures import (
     checked_suffix,
     not_kept,
@@ -33,7 +33,8 @@ class ImageSink:
         self.quality = quality
         self.compress_level = compress_level
         self._suffix = checked_suffix(self.path.suffix, f"'{path}'")
-        self._temporary: Path | None = None
+        self._file: Unfinished | None = None
+        self._left: list[Path] = []
         self._written = False
         self.notes: tuple[str, ...] = ()
 
@@ -46,15 +47,17 @@ class ImageSink:
         if info.transparent:
             refuse_transparency(self._suffix)
         self._grey = info.matte
-        self._temporary = temporary(self.path)
+        self._left = left_over(self.path)
+        self.notes += told(self._left, self.path)
+        self._file = Unfinished(self.path)
 
     def write(self, frame: RawFrame, /) -> None:
         """Writes the picture."""
-        assert self._temporary is not None
+        assert self._file is not None
         if self._written:
             raise self._too_many()
         write_picture(
-            self._temporary,
+            self._file.path,
             self._suffix,
             frame,
             quality=self.quality,
@@ -63,13 +66,14 @@ class ImageSink:
         )
         self._written = True
         lost = not_kept(self._suffix, frame)
-        self.notes = (lost,) if lost else ()
+        self.notes += (lost,) if lost else ()
 
     def close(self, *, complete: bool = True) -> None:
         """Gives the picture its name; without one, nothing is left."""
-        if self._temporary is not None and self._written:
-            rename(self._temporary, self.path)
-            self._temporary = None
+        if self._file is not None and self._written:
+            self.notes += self._file.finish()
+            self._file = None
+            remove(self._left, self._suffix)
         self.abort()
 
     def _too_many(self) -> SinkError:
@@ -80,6 +84,6 @@ class ImageSink:
 
     def abort(self) -> None:
         """Removes the temporary file."""
-        if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
-            self._temporary = None
+        if self._file is not None:
+            self._file.discard()
+            self._file = None

@@ -11,8 +11,9 @@ import av
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.files import free
+from cbs_core.machine.unfinished import left_over, remove, told
 from cbs_plugins.formats.encoding import Encoding
-from cbs_plugins.formats.unfinished import left_over, remove, told
 from cbs_plugins.formats.video_file import VideoFile
 
 SUFFIXES = {
@@ -161,7 +162,7 @@ class VideoSink:
         if not self._file.empty:
             self._file.close(complete=False, end=Fraction(frame.pts))
             self._note(*self._file.notes)
-            path = self._next_path()
+            path = free(self.path)
             self._note(
                 f"frames change their size to {width}x{height} at frame {frame.index}: they are "
                 f"in '{path.name}'"
@@ -176,13 +177,6 @@ class VideoSink:
             start=Fraction(frame.pts),
             size=size,
         )
-
-    def _next_path(self) -> Path:
-        """Returns the first name, ``out.2.mp4`` and on, that nobody has."""
-        number = 2
-        while (path := self.path.with_suffix(f".{number}{self.path.suffix}")).exists():
-            number += 1
-        return path
 
     def close(self, *, complete: bool = True) -> None:
         """Finishes the file; with no frame written, nothing is left."""

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.files import is_marked
 from cbs_plugins.formats.files import missing, reason
 from cbs_plugins.formats.pictures import (
     MOST_PIXELS,
@@ -33,8 +34,8 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 class FolderSource:
     """Gives the pictures that lie directly in a folder, ``img2`` before ``img10``.
 
-    Hidden files are passed over; what else is, is told. Sizes may differ from picture to picture.
-    The headers of all are read before the first is decoded.
+    Hidden files and sheets of earlier runs are passed over; what else is, is told. Sizes may differ
+    from picture to picture. The headers of all are read before the first is decoded.
 
     Args:
         path: the folder.
@@ -68,7 +69,7 @@ class FolderSource:
             entries = sorted(folder.iterdir(), key=_natural)
         except OSError as error:
             raise SourceError(f"folder '{folder}' cannot be read: {reason(error)}") from error
-        seen = [entry for entry in entries if not entry.name.startswith(".")]
+        seen = [entry for entry in entries if not (entry.name.startswith(".") or _is_sheet(entry))]
         files = [entry for entry in seen if entry.suffix.lower() in READABLE and entry.is_file()]
         self._notes = _passed_over([entry for entry in seen if entry not in set(files)])
         stems = Counter(file.stem.casefold() for file in files)
@@ -90,6 +91,7 @@ class FolderSource:
             rate=self.rate,
             frames=len(headers),
             name=folder.resolve().name or "output",
+            names=tuple(self._files.values()),
             notes=tuple(self._notes + _told(headers)),
             largest=(headers[largest].width, headers[largest].height, str(largest)),
         )
@@ -127,6 +129,11 @@ class FolderSource:
                 continue
             yield replace(frame, index=index, pts=index / self.rate, name=name, duration=None)
             index += 1
+
+
+def _is_sheet(file: Path) -> bool:
+    """Tells whether a file is the sheet of an earlier run, and no photograph."""
+    return file.name.lower().endswith(".sheet.png") and is_marked(file)
 
 
 def _passed_over(entries: Sequence[Path]) -> list[str]:

@@ -56,6 +56,7 @@ class ImageSource:
             rate=self.rate,
             frames=count,
             name=file.stem,
+            names=(file.stem,) if count == 1 else (),
             notes=tuple(notes),
         )
         return self

@@ -2,17 +2,18 @@
 
 Such a one is hidden, named after the output and by chance (``.out.mp4.cbs-3f9c....mp4``), and
 locked while its process lives. So a later run knows which are left over, whoever's number the
-dead process had.
+dead process had, and a second run that would write the same output is refused.
 """
 
 import os
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
-from cbs_plugins.formats.files import reason
+from cbs_core.machine.files import reason, settle
 
 try:
     import fcntl
@@ -26,38 +27,49 @@ _LONGEST = 255 - len(".") - len(".cbs-") - 16
 class Unfinished:
     """A file under a name of chance, beside the one it will have.
 
+    A file that has the final name now is replaced in the end (whoever begins has asked whether it
+    may be); one that somebody puts there meanwhile is not.
+
     Args:
-        final: that one. Its folder is made.
+        final: that name. Its folder is made.
 
     Raises:
-        SinkError: nothing can be written there.
+        SinkError: nothing can be written there, or another run writes the same file.
     """
 
     def __init__(self, final: Path) -> None:
         self.final = final
+        """The name it will have, or has once it is finished."""
         self.path = _path(final)
+        self._over = os.path.lexists(final)
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            # Exclusive, and following no link: nobody else's file is opened.
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            self._handle = os.open(self.path, flags, 0o666)
+            with _alone(final):
+                # Exclusive, and following no link: nobody else's file is opened.
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+                self._handle = os.open(self.path, flags, 0o666)
+                lock(self._handle)
         except OSError as error:
             raise _refused(final, error) from error
-        _lock(self._handle)
 
-    def finish(self) -> None:
+    def finish(self) -> tuple[str, ...]:
         """Gives the file its name, when it is on the disk.
+
+        Returns:
+            A line where it has another name, because the one that was due was taken meanwhile.
 
         Raises:
             SinkError: it cannot be renamed.
         """
+        due = self.final
         try:
             os.fsync(self._handle)
-            os.replace(self.path, self.final)
+            self.final = settle(self.path, due, over=self._over)
         except OSError as error:
-            raise SinkError(f"cannot write '{self.final}': {reason(error)}") from error
+            raise SinkError(f"cannot write '{due}': {reason(error)}") from error
         finally:
             self._release()
+        return () if self.final == due else (elsewhere(due, self.final),)
 
     def discard(self) -> None:
         """Removes the file."""
@@ -82,19 +94,21 @@ class UnfinishedFolder:
         final: that one. Its parent is made.
 
     Raises:
-        SinkError: nothing can be written there.
+        SinkError: nothing can be written there, or another run writes the same folder.
     """
 
     def __init__(self, final: Path) -> None:
         self.path = _path(final)
+        self._handle: int | None = None
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir()
+            with _alone(final):
+                self.path.mkdir()
+                if fcntl is not None:
+                    self._handle = os.open(self.path, os.O_RDONLY)
+                    lock(self._handle)
         except OSError as error:
             raise _refused(final, error) from error
-        self._handle: int | None = os.open(self.path, os.O_RDONLY) if fcntl is not None else None
-        if self._handle is not None:
-            _lock(self._handle)
 
     def release(self) -> None:
         """Lets the folder be: it has its final name, or is gone."""
@@ -103,10 +117,47 @@ class UnfinishedFolder:
             self._handle = None
 
 
-def _lock(handle: int) -> None:
-    if fcntl is not None:
+@contextmanager
+def _alone(final: Path) -> Iterator[None]:
+    """Lets one process at a time begin in a folder, and only where nobody writes ``final``.
+
+    Raises:
+        SinkError: another run does.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder = os.open(final.parent, os.O_RDONLY)
+    try:
         with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        if being_written(final):
+            raise SinkError(written_already(final))
+        yield
+    finally:
+        os.close(folder)
+
+
+def written_already(final: Path) -> str:
+    """Returns the line for a second run with one output."""
+    return f"another run is writing '{final}': wait for its end, or name another output="
+
+
+def elsewhere(due: Path, final: Path) -> str:
+    """Returns the line for a file whose name was taken while it was written."""
+    return f"'{due.name}' was put there by somebody else meanwhile: this run's is '{final.name}'"
+
+
+def lock(handle: int) -> bool:
+    """Locks an open file for this process's life; tells whether no other process has it."""
+    if fcntl is not None:
+        try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+    return True
 
 
 def _path(final: Path) -> Path:
@@ -124,6 +175,8 @@ def told(left: list[Path], final: Path) -> tuple[str, ...]:
     return tuple(
         f"'{path}' is what a run that was killed left of '{final.name}', whole as far as it goes: "
         "it is removed when this run is whole"
+        if path.is_dir() or path.stat().st_size
+        else f"'{path}' is what a run that was killed before its first frame left: it is removed"
         for path in left
     )
 
@@ -150,25 +203,38 @@ def _stem(final: Path) -> str:
 
 def left_over(final: Path) -> list[Path]:
     """Returns the files that runs which were killed left of ``final``."""
+    return [path for path in _beside(final) if _is_locked(path) is False]
+
+
+def being_written(final: Path) -> bool:
+    """Tells whether a run that lives writes ``final``, as far as the file system knows."""
+    return any(_is_locked(path) for path in _beside(final))
+
+
+def _beside(final: Path) -> list[Path]:
+    if fcntl is None:
+        return []
     pattern = re.compile(re.escape(_stem(final)) + r"\.cbs-[0-9a-f]{16}" + re.escape(final.suffix))
     try:
         found = [path for path in final.parent.iterdir() if pattern.fullmatch(path.name)]
     except OSError:
         return []
-    return sorted(path for path in found if _is_abandoned(path))
+    real = [path for path in found if not path.is_symlink()]
+    return sorted(path for path in real if path.is_file() or path.is_dir())
 
 
-def _is_abandoned(path: Path) -> bool:
-    if fcntl is None or path.is_symlink() or not (path.is_file() or path.is_dir()):
-        return False
+def _is_locked(path: Path) -> bool | None:
+    """Tells whether the process that writes a file lives; None where that cannot be known."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
-        return False
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # its process lives
-        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return None
     finally:
         os.close(handle)
-    return True
+    return False

@@ -1,0 +1,101 @@
+"""What Hydra does around a run: sweeps (``-m``) with one output, and run folders left empty."""
+
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbs_core.choose import streams
+from cbs_core.contract.errors import CbsError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+BEGUN = time.time()
+"""When this module was imported: before Hydra makes a folder."""
+
+
+def tell_apart(config: "DictConfig", argv: Sequence[str]) -> None:
+    """Names the output of each run of a sweep by what is its own: ``out.png``, ``out.wave.png``.
+
+    A folder has a folder for each. An output that is itself swept over stays as it is.
+
+    Args:
+        config: of one run; changed.
+        argv: the arguments of the sweep.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN or not config.get("output"):
+        return
+    words = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
+    swept = {
+        override.get_key_element().lstrip("+"): _labels(override)
+        for override in OverridesParser.create().parse_overrides(words)
+        if override.is_sweep_override() and override.is_discrete_sweep()
+    }
+    if "output" in swept:
+        return
+    own = dict(text.lstrip("+").split("=", 1) for text in hydra.overrides.task)
+    labels = [swept[key].get(own[key], own[key]) for key in swept if key in own]
+    label = ".".join(labels) or str(hydra.job.num)
+    output = Path(str(config.output))
+    config.output = str(output / label if _is_folder(config) else _inserted(output, label))
+
+
+def _labels(override: "Override") -> dict[str, str]:
+    """Returns a short name, different from the others', for each value of a sweep."""
+    values = list(override.sweep_string_iterator())
+    plain = [value.strip("'\"") for value in values]
+    for short in (lambda text: Path(text).stem if "/" in text or _is_file(text) else text, str):
+        names = [re.sub(r"[^\w.=+-]+", "-", short(text)).strip(".-") for text in plain]
+        if all(names) and len(set(names)) == len(names):
+            return dict(zip(values, names, strict=True))
+    return {value: str(place) for place, value in enumerate(values)}
+
+
+def _is_file(text: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(text).expanduser().is_file()
+    return False
+
+
+def _is_folder(config: "DictConfig") -> bool:
+    """Tells whether the sink writes a folder; of commands without one, no."""
+    sink = config.get("sink")
+    if not sink:
+        return False
+    with suppress(CbsError):
+        return streams.writes_folder(str(sink.get("name")))
+    return False
+
+
+def _inserted(output: Path, label: str) -> Path:
+    return output.with_name(f"{output.stem}.{label}{output.suffix}")
+
+
+def leave_no_empty_folder() -> None:
+    """Removes the folder that Hydra made for a run, where nothing was written into it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra, here = HydraConfig.get(), Path.cwd()
+    folder = Path(hydra.runtime.output_dir)
+    if folder == here or not folder.is_relative_to(here):
+        return
+    with suppress(OSError):  # one that holds other things
+        if folder.stat().st_mtime < int(BEGUN):
+            return  # it was there before
+        folder.rmdir()
+        for above in folder.parents:
+            if above == here:
+                return
+            sweep = above / "multirun.yaml"
+            if [*above.iterdir()] == [sweep] and sweep.stat().st_mtime >= int(BEGUN):
+                sweep.unlink()
+            above.rmdir()
