@@ -183,7 +183,10 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     confsearch.install()
     with hydra.initialize_config_dir(str(confsearch.conf_dir()), version_base="1.3"):
         try:
-            config = hydra.compose("config", list(overrides))
+            # Speeds are of frames segmented as they are, unless a row says otherwise.
+            said = any(one.startswith("segment_size=") for one in overrides)
+            frame = [] if said else ["segment_size=null"]
+            config = hydra.compose("config", [*overrides, *frame])
         except HydraException as error:
             raise NotOfferedError(_line(error)) from error
     plain: Any = OmegaConf.to_container(config, resolve=True)

@@ -109,8 +109,10 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
                     f"the {what} as ONNX differs from torch by {difference:.3g}, which is more "
                     f"than {TOLERANCE:g} x {scale:.3g}: nothing was written"
                 )
-            text = yaml.safe_dump(describe(classes), sort_keys=False, default_flow_style=None)
-            description.write_text(f"# Written by {MARK.decode()}.\n{text}", encoding="utf-8")
+            size = getattr(plugin, "good_size", None)
+            text = yaml.safe_dump(describe(classes, size), sort_keys=False, default_flow_style=None)
+            description.write_text(f"# Written by {MARK.decode()}.
+{text}", encoding="utf-8")
             # The description last: one without a file that fits it would be wrong.
             over = os.path.lexists(output)  # whoever calls has asked
             final = rename(graph, output, over=over)
@@ -120,9 +122,11 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
     return difference, scale
 
 
-def describe(classes: "tuple[str, ...] | None") -> dict[str, object]:
-    """Returns the description that a reader of ONNX files needs; ``classes`` of a segmenter."""
+def describe(classes: "tuple[str, ...] | None", good_size: object = None) -> dict[str, object]:
+    """Returns the description that a reader of ONNX files needs; arguments of a segmenter."""
     meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
+    if isinstance(good_size, tuple):
+        meaning["good_size"] = list(good_size)
     return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": MIN_SIDE, **meaning}
 
 

@@ -11,7 +11,7 @@ from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.places import Place
-from cbs_core.frame.mattes import Scale, parse_size
+from cbs_core.frame.mattes import Auto, Scale, parse_size
 from cbs_core.frame.mattes import parse_mode as parse_matte
 from cbs_core.frame.routes import Route
 from cbs_core.frame.styling import WHOLE, Extent
@@ -42,7 +42,7 @@ class Look:
     routes that were read already."""
 
     matte: str = "argmax"
-    segment_size: Scale = None
+    segment_size: Scale | Auto = "auto"
     segment_every: int = 1
     select: Wanted | None = None
 
@@ -154,7 +154,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         extent=read(parse_extent, where, statistics, default=WHOLE),
         routes=config.get("routes"),
         matte=read(parse_matte, config.get("matte"), default="argmax"),
-        segment_size=read(parse_size, config.get("segment_size")),
+        segment_size=read(parse_size, config.get("segment_size", "auto")),
         segment_every=read(parse_every, config.get("segment_every", 1), default=1),
         select=read(parse_select, config.get("select")),
     )

@@ -19,6 +19,7 @@ from cbs_core.choose import registry, weights
 from cbs_core.choose.registry import Registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.attributes import HasGoodSize
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.interfaces import (
     HasMemory,
@@ -31,7 +32,7 @@ from cbs_core.contract.interfaces import (
 )
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import pipeline, routes
-from cbs_core.frame.mattes import Regions
+from cbs_core.frame.mattes import Fit, Regions, Scale
 from cbs_core.frame.plan import Facts, Plan
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Recall, Stage
@@ -163,7 +164,7 @@ class Workshop:
             classes=classes,
             detector=detector,
             selection=selection,
-            segment_size=look.segment_size,
+            segment_size=_size(look, segmenter.plugin, name),
             segment_every=look.segment_every,
             facts=_together(look, [segmenter, compositor, *stylings.values()]),
             builder=_Builder(self, look),
@@ -339,6 +340,24 @@ def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
             f"the {_words(registry.segmenters, name)} has no `classes`: a tuple of names is due"
         )
     return tuple(map(str, classes))
+
+
+def _size(look: Look, segmenter: object, name: str) -> Scale:
+    """Returns how large the picture is that the segmenter is given."""
+    if look.segment_size != "auto":
+        return look.segment_size
+    if not isinstance(segmenter, HasGoodSize) or segmenter.good_size is None:
+        return None
+    try:
+        height, width = map(int, segmenter.good_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise PluginContractError(
+            f"the {_words(registry.segmenters, name)} has good_size={segmenter.good_size!r}, where "
+            "a height and a width in pixels are due"
+        )
+    return Fit(height, width)
 
 
 def _selection(look: Look, chosen: Sequence[Route], classes: Sequence[str]) -> Selection:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cbs_core.contract.attributes import HasGoodSize
 from cbs_core.contract.interfaces import (
     InstanceSegmenter,
     RegionStyler,
@@ -102,6 +103,18 @@ class SegmenterSuite(_ModelSuite):
         assert isinstance(segmenter, Segmenter)
         assert len(set(segmenter.classes)) == len(segmenter.classes) > 0
         assert all(isinstance(name, str) and name for name in segmenter.classes)
+
+    def test_says_what_size_it_is_good_at(self) -> None:
+        """Where it says so (`HasGoodSize`): a height and a width, of a picture that it takes."""
+        segmenter = self.create()
+        size = segmenter.good_size if isinstance(segmenter, HasGoodSize) else None
+        if size is None:
+            return
+        height, width = size
+        assert type(height) is type(width) is int, "pixels are whole numbers"
+        assert 1 <= min(size) <= max(size) <= 8192, f"good_size {size} is no size of a picture"
+        small = picture(max(1, height // 4), max(1, width // 4))
+        self.check_shape(self.run(small), small)
 
 
 class InstanceSegmenterSuite(SegmenterSuite):

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cbs_core.choose.weights import origin
+from cbs_core.cli.export import describe
 from cbs_core.contract.errors import (
     ConfigError,
     WeightsError,
@@ -176,6 +177,31 @@ def test_a_folder_named_first_goes_first_however_its_file_is_named(tmp_path, mon
         torch.save(randomised(19).state_dict(), tmp_path / path)
     (file,) = DABNetSegmenter(vocabulary="cityscapes").weights_files
     assert file.path == tmp_path / "mine/dabnet/dabnet_cityscapes.pth"
+
+
+@pytest.mark.parametrize(
+    ("classes", "said", "size"),
+    [
+        (19, {}, (512, 1024)),
+        (11, {}, (360, 480)),
+        (21, {}, (384, 512)),
+        (21, {"good_size": "[200, 300]"}, (200, 300)),
+        (2, {"classes": '["a", "b"]'}, None),
+    ],
+)
+def test_it_says_what_pictures_it_is_good_at(tmp_path, classes, said, size):
+    save_file(randomised(classes).state_dict(), tmp_path / "net.safetensors", metadata=said)
+    net = DABNetSegmenter(str(tmp_path / "net.safetensors"))
+    assert net.good_size == size
+    assert describe(net.classes, net.good_size).get("good_size") == (size and list(size))
+
+
+def test_a_size_in_the_metadata_that_is_none_is_told(tmp_path):
+    save_file(
+        randomised(19).state_dict(), tmp_path / "net.safetensors", metadata={"good_size": "[0, 3]"}
+    )
+    with pytest.raises(WeightsError, match="good_size"):
+        DABNetSegmenter(str(tmp_path / "net.safetensors"))
 
 
 def test_a_trainings_output_stands_in_for_nothing_of_a_package(tmp_path, monkeypatch):

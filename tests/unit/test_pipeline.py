@@ -12,7 +12,7 @@ from kornia.color import rgb_to_ycbcr
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import Instances
 from cbs_core.frame import pipeline as module
-from cbs_core.frame.mattes import Regions, parse_size
+from cbs_core.frame.mattes import Fit, Regions, parse_size, resized
 from cbs_core.frame.pipeline import keep_color
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
@@ -256,6 +256,24 @@ def test_the_segmenter_sees_its_own_size_and_the_matte_is_the_frames(spec):
     assert tuple(seen[0].shape[2:]) == ((32, 48) if spec == 0.5 else (24, 40))
     assert 0 <= seen[0].min() <= seen[0].max() <= 1
     torch.testing.assert_close(seen[0].mean(), image.mean(), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("frame", "good", "seen"),
+    [
+        ((1066, 1600), (384, 512), (352, 544)),
+        ((384, 512), (384, 512), (384, 512)),
+        ((512, 512), (384, 512), (512, 512)),
+        ((64, 48), (384, 512), (64, 48)),
+        ((600, 600), (384, 512), (448, 448)),
+        ((9, 40000), (384, 512), (9, 29568)),
+        ((1080, 1920), (512, 1024), (544, 960)),
+    ],
+)
+def test_large_frames_are_made_as_small_as_the_segmenter_is_good_at(frame, good, seen):
+    assert Fit(*good)(*frame) == seen
+    if frame[0] * frame[1] < 10**5:
+        assert resized(torch.zeros(1, 3, *frame), Fit(*good)).shape[2:] == seen
 
 
 @pytest.mark.parametrize("spec", [0, 1.5, -0.5, True, "half", [256], [0, 4], [1.5, 2], "12"])

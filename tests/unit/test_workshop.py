@@ -11,6 +11,7 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
+from cbs_core.frame.mattes import Fit
 from cbs_core.run import settings, workshop
 from cbs_core.run.stream import Stream
 
@@ -238,6 +239,32 @@ def test_what_cannot_be_built_beside_is_told_to_whoever_asks():
     with pytest.raises(ConfigError, match="no parameter 'x'"):
         shop.order(look(styler={"name": "scaled", "x": 1})).result(timeout=30)
     shop.close()
+
+
+@pytest.mark.parametrize(
+    ("good", "spec", "seen"),
+    [
+        ((64, 96), "auto", Fit(64, 96)),
+        ([64, 96], "auto", Fit(64, 96)),
+        (None, "auto", None),
+        ((64, 96), None, None),
+        ((64, 96), 0.5, 0.5),
+    ],
+)
+def test_the_segmenter_says_what_size_it_is_good_at(monkeypatch, good, spec, seen):
+    assert make().plan.segment_size is None
+    monkeypatch.setattr(Segmenter, "good_size", good, raising=False)
+    assert make(segment_size=spec).plan.segment_size == seen
+    assert make().plan.segment_size == (None if good is None else Fit(64, 96)), (
+        "auto is the default"
+    )
+
+
+@pytest.mark.parametrize("good", [3, "big", (0, 4), (1, 2, 3), ("a", 4)])
+def test_a_size_that_is_none_is_told_by_the_plugins_name(monkeypatch, good):
+    monkeypatch.setattr(Segmenter, "good_size", good, raising=False)
+    with pytest.raises(PluginContractError, match="'quarters' of this process has good_size"):
+        make()
 
 
 def test_what_is_kept_is_bounded():

@@ -9,6 +9,7 @@ An ONNX file does not tell what its numbers mean. The YAML beside it does (``net
     mean: [0.485, 0.456, 0.406] # subtracted after that, in the input's own colour order; optional
     std: [0.229, 0.224, 0.225]  # divides the difference; optional
     size: [512, 1024]           # height, width: the picture is resized to it; optional
+    good_size: [384, 512]       # height, width of pictures that a segmenter is good at; optional
     multiple: 32                # the picture is padded to such sides; optional
     min_side: 8                 # the picture is padded to at least this; optional
     classes: [road, car]        # of a segmenter: in channel order, or the name of a vocabulary
@@ -37,6 +38,7 @@ class Spec:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     size: tuple[int, ...] | None = None
+    good_size: tuple[int, ...] | None = None
     multiple: int = 1
     min_side: int = 1
     classes: tuple[str, ...] = ()
@@ -162,6 +164,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "mean": (_list_of(3, _float), "three numbers"),
     "std": (_list_of(3, _positive), "three numbers above 0"),
     "size": (_list_of(2, _integer), "[HEIGHT, WIDTH] in pixels"),
+    "good_size": (_list_of(2, _integer), "[HEIGHT, WIDTH] in pixels"),
     "multiple": (_integer, "a number of pixels"),
     "min_side": (_integer, "a number of pixels"),
     "classes": (_classes, "a list of names, each once, or the name of a vocabulary"),

@@ -4,7 +4,7 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a net's output.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 PREFERENCE = ("voc", "cityscapes", "camvid")
 """Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
+
+PICTURES: dict[str, tuple[int, int]] = {
+    "voc": (384, 512),
+    "camvid": (360, 480),
+    "cityscapes": (1024, 2048),
+    "ade20k": (512, 683),
+    "coco": (480, 640),
+    "coco_panoptic": (480, 640),
+    "coco_stuff": (480, 640),
+}
+"""Height and width of the pictures of each data set, most of them or on average: what nets that are
+trained on it are good at (`cbs_core.contract.attributes.HasGoodSize`)."""
 
 SIZE_OPTIONS: tuple[dict[str, bool], ...] = (
     {},
@@ -185,6 +197,29 @@ def said_rgb(checkpoint: Checkpoint, key: str) -> list[float] | None:
     return rgb
 
 
+def good_size(
+    checkpoint: Checkpoint,
+    classes: Sequence[str],
+    pictures: Mapping[str, tuple[int, int]] = PICTURES,
+) -> tuple[int, int] | None:
+    """Returns the size of the pictures that a net is good at, or None where nothing tells it.
+
+    Args:
+        checkpoint: whose metadata may tell it, ``good_size``, a JSON list of height and width.
+        classes: its names, which else tell the data set.
+        pictures: the size of each data set's.
+
+    Raises:
+        WeightsError: the metadata say something else.
+    """
+    told = _said(checkpoint, "good_size", "a JSON list of height and width", _is_size)
+    if told is not None:
+        return told[0], told[1]
+    # A net of one output has a background beside its class.
+    known = vocabularies.of_classes(classes)
+    return next((pictures[n] for n in pictures if vocabularies.get(n) is known), None)
+
+
 def _said(checkpoint: Checkpoint, key: str, due: str, is_due: Callable[[Any], bool]) -> Any:
     text = checkpoint.metadata.get(key)
     if text is None:
@@ -203,6 +238,14 @@ def _said(checkpoint: Checkpoint, key: str, due: str, is_due: Callable[[Any], bo
 
 def _is_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_size(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(side) is int and side > 0 for side in value)
+    )
 
 
 def _is_rgb(values: Any) -> bool:

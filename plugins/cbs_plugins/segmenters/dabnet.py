@@ -10,11 +10,15 @@ from torch import Tensor, nn
 
 from cbs_core.choose.weights import load, load_into
 from cbs_core.words import vocabularies
-from cbs_plugins.nets.backbones import class_names, find_weights, said_rgb
+from cbs_plugins.nets.backbones import PICTURES, class_names, find_weights, good_size, said_rgb
 from cbs_plugins.nets.dabnet import IMAGENET_MEAN, MEANS, DABNet
 
 if TYPE_CHECKING:
     from cbs_plugins.training.segmentation import SegmentationTask
+
+
+SEEN = {"cityscapes": (512, 1024)}
+"""Height and width of the pictures that the authors' net was trained on."""
 
 
 class DABNetSegmenter(nn.Module):
@@ -59,6 +63,7 @@ class DABNetSegmenter(nn.Module):
             vocabulary = vocabulary or said.get("vocabulary")
             name = vocabularies.of_weights(checkpoint.file.path, count, vocabulary)
             self.classes = tuple(vocabularies.VOCABULARIES[name])
+        self.good_size = good_size(checkpoint, self.classes, PICTURES | SEEN)
         mean = said_rgb(checkpoint, "mean") or MEANS.get(name, IMAGENET_MEAN)
         tensor = torch.tensor(mean, dtype=torch.float32).view(3, 1, 1)
         self.register_buffer("mean", tensor, persistent=False)

@@ -13,13 +13,19 @@ from cbs_core.words import vocabularies
 from cbs_plugins.nets.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    PICTURES,
     class_names,
+    good_size,
     said_rgb,
 )
 from cbs_plugins.nets.espnetv2 import ESPNetv2
 
 STRIDE = 32
 """Pixels: the sides of a picture are multiples of it, as in training."""
+
+
+SEEN = {"voc": (384, 384), "cityscapes": (512, 1024)}
+"""Height and width of the pictures that the release's nets were trained on, by their names."""
 
 
 class ESPNetv2Segmenter(nn.Module):
@@ -68,6 +74,7 @@ class ESPNetv2Segmenter(nn.Module):
         unlabelled = outputs == cityscapes + 1 and vocabulary in (None, "cityscapes")
         count = cityscapes if unlabelled else outputs
         self.classes = class_names(checkpoint, count, vocabulary=vocabulary, classes=None)
+        self.good_size = good_size(checkpoint, self.classes, PICTURES | SEEN)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,h,w)``: H and W to multiples of `STRIDE`."""

@@ -30,6 +30,7 @@ class ONNXSegmenter:
         self.weights_files = (runner.file,)
         described = read_spec(spec, weights, needs="classes")
         self.classes = described.classes
+        self.good_size = described.good_size
         self.net = PictureNet(runner, described, channels=len(self.classes))
 
     def __call__(self, image: Tensor, /) -> Tensor:

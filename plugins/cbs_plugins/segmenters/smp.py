@@ -31,6 +31,7 @@ from cbs_plugins.nets.backbones import (
     class_names,
     create_for_any_size,
     find_weights,
+    good_size,
     said_rgb,
 )
 from cbs_plugins.nets.smp import trim
@@ -129,6 +130,7 @@ class SMPSegmenter(PaddedSegmenter):
 
         names = class_names(checkpoint, count, vocabulary=vocabulary, classes=classes)
         self.classes = names if count > 1 else ("background", *names)
+        self.good_size = good_size(checkpoint, names)
 
     def forward(self, image: Tensor) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,H,W)``."""

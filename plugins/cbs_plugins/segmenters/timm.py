@@ -21,6 +21,7 @@ from cbs_plugins.nets.backbones import (
     check_known,
     class_names,
     create_for_any_size,
+    good_size,
     said_rgb,
 )
 
@@ -139,6 +140,7 @@ class TimmSegmenter(PaddedSegmenter):
         )
         self.weights_files = tuple(dict.fromkeys((checkpoint.file, backbone.file)))
         self.classes = class_names(checkpoint, len(head), vocabulary=vocabulary, classes=classes)
+        self.good_size = good_size(checkpoint, self.classes)
         # Peak resident memory on the CPU at 21 classes, measured: resnet18 189, resnet50 491,
         # convnext_tiny 324, swin_tiny 399, vit_tiny 74, vgg11 806; 3.5 to 4.4 more a class.
         self.bytes_per_pixel = 750 + 5 * len(head)

@@ -1,0 +1,16 @@
+"""What a plugin may tell of itself beside its interface, each by an attribute."""
+
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class HasGoodSize(Protocol):
+    """A segmenter that says what pictures it is good at: those that it was trained on.
+
+    With ``segment_size=auto``, the default, a larger frame is made as small as that for it: what
+    fills a large frame is larger than anything that it has seen, and comes out with holes.
+    """
+
+    good_size: tuple[int, int] | None
+    """Height and width of such a picture, in pixels; None where it does not matter or is unknown.
+    How many pixels it has counts, not its shape."""
