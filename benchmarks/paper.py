@@ -107,7 +107,11 @@ def main() -> int:
         styler := args.shared / "weights" / "johnson" / "udnie_width16.pth",
     ]
     if missing := [path for path in needed if not path.exists()]:
-        print(f"paper: {missing[0]} is missing: give the folder with --shared=FOLDER or CBS_SHARED")
+        wanted = ", ".join(str(path.relative_to(args.shared)) for path in needed)
+        print(
+            f"paper: '{missing[0]}' is missing: say `make paper CBS_SHARED=FOLDER`, of a folder "
+            f"that holds {wanted}: CamVid's frames and labels, a painting and two weight files"
+        )
         return 2
     device = choose("auto")
     print(f"{device.device} ({device.name}), {args.frames} frames", flush=True)

@@ -13,8 +13,7 @@ from io import TextIOWrapper
 from itertools import count
 from typing import Any, NoReturn
 
-from cbs_core import __version__
-from cbs_core.cli.text import printable
+from cbs_core.cli.text import VERSION, printable
 from cbs_core.contract.errors import CbsError, ConfigError
 
 DEBUG = "HYDRA_FULL_ERROR"
@@ -99,19 +98,21 @@ def hydra_app(
     signal.signal(signal.SIGTERM, interrupt)
     with one_line_errors(command):
         if "--version" in argv:
-            print(f"class-based-styling {__version__}")
+            print(VERSION)
             return
         import hydra
         from hydra.errors import HydraException
         from omegaconf import DictConfig
 
         from cbs_core.choose.presets import conf_dir, install
+        from cbs_core.cli import help as help_text
         from cbs_core.cli import sweeps
         from cbs_core.cli.arguments import normalise
         from cbs_core.cli.keys import finished
 
         sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
+        help_text.install(config_name)
         codes: list[int] = []
 
         def run(config: DictConfig) -> None:

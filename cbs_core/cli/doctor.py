@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cbs_core.choose.packages import PROJECT
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, checks, guarded
 from cbs_core.choose.surroundings import GROUPS, distributions, missing_extras, stray_groups
+from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.extensions import LEVELS, NOTE, OK, PROBLEM, Finding
 
@@ -21,6 +22,7 @@ def main() -> None:
         description="Checks Python, torch, the device (by running a kernel there), weights, "
         "plugins, extras and what plugins' packages check, and names the command that mends each.",
     )
+    parser.add_argument("--version", action="version", version=VERSION)
     parser.parse_args()
     findings = []
     for finding in diagnose():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, parameters
+from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError, closest
 
 KINDS = {**REGISTRIES, **EXTENSIONS}
@@ -19,6 +20,7 @@ def main() -> None:
         prog="cbs-plugins",
         description="Lists the installed plugins. Nothing is imported but what `show` names.",
     )
+    parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="list | show")
     listing = commands.add_parser("list", help="every plugin: kind, name, distribution, preset")
     listing.add_argument("kind", nargs="?", help="only this kind, such as styler")

@@ -1,6 +1,11 @@
-"""Foreign text, as it may be printed."""
+"""What every command prints alike: its version, and foreign text as it may be printed."""
 
 import re
+
+from cbs_core import __version__
+
+VERSION = f"class-based-styling {__version__}"
+"""What ``--version`` of every command says."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal obeys, but for tab and new line."""

@@ -1,10 +1,13 @@
 """One line for every error, and the exit codes."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
+from cbs_core import __version__
+from cbs_core.cli import doctor, evaluate, export, plugins, run
 from cbs_core.cli.app import DEBUG, fail, one_line_errors
 from cbs_core.contract.errors import CbsError
 
@@ -37,6 +40,18 @@ def test_errors_become_one_line(
     assert line in shown.err
     assert shown.err.count("\n") == 1
     assert shown.out == ""
+
+
+@pytest.mark.parametrize("main", [plugins.main, doctor.main, run.main, export.main, evaluate.main])
+def test_each_command_has_a_version(
+    main: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["cbs-x", "--version"])
+    monkeypatch.setenv(DEBUG, "")
+    monkeypatch.setenv("CBS_TRACEBACK", "")
+    with suppress(SystemExit):
+        main()
+    assert capsys.readouterr().out == f"class-based-styling {__version__}\n"
 
 
 def test_the_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
