@@ -111,8 +111,7 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
                 )
             size = getattr(plugin, "good_size", None)
             text = yaml.safe_dump(describe(classes, size), sort_keys=False, default_flow_style=None)
-            description.write_text(f"# Written by {MARK.decode()}.
-{text}", encoding="utf-8")
+            description.write_text(f"# Written by {MARK.decode()}.\n{text}", encoding="utf-8")
             # The description last: one without a file that fits it would be wrong.
             over = os.path.lexists(output)  # whoever calls has asked
             final = rename(graph, output, over=over)
