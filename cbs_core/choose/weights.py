@@ -131,6 +131,7 @@ def facts(files: Iterable[WeightsFile]) -> list[dict[str, str | None]]:
             "from": origin(file.path),
             "sha256": file.sha256,
             "licence": file.licence or None,
+            **({"revision": file.revision} if file.revision else {}),
         }
         for file in files
     ]

@@ -219,3 +219,6 @@ class WeightsFile:
 
     licence: str = ""
     """As the file's header states it."""
+
+    revision: str = ""
+    """Commit of the repository it was downloaded from, where it was."""

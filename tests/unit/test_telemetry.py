@@ -10,7 +10,7 @@ SAID = """
 import os, sys
 class Watch:
     def find_spec(self, name, path=None, target=None):
-        if name in ("onnxruntime", "huggingface_hub"):
+        if name in ("onnxruntime", "huggingface_hub", "transformers"):
             said = [os.environ.get(f"{one}_DISABLE_TELEMETRY") for one in ("ORT", "HF_HUB")]
             print(name, *said)
             raise ImportError(name)
@@ -27,6 +27,7 @@ sys.meta_path.insert(0, Watch())
         "import cbs_core.accelerators; import onnxruntime",
         "import cbs_core.cli.app; import onnxruntime",
         "import cbs_core; import huggingface_hub",
+        "import cbs_plugins.formats.hub; import transformers",
     ],
 )
 def test_it_is_said_before_the_library_is_looked_for(reached: str, tmp_path: Path) -> None:

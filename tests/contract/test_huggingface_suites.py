@@ -1,0 +1,67 @@
+"""Checkpoints of transformers keep the contract: one with score maps, one with objects."""
+
+import pytest
+import torch
+
+from cbs_core import testing
+from cbs_core.choose.registry import segmenters
+from tests.tiny_transformers import save
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("transformers")
+    return lambda family: save(family, base / family)
+
+
+@pytest.fixture(scope="module")
+def segformer(folder):
+    return folder("segformer")
+
+
+@pytest.fixture(scope="module")
+def mask2former(folder):
+    return folder("mask2former")
+
+
+@pytest.fixture(scope="module")
+def eomt(folder):
+    return folder("eomt")
+
+
+class TestSegFormer(testing.SegmenterSuite):
+    plugin = "segmenter/huggingface"
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, segformer):
+        self.folder = segformer
+
+    def create(self):
+        return segmenters.create("huggingface", model=str(self.folder))
+
+
+class TestMask2Former(testing.InstanceSegmenterSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, mask2former):
+        self.folder = mask2former
+
+    def create(self):
+        return segmenters.create("huggingface", model=str(self.folder), threshold=0.3)
+
+
+class TestPaddedEoMT(testing.InstanceSegmenterSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, eomt):
+        self.folder = eomt
+
+    def create(self):
+        return segmenters.create("huggingface", model=str(self.folder), threshold=0.3)
+
+
+def test_the_objects_are_not_nothing(mask2former):
+    plugin = segmenters.create("huggingface", model=str(mask2former), threshold=0.3)
+    with torch.inference_mode():
+        found = plugin.instances(torch.rand(4, 3, 64, 96))
+    assert sum(len(one.masks) for one in found)
