@@ -80,17 +80,18 @@ def defaults() -> dict[str, object]:
 
 def keys(config_name: str) -> set[str]:
     """Returns the keys that a configuration of ours (``config``, ``train``) has at its top."""
-    own = _load(conf_dir() / f"{config_name}.yaml")
+    own = loaded(conf_dir() / f"{config_name}.yaml")
     listed = [entry for entry in own.pop("defaults", []) if isinstance(entry, dict)]
     packages = {str(key).partition("@")[2] for entry in listed for key in entry}
     return own.keys() | packages - {""}
 
 
 def _plain(file: Path) -> dict[str, object]:
-    return {key: value for key, value in _load(file).items() if not str(value).startswith("${")}
+    return {key: value for key, value in loaded(file).items() if not str(value).startswith("${")}
 
 
-def _load(file: Path) -> dict[str, Any]:
+def loaded(file: Path) -> dict[str, Any]:
+    """Returns what a file of a package's says, nothing interpolated."""
     found = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     assert isinstance(found, dict)
     return {str(key): value for key, value in found.items()}

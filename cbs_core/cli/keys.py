@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from cbs_core.choose import userfiles
-from cbs_core.choose.presets import keys
+from cbs_core.choose.presets import keys, loaded, presets
 from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import ConfigError, closest
 
@@ -41,6 +41,7 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
                 f"a file chooses a plugin in its defaults, as '- override {key}: {value}': "
                 f"'{key}: {value}' says nothing to it"
             )
+    _check_styler(config.get("styler"))
     routes = config.get("routes")
     if isinstance(routes, str) and Path(routes).suffix.lower() in ROUTES_FILES:
         routes = userfiles.read(Path(routes).expanduser())
@@ -48,6 +49,25 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
         styler = config.get("styler")
         _check_routes(routes, styler.keys() if isinstance(styler, Mapping) else ())
     return {**config, "routes": routes} if "routes" in config else config
+
+
+def _check_styler(section: object) -> None:
+    """Refuses a slip in what all stylers share, which a styler itself does not know.
+
+    Raises:
+        ConfigError: with the word that is meant.
+    """
+    if not isinstance(section, Mapping):
+        return
+    for key in section.keys() - OF_ANY:
+        near = get_close_matches(str(key), OF_ANY - {"name"}, n=1, cutoff=0.75)
+        if near and str(key) not in _own_keys(section):
+            raise ConfigError(f"styler: unknown key '{key}'; did you mean '{near[0]}'?")
+
+
+def _own_keys(section: Mapping[str, object]) -> set[str]:
+    """Returns the keys of a styler's presets."""
+    return {key for file in presets("styler", str(section.get("name"))) for key in loaded(file)}
 
 
 def unknown_key(key: str, parent: object) -> str:

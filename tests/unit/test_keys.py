@@ -1,5 +1,6 @@
 """A slip in a key is refused wherever it stands, with the word that was meant."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cbs_core.choose.presets import conf_dir, install
+from cbs_core.choose.registry import REGISTRIES, checked_parameters
 from cbs_core.cli.keys import finished, unknown_key
-from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.errors import ConfigError, PluginNotFoundError, closest
 
-OURS = ("config", "eval", "train", "export")
+OURS = ("config", "eval", "train", "export", "scene")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +41,13 @@ def sections() -> Iterator[tuple[str, dict[str, object]]]:
         }
         plain = {key for key in kinds if " " not in key and "/" not in key}
         yield name, section | {key: section.get(key) for key in plain} | {"hydra": None}
-    for file in sorted(conf_dir().glob("*/*.yaml")):
+    for file in sorted(conf_dir().glob("*/**/*.yaml")):
         if file.parent.name != "method":
-            yield f"{file.parent.name}/{file.stem}", yaml.safe_load(file.read_text())
+            section = yaml.safe_load(file.read_text())
+            yield f"{file.relative_to(conf_dir()).with_suffix('')}", section
+            for key, below in section.items():
+                if isinstance(below, dict) and below:
+                    yield f"{file.stem} {key}", below
 
 
 def slips(key: str) -> Iterator[str]:
@@ -102,6 +108,48 @@ def test_a_route_may_hold_its_stylers_parameters(
 ) -> None:
     typed = "routes={car: {style: wave, strength: 1, keep_color: true, halo: 8}, person: none}"
     assert finished(composed(typed), "config")["routes"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, one in REGISTRIES.items() for name in one.names()]
+)
+def test_each_parameter_of_a_plugin_with_one_letter_changed(kind: str, name: str) -> None:
+    """What a file of a user's, ``+KEY=VALUE`` or a route says goes to the plugin itself."""
+    registry = REGISTRIES[kind]
+    if not registry.origin(name).startswith("class-based-styling"):
+        pytest.skip("a stranger's")
+    target = registry.load(name)
+    accepted = [
+        parameter.name
+        for parameter in inspect.signature(target).parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    for key in accepted:
+        for slip in {*slips(key)} - {*accepted}:
+            with pytest.raises(ConfigError, match=r"no parameter|takes") as refused:
+                checked_parameters(target, {slip: 1}, owner=f"{kind} '{name}'")
+            meant = [key, *(other for other in accepted if slip[:-1] == other)]
+            assert any(f"did you mean '{one}'?" in str(refused.value) for one in meant), slip
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("+styler.wher=mask", "where"), ("+styler.statistcs=scene", "statistics")]
+)
+def test_what_all_stylers_share_is_known_beside_their_own(
+    typed: str, meant: str, composed: Callable[..., dict[str, object]]
+) -> None:
+    with pytest.raises(ConfigError, match=f"styler: unknown key .*did you mean '{meant}'"):
+        finished(composed(typed), "config")
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_each_plugins_name_with_one_letter_changed(kind: str) -> None:
+    registry = REGISTRIES[kind]
+    for name in registry.names():
+        for slip in {*slips(name)} - {*registry.names()}:
+            with pytest.raises(PluginNotFoundError) as refused:
+                registry.origin(slip)
+            assert f"did you mean '{name}'?" in str(refused.value), slip
 
 
 def test_style_is_the_stylers() -> None:
