@@ -1,0 +1,197 @@
+"""Each command of README and docs, with what a reader has: run, or at the least understood.
+
+What needs no more than seconds is run on small files. Of others the configuration is composed, its
+keys, plugins, parameters, classes and styles are looked up, and nothing is computed; the tests
+named beside them run their like.
+"""
+
+import re
+import shlex
+import signal
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cbs_plugins.nets.johnson import TransformerNet
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from skimage import data
+
+from cbs_core.choose import weights
+from cbs_core.choose.registry import REGISTRIES, checked_parameters
+from cbs_core.cli import evaluate, export, plugins, run, scene, train
+from cbs_core.cli.app import DEBUG
+from cbs_core.frame import routes
+from cbs_core.run import settings
+from cbs_core.words.vocabularies import VOCABULARIES
+from tests.conftest import ROOT
+from tests.media import make_clip
+
+DOCUMENTS = (
+    *("README.md", "CONTRIBUTING.md"),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")),
+)
+
+ELSEWHERE = {"docs/write-a-plugin.md": "tests/packaging/test_write_a_plugin.py runs it as a whole"}
+"""Documents whose commands follow each other."""
+
+RUN = (
+    "cbs-run input=street.mp4",
+    "cbs-run input=photo.jpg",
+    "cbs-run input=holiday/",
+    "cbs-run styler=johnson styler.style=painting",
+    "cbs-run --config-dir mine",
+    "cbs-plugins",
+)
+"""What is run; a command that begins otherwise is understood alone, because of its time or its
+extras: `make demo` in .ci/run, tests/integration/test_train*.py, test_export.py, test_scene.py."""
+
+BEGINS = re.compile(r"cbs-\w+ .|make \w|pip |python ")
+
+COMMANDS = {
+    "cbs-run": run,
+    "cbs-train": train,
+    "cbs-eval": evaluate,
+    "cbs-export": export,
+    "cbs-scene": scene,
+}
+
+
+def commands(document: str) -> list[str]:
+    """Returns the commands of a document, in its fenced blocks and between backticks."""
+    text = (ROOT / document).read_text()
+    blocks = re.findall(r"^```([^\n]*)\n(.*?)^```", text, re.S | re.M)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)
+    typed = [
+        re.sub(r"^\$ ", "", line).split("  #")[0].strip()
+        for language, block in blocks
+        for line in block.splitlines()
+        if language == "console" or (not language and BEGINS.match(line))
+    ]
+    typed += [span for span in re.findall(r"`([^`\n]+)`", rest) if BEGINS.match(span)]
+    return list(dict.fromkeys(filter(None, typed)))
+
+
+ALL = [
+    pytest.param(command, id=f"{Path(document).stem}: {command[:60]}")
+    for document in DOCUMENTS
+    if document not in ELSEWHERE
+    for command in commands(document)
+]
+
+
+def test_there_are_commands() -> None:
+    assert len(ALL) > 30
+    assert all(commands(document) for document in ELSEWHERE)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what a reader of these documents has."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CBS_WEIGHTS", "HYDRA_FULL_ERROR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CBS_TRACEBACK", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for folder in ("holiday", "photos", "more", "mine", "data/camvid", "weights/johnson"):
+        Path(folder).mkdir(parents=True)
+    photo = Image.fromarray(np.ascontiguousarray(data.astronaut()[:256:2, 100:356:2]))
+    for file in ("photo.jpg", "painting.jpg", "holiday/1.jpg", "holiday/2.jpg", "photos/1.jpg"):
+        photo.save(file)
+    make_clip(Path("street.mp4"), frames=3, width=96, height=64)
+    for file in ("truck.glb", "person.spz", "photos.csv", "FILE"):
+        Path(file).touch()
+    for file in ("my_style.pth", "weights/johnson/painting.pth"):
+        torch.save(TransformerNet(8).state_dict(), file)
+    Path("mine/job.yaml").write_text(
+        "defaults: [config, _self_]\ninput: photo.jpg\nroutes: {car: wave}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_it_works(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *words = shlex.split(command)
+    if command == "source .venv/bin/activate":
+        return  # the shell's own; make demo makes that folder
+    if name == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+        assert words[0] in targets
+    elif name in ("pip", "python") and "install" in words:
+        extras = re.findall(r"^class-based-styling\[(\w+)\]$", words[-1])
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        assert {*extras} <= {*project["optional-dependencies"], "NAME"}
+    elif name == "python":
+        assert words[0] == "-m"
+        assert find_spec(words[1])
+    elif name == "cbs-plugins":
+        monkeypatch.setattr("sys.argv", [name, *words])
+        if words[0] == "show":
+            with pytest.raises(SystemExit, match=r"^0$"):
+                plugins.main()
+        else:
+            plugins.main()
+    elif command.startswith(RUN):
+        assert call(monkeypatch, name, run.run, [*words, "accelerator=eager", "quiet=true"]) == 0
+    elif name in COMMANDS:
+        assert call(monkeypatch, name, understood(name), words) == 0
+    else:
+        pytest.fail(f"nothing here knows how to try '{command}'")
+
+
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    task: Callable[[Mapping[str, object]], int],
+    words: list[str],
+) -> int:
+    """Runs a command in this process; returns its exit code."""
+    monkeypatch.setenv(DEBUG, "")
+    monkeypatch.setattr(COMMANDS[name], "run", task)
+    monkeypatch.setattr("sys.argv", [name, *words])
+    GlobalHydra.instance().clear()
+    with pytest.raises(SystemExit) if "--help" not in words else suppress(SystemExit) as ended:
+        COMMANDS[name].main()
+    GlobalHydra.instance().clear()
+    return int(ended.value.code or 0) if ended else 0
+
+
+def understood(name: str) -> Callable[[Mapping[str, object]], int]:
+    """Returns a task that looks up all that a configuration names, and computes nothing."""
+
+    def look_up(config: Mapping[str, object]) -> int:
+        for kind in ("segmenter", "styler", "compositor", "source", "sink", "accelerator"):
+            section = config.get(kind)
+            if not isinstance(section, Mapping):
+                continue
+            params = {k: v for k, v in section.items() if k not in ("name", "where", "statistics")}
+            if params.get("path", 0) is None:
+                del params["path"]  # a file in the run folder
+            target = REGISTRIES[kind].load(str(section["name"]))
+            checked_parameters(target, params, owner=str(section["name"]))
+        if name == "cbs-run":
+            look = settings.parse(config).look
+            classes = tuple(VOCABULARIES["voc"])
+            for route in routes.parse(
+                look.routes, classes=classes, styler=look.styler.name, params=look.styler.params
+            ):
+                if route.styler == "johnson" and not route.params.get("weights"):
+                    style = str(route.params.get("style") or "starry_night")
+                    assert weights.find("johnson", style, flag="styler.weights").is_file()
+        return 0
+
+    return look_up
