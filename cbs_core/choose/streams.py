@@ -22,7 +22,7 @@ KEYS = {
         **{"bare": bool, "schemes": list},
     },
     "sink": {
-        **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str},
+        **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
         **{"bare": bool, "schemes": list},
     },
 }
@@ -122,6 +122,12 @@ def _no_file(kind: str, path: str) -> str | None:
         if (said.get("bare") and path == name) or scheme in said.get("schemes", ()):
             return name
     return None
+
+
+def by_path(kind: str, name: str) -> Said | None:
+    """Returns what is said of a plugin that is chosen by a file's name; None of any other."""
+    said = dict(reversed(_declared(kind))).get(name, {})
+    return said if said.keys() & {"suffixes", "folders", "others"} else None
 
 
 def writes_folder(sink: str) -> bool:

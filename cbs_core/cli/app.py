@@ -118,13 +118,18 @@ def hydra_app(
         def run(config: DictConfig) -> None:
             # Here too, because Hydra prints lines of its own about what a task raises.
             with one_line_errors(command):
-                # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was then
-                # left half imported, and whoever used it next failed in strange ways.
-                import numpy  # noqa: F401
-
                 try:
                     sweeps.tell_apart(config, sys.argv[1:])
-                    codes.append(task(finished(_plain(config), config_name)))
+                    plain = finished(_plain(config), config_name)
+                    if config_name == "config":
+                        from cbs_core.run import early
+
+                        early.refuse(plain)
+                    # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was
+                    # then left half imported, and whoever used it next failed in strange ways.
+                    import numpy  # noqa: F401
+
+                    codes.append(task(plain))
                 finally:
                     sweeps.leave_no_empty_folder()
 

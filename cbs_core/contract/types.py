@@ -2,15 +2,20 @@
 
 Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``H W`` the frame's height and width, ``h w`` a
 model's output.
+
+torch is imported where a tensor is looked at, so that a wrong word is told before that takes time.
 """
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _shape(tensor: Tensor) -> str:
@@ -78,6 +83,8 @@ class RawFrame:
     but where they are written too."""
 
     def __post_init__(self) -> None:
+        import torch
+
         if (
             self.pixels.dtype != torch.uint8
             or self.pixels.ndim != 3
@@ -115,6 +122,8 @@ class Instances:
     """``(N,)`` float in [0, 1], the confidence in each."""
 
     def __post_init__(self) -> None:
+        import torch
+
         if not self.masks.is_floating_point() or self.masks.ndim != 3:
             raise ValueError(f"masks must be float (N, H, W), not {_shape(self.masks)}")
         count = self.masks.shape[:1]

@@ -1,8 +1,9 @@
 """Files and folders that are being written, and what is left of them where a run was killed.
 
-Such a one is hidden, named after the output and by chance (``.out.mp4.cbs-3f9c....mp4``), and
-locked while its process lives. So a later run knows which are left over, whoever's number the
-dead process had, and a second run that would write the same output is refused.
+Such a one is hidden, named after the output and by chance (``.out.mp4.cbs-3f9c...``), and locked
+while its process lives. It has the output's suffix too (``....mp4``) from when it can be shown. So
+a later run knows which are left over, whoever's number the dead process had, and a second run that
+would write the same output is refused.
 """
 
 import os
@@ -51,6 +52,13 @@ class Unfinished:
                 lock(self._handle)
         except OSError as error:
             raise _refused(final, error) from error
+
+    def show(self) -> None:
+        """Gives the file the output's suffix: from now on it is whole as far as it goes."""
+        shown = self.path.with_name(self.path.name + self.final.suffix)
+        with suppress(OSError):
+            self.path.rename(shown)
+            self.path = shown
 
     def finish(self) -> tuple[str, ...]:
         """Gives the file its name, when it is on the disk.
@@ -161,7 +169,7 @@ def lock(handle: int) -> bool:
 
 
 def _path(final: Path) -> Path:
-    return final.with_name(_stem(final) + f".cbs-{secrets.token_hex(8)}{final.suffix}")
+    return final.with_name(_stem(final) + f".cbs-{secrets.token_hex(8)}")
 
 
 def _refused(final: Path, error: OSError) -> SinkError:
@@ -175,8 +183,9 @@ def told(left: list[Path], final: Path) -> tuple[str, ...]:
     return tuple(
         f"'{path}' is what a run that was killed left of '{final.name}', whole as far as it goes: "
         "it is removed when this run is whole"
-        if path.is_dir() or path.stat().st_size
-        else f"'{path}' is what a run that was killed before its first frame left: it is removed"
+        if path.is_dir() or path.suffix == final.suffix
+        else f"'{path}' is what a run that was killed left of '{final.name}', of which nothing can "
+        "be shown: it is removed when this run is whole"
         for path in left
     )
 
@@ -214,7 +223,8 @@ def being_written(final: Path) -> bool:
 def _beside(final: Path) -> list[Path]:
     if fcntl is None:
         return []
-    pattern = re.compile(re.escape(_stem(final)) + r"\.cbs-[0-9a-f]{16}" + re.escape(final.suffix))
+    stem, suffix = re.escape(_stem(final)), re.escape(final.suffix)
+    pattern = re.compile(rf"{stem}\.cbs-[0-9a-f]{{16}}({suffix})?")
     try:
         found = [path for path in final.parent.iterdir() if pattern.fullmatch(path.name)]
     except OSError:

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine.files import is_marked, reason
@@ -206,20 +207,17 @@ def writable(path: Path) -> None:
         SinkError: with the reason.
     """
     above = next((one for one in path.parents if os.path.lexists(one)), path.parent)
-    try:
-        if above.is_dir():
-            why = "" if os.access(above, os.W_OK | os.X_OK) else _denied(above)
-        else:
-            why = f"'{above}' is a file, not a folder"
-    except OSError as error:
-        why = reason(error)
+    why = ""
+    if not above.is_dir():
+        why = f"'{above}' is a file, not a folder"
+    else:
+        try:
+            with TemporaryFile(dir=above):  # of no name, where the system can
+                pass
+        except OSError as error:
+            why = reason(error)
     if why:
         raise SinkError(f"cannot write '{path}': {why}; choose another place with output=")
-
-
-def _denied(folder: Path) -> str:
-    read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY) if hasattr(os, "statvfs") else False
-    return "Read-only file system" if read_only else "Permission denied"
 
 
 def same(a: Path, b: Path) -> bool:

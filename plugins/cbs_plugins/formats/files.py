@@ -1,48 +1,6 @@
 """Files as sources find them, and as sinks write them (`cbs_core.machine.files`)."""
 
-import stat
-from pathlib import Path
-
-from cbs_core.contract.errors import SourceError, closest
 from cbs_core.machine.files import reason, rename, temporary
+from cbs_core.machine.inputs import input_file, missing
 
 __all__ = ["input_file", "missing", "reason", "rename", "temporary"]
-
-
-def input_file(path: str | Path) -> Path:
-    """Returns the path of a file that has content.
-
-    Raises:
-        SourceError: where it is missing (with the closest name beside it), a folder, or empty.
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise SourceError(f"'{path}' is a folder: name a file in it, or use source=folder")
-    if str(path) == "-":
-        raise SourceError("'-' is standard input, and only files are read: save it to one first")
-    if not path.exists():
-        raise SourceError(missing(path))
-    # Not even opened: of a pipe without a writer that would never end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise SourceError(
-            f"'{path}' is a pipe or a device, and only files, which can be read again, are taken: "
-            "save it to one first"
-        )
-    try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise SourceError(f"'{path}' is empty: get the file again")
-    except OSError as error:
-        raise SourceError(f"'{path}' cannot be read: {reason(error)}") from error
-    return path
-
-
-def missing(path: Path) -> str:
-    """Returns the message for a path that is not there, with the closest name beside it."""
-    if not path.parent.is_dir():
-        return f"no file '{path}': there is no folder '{path.parent}'"
-    try:
-        hint = closest(path.name, (entry.name for entry in path.parent.iterdir()))
-    except OSError:
-        hint = ""
-    return f"no file '{path}'{hint or ': check the path'}"

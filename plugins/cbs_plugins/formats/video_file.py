@@ -89,6 +89,9 @@ class VideoFile:
         self._media: InputContainer | None = None
         self._tracks: Tracks | None = None
         self._begun = self._muxed = False
+        self._header = 0
+        self._grows = True
+        """Whether it may yet become a film that can be shown before it is whole."""
         self._file = Unfinished(final)
         try:
             self._open()
@@ -121,6 +124,7 @@ class VideoFile:
             )
         self._output.start_encoding()
         self._begun = True
+        self._header = self._file.path.stat().st_size
 
     @property
     def path(self) -> Path:
@@ -154,6 +158,13 @@ class VideoFile:
         picture.pts, picture.time_base = tick, self._tick
         self._mux(self._encode(picture))
         self._copy(until=time)
+        self._show()
+
+    def _show(self) -> None:
+        """Lets the file be seen as a film, once the first frames of it are on the disk."""
+        if self._grows and self._file.path.stat().st_size > self._header:
+            self._file.show()
+            self._grows = False
 
     def _picture(self, frame: RawFrame) -> VideoFrame:
         pixels = frame.pixels.cpu()
@@ -340,6 +351,7 @@ class VideoFile:
             options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
             if self._media is not None and not self._info.matte and unusual(self._media):
                 flags.append("use_metadata_tags")  # which leaves cover art out
+        self._grows = "hybrid_fragmented+frag_keyframe" in flags
         if flags:
             options["movflags"] = "+".join(flags)
         return options

@@ -1,0 +1,125 @@
+"""What can be refused before torch is imported, which takes longer than all else that is wrong.
+
+Everything here is checked again, by whoever knows more, when the run begins.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from cbs_core.choose import streams, weights
+from cbs_core.contract.errors import CbsError, SinkError, SourceError
+from cbs_core.frame import routes
+from cbs_core.machine.inputs import input_file, missing
+from cbs_core.run import destinations
+from cbs_core.run.destinations import Places
+from cbs_core.words import vocabularies
+
+HEADER = 1_000_000
+"""Bytes of a safetensors file's header that are read at the most."""
+
+
+def refuse(config: Mapping[str, object]) -> None:
+    """Refuses an input, an output or a class that cannot be.
+
+    Args:
+        config: composed (``conf/config.yaml``), as plain values.
+
+    Raises:
+        CbsError: with what is wrong.
+    """
+    source = _source(config)
+    if config.get("preview") is None:
+        _sink(config, source)
+    _routes(config)
+
+
+def _section(config: Mapping[str, object], kind: str) -> tuple[str, Mapping[str, object]]:
+    section = config.get(kind)
+    if not isinstance(section, Mapping):
+        return "", {}
+    return str(section.get("name")), section
+
+
+def _source(config: Mapping[str, object]) -> Path | None:
+    """Returns the input, where it is a file or a folder."""
+    name, section = _section(config, "source")
+    path = section.get("path", config.get("input"))
+    said = streams.by_path("source", name)
+    if not isinstance(path, str) or said is None or path.startswith(f"{name}:") or "://" in path:
+        return None
+    file = Path(path).expanduser()
+    if said.get("folders"):
+        if not file.exists():
+            raise SourceError(missing(file))
+        return file
+    return input_file(path)
+
+
+def _sink(config: Mapping[str, object], source: Path | None) -> None:
+    name, section = _section(config, "sink")
+    path = section.get("path", config.get("output"))
+    said = streams.by_path("sink", name)
+    if not isinstance(path, str) or not path or said is None or path.startswith(f"{name}:"):
+        return
+    output = Path(path).expanduser()
+    known = said.get("writes", [output.suffix.lower()])
+    if output.suffix.lower() not in known:
+        raise SinkError(
+            f"'{path}' has the suffix '{output.suffix}', which sink={name} does not write: choose "
+            f"one of {', '.join(known)}"
+        )
+    wanted = {
+        key: str(config[key]) if isinstance(config.get(key), str) else None
+        for key in ("report", "sheet")
+    }
+    if not config.get("sheet_frames"):
+        wanted["sheet"] = None
+    folder = bool(said.get("folders"))
+    destinations.check(
+        Places(output, destinations.beside(output, wanted, whole=folder)),
+        source=source,
+        taken=[] if folder else None,  # the sink knows their names
+        overwrite=config.get("overwrite") is True,
+    )
+
+
+def _routes(config: Mapping[str, object]) -> None:
+    spec, classes = config.get("routes"), _classes(config)
+    if spec is not None and classes:
+        name, section = _section(config, "styler")
+        given = {k: v for k, v in section.items() if k not in ("name", "where", "statistics")}
+        routes.parse(spec, classes=classes, styler=name, params=given)
+
+
+def _classes(config: Mapping[str, object]) -> tuple[str, ...]:
+    """Returns the segmenter's classes, as far as they can be told without it; else none."""
+    name, section = _section(config, "segmenter")
+    if section.get("classes"):
+        return ()
+    try:
+        if (given := section.get("weights")) is not None:
+            file = Path(str(given)).expanduser()
+        elif (vocabulary := section.get("vocabulary")) is not None:
+            file = weights.find(name, str(vocabulary), flag="segmenter.weights")
+        else:
+            (file,) = weights.available(name).values()
+        said = _header(file)
+        if "classes" in said:
+            return tuple(map(str, json.loads(said["classes"])))
+        return tuple(
+            vocabularies.VOCABULARIES[str(section.get("vocabulary") or said["vocabulary"])]
+        )
+    except (CbsError, OSError, ValueError, LookupError, TypeError, struct.error):
+        return ()  # whoever loads the net tells
+
+
+def _header(file: Path) -> Mapping[str, str]:
+    """Returns the metadata of a safetensors file."""
+    if file.suffix != ".safetensors":
+        return {}
+    with file.open("rb") as content:
+        (length,) = struct.unpack("<Q", content.read(8))
+        told = json.loads(content.read(min(length, HEADER))).get("__metadata__")
+    return told if isinstance(told, dict) else {}
