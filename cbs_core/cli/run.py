@@ -43,11 +43,12 @@ def run(config: Mapping[str, object]) -> int:
     # stdout, so that stderr holds problems only.
     console = PlainConsole(quiet=settings.quiet)
     job = Job(settings, run_folder=Path(HydraConfig.get().runtime.output_dir))
-    report = job.run(lambda begun: _shown(begun, console))
+    said: list[str] = []
+    report = job.run(lambda begun: _shown(begun, console, said))
     if report is None:
         print("interrupted before the first frame: there is no output", file=sys.stderr)
         return INTERRUPTED
-    print_table(report, console)
+    print_table(report, console, said)
     report.check()
     if report.interrupted:
         closed = f"{report.output or 'the output'} is closed, with {report.frames}"
@@ -57,8 +58,8 @@ def run(config: Mapping[str, object]) -> int:
 
 
 @contextmanager
-def _shown(begun: "Begun", console: "Console") -> "Iterator[Tick]":
-    """Prints what a run is, and how far."""
+def _shown(begun: "Begun", console: "Console", said: list[str]) -> "Iterator[Tick]":
+    """Prints what a run is, how far, and what it cannot keep, where that is known."""
     from cbs_core.choose import weights
     from cbs_core.run.progress import progress
 
@@ -73,5 +74,18 @@ def _shown(begun: "Begun", console: "Console") -> "Iterator[Tick]":
         if "non-commercial" in file.licence:
             name = f"{file.path.parent.name}/{file.path.stem}"
             console.print(f"{name}: {file.licence}", markup=False)
+
+    def tell() -> None:
+        for line in begun.notes():
+            if line not in said:
+                said.append(line)
+                console.print(line, markup=False)
+
+    tell()
     with progress(console, begun.meter, begun.info.frames) as tick:
-        yield tick
+
+        def told() -> None:
+            tell()
+            tick()
+
+        yield told

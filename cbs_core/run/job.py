@@ -24,6 +24,7 @@ from cbs_core.machine.meter import Meter
 from cbs_core.run import destinations, exports, preview, report, sinks
 from cbs_core.run.controls import Controls
 from cbs_core.run.destinations import Places
+from cbs_core.run.fingerprint import Fingerprint
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
@@ -48,6 +49,9 @@ class Begun:
     info: StreamInfo
     meter: Meter
     """Its figures, which grow."""
+
+    notes: Callable[[], tuple[str, ...]] = tuple
+    """What source and sink say, so far, that they cannot keep."""
 
 
 Tick: TypeAlias = Callable[[], None]
@@ -109,7 +113,8 @@ class Job:
         if self.settings.preview is not None:
             source = preview.Preview(source, self.settings.preview)
         own = closing(self._workshop) if self._own else nullcontext()
-        with own, opened(source):
+        file = _input_file(self.settings)
+        with own, Fingerprint(file) as fingerprint, opened(source):
             info = source.info
             sink, sink_ids, there = self._sinks(info)
             stream = self._stream(info)
@@ -117,9 +122,11 @@ class Job:
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             scheduler, scheduler_id = self._scheduler(stream, watch)
-            with show(Begun(self._device, stream.plan, info, self.meter)) as tick:
+            begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(info, sink))
+            with show(begun) as tick:
                 runner = self._runner(source, scheduler, sink, tick)
                 interrupted, cut = _run(runner)
+            sha256 = fingerprint.result(wait=not interrupted and cut is None)
         if not runner.kept:
             if cut is not None:
                 raise cut
@@ -137,6 +144,8 @@ class Job:
             config=self.settings.config,
             choice=scheduler.choice if isinstance(scheduler, Choosing) else None,
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
+            input=self.settings.input,
+            sha256=sha256,
             notes=(*_notes(info, sink), *self._unlike(stream.plan)),
             branches=sink.branches if isinstance(sink, Outputs) else (),
             interrupted=interrupted,
@@ -257,6 +266,14 @@ def _pace(settings: Settings, info: StreamInfo) -> _Pace:
             "out"
         )
     return _Pace(policy=policy, timeout_s=settings.timeout_s, max_age_ms=settings.max_age_ms)
+
+
+def _input_file(settings: Settings) -> Path | None:
+    """Returns the file that the input names, where it may be one."""
+    path = settings.source.params.get("path", settings.input)
+    if not isinstance(path, str):
+        return None
+    return Path(path.removeprefix(f"{settings.source.name}:")).expanduser()
 
 
 def _source(settings: Settings) -> tuple[Source, str]:

@@ -3,8 +3,9 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -87,6 +88,12 @@ class Report:
     cut: CbsError | None = None
     """What ended the run before its end; the output holds the frames so far."""
 
+    input: str | None = None
+    """As it was named."""
+
+    sha256: str | None = None
+    """Of the input, where that is a file."""
+
     notes: tuple[str, ...] = ()
     """What source and sink could not keep, a line each."""
 
@@ -118,6 +125,8 @@ class Report:
         followed, age = self.state.styling.followed, meter.age
         return {
             "program": f"{files.MARK.decode()} {version('class-based-styling')}",
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "input": {"path": shown(self.input or ""), "sha256": self.sha256},
             "output": str(self.output) if self.output else None,
             "outputs": [dict(one) for one in self.branches],
             "interrupted": self.interrupted or self.cut is not None,
@@ -150,6 +159,7 @@ class Report:
                     "classes": list(route.classes),
                     "word": route.word or None,
                     "style": route.style,
+                    "name": route.label,
                     "strength": route.strength,
                     "keep_color": route.keep_color,
                     "frames_present": self.presence.get(route.classes, 0),
@@ -221,8 +231,14 @@ def write(
     return replace(report, files=tuple(written))
 
 
-def print_table(report: Report, console: Console) -> None:
-    """Prints frames, FPS, milliseconds a stage and where everything is."""
+def print_table(report: Report, console: Console, told: Container[str] = ()) -> None:
+    """Prints frames, FPS, milliseconds a stage and where everything is.
+
+    Args:
+        report: what is printed.
+        console: where.
+        told: lines of its notes that were printed already.
+    """
     facts, meter = report.as_dict(), report.meter
     table = Table("stage", "p50 ms", "p95 ms", "max ms", box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -245,7 +261,7 @@ def print_table(report: Report, console: Console) -> None:
         )
     if report.choice and meter.frames_out > 1:
         console.print(f"scheduler: {report.choice}", markup=False)
-    for line in (*_absent(facts), *report.notes):
+    for line in (*_absent(facts), *(note for note in report.notes if note not in told)):
         console.print(line, markup=False)
     for branch in report.branches:
         late = f", {branch['dropped']} dropped" if branch["dropped"] else ""

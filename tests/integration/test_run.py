@@ -93,6 +93,8 @@ def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights
     report = json.loads((done / "out.report.json").read_text())
     assert report["frames"] == {"in": 1, "out": 1, "dropped": 0, "damaged": 0}
     assert report["fps"] > 0
+    digest = hashlib.sha256(photo.read_bytes()).hexdigest()
+    assert report["input"] == {"path": "photo.png", "sha256": digest}
     assert report["device"]["type"] in ("cpu", "cuda")
     assert report["dtype"] in ("fp32", "fp16", "bf16")
     by = {one["plugin"].split()[0]: one["by"] for one in report["accelerated"]}

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def test_values(facts):
     assert facts["size"] == {"width": 64, "height": 48}
     assert facts["output"] == str(Path("out/é.mp4"))
     assert facts["interrupted"] is True
+    assert datetime.fromisoformat(facts["date"]).tzinfo is not None
+    assert facts["input"] == {"path": "", "sha256": None}
     assert facts["device"] == {"type": "cuda:1", "name": "a GPU"}
     assert facts["dtype"] == "fp16"
     (weights,) = facts["weights"]
@@ -76,6 +79,7 @@ def test_values(facts):
         "classes": ["sky"],
         "word": None,
         "style": "johnson(style=wave)",
+        "name": "wave",
         "strength": 0.6,
         "keep_color": False,
         "frames_present": 2,
