@@ -226,7 +226,7 @@ def test_a_job_in_a_file_chooses_source_and_sink(
         normalise([*flags[:-1], "--config-name=train"])
 
 
-@pytest.mark.parametrize("url", ["rtmp://localhost/live", "udp://1.2.3.4:5", "http://x/a.mp4"])
+@pytest.mark.parametrize("url", ["gopher://localhost/live", "ftp://1.2.3.4:5", "http://x/a.mp4"])
 def test_a_url_that_no_sink_takes_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="no sink writes to"):
         normalise([f"output={url}"])
