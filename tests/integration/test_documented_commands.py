@@ -180,7 +180,7 @@ def understood(name: str) -> Callable[[Mapping[str, object]], int]:
                 continue
             params = {k: v for k, v in section.items() if k not in ("name", "where", "statistics")}
             if params.get("path", 0) is None:
-                del params["path"]  # a file in the run folder
+                params["path"] = "a file in the run folder"
             target = REGISTRIES[kind].load(str(section["name"]))
             checked_parameters(target, params, owner=str(section["name"]))
         if name == "cbs-run":
