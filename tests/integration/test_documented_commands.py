@@ -185,13 +185,18 @@ def understood(name: str) -> Callable[[Mapping[str, object]], int]:
             checked_parameters(target, params, owner=str(section["name"]))
         if name == "cbs-run":
             look = settings.parse(config).look
-            classes = tuple(VOCABULARIES["voc"])
-            for route in routes.parse(
-                look.routes, classes=classes, styler=look.styler.name, params=look.styler.params
-            ):
-                if route.styler == "johnson" and not route.params.get("weights"):
-                    style = str(route.params.get("style") or "starry_night")
-                    assert weights.find("johnson", style, flag="styler.weights").is_file()
+            if look.segmenter.name == "smp":  # of others the weights say what classes there are
+                _look_up_routes(look)
         return 0
 
     return look_up
+
+
+def _look_up_routes(look: settings.Look) -> None:
+    classes = tuple(VOCABULARIES["voc"])
+    for route in routes.parse(
+        look.routes, classes=classes, styler=look.styler.name, params=look.styler.params
+    ):
+        if route.styler == "johnson" and not route.params.get("weights"):
+            style = str(route.params.get("style") or "starry_night")
+            assert weights.find("johnson", style, flag="styler.weights").is_file()
