@@ -71,6 +71,23 @@ def read(file: Path) -> object:
         raise ConfigError(f"'{file}' holds no mapping and no list") from error
 
 
+def inline(key: str, text: str) -> object:
+    """Returns the plain values of a text in YAML's short form, ``{"the dog's ball": wave}``.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{key}={text} cannot be read: check its brackets and quotes, and put all of it in "
+            f"quotes, as in '{key}={{\"red car\": wave}}'"
+        ) from error
+
+
 def _nodes(file: Path) -> Any:
     """Returns the YAML graph of a file, bounded; None where it is empty."""
     import yaml  # type: ignore[import-untyped]

@@ -33,6 +33,9 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 ENTRY = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\{[^}]*\}|[^,'"{])+""")
 """One entry of a list of outputs: what stands between commas, but in quotes or braces."""
 
+QUOTED_KEY = re.compile(r"""^\{.*?("[^"]*"|'[^']*')\s*:""")
+"""A mapping with a quoted name, ``{"the dog's ball": wave}``, which Hydra's grammar has not."""
+
 PATH_KEYS = ("input", "output", "output_matte", "data", "init", "painting")
 PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled")
 
@@ -191,6 +194,8 @@ def _quoted(arg: str, *, sweep: bool) -> str:
         return arg
     if plain_key == "select" and not sweep and re.fullmatch(r"\s*-?\d+\s*,\s*-?\d+\s*", value):
         return f"{key}='{value}'"  # a point; unquoted, Hydra takes it for a sweep
+    if plain_key == "routes" and QUOTED_KEY.search(value):
+        return f"{key}={quote(value)}"  # `cbs_core.cli.keys` reads it
     may_be_file = plain_key.endswith(STYLE_ENDING) or plain_key in FILE_OR_WORD
     style_file = may_be_file and _exists(value)
     if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS) and not style_file:

@@ -45,6 +45,8 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
     routes = config.get("routes")
     if isinstance(routes, str) and Path(routes).suffix.lower() in ROUTES_FILES:
         routes = userfiles.read(Path(routes).expanduser())
+    elif isinstance(routes, str) and routes.startswith("{"):
+        routes = userfiles.inline("routes", routes)
     if isinstance(routes, Mapping):
         styler = config.get("styler")
         _check_routes(routes, styler.keys() if isinstance(styler, Mapping) else ())

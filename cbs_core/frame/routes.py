@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.words.names import aliases_of
-from cbs_core.words.shares import NOT, REST, Share, is_left, shares, together
+from cbs_core.words.names import aliases_of, plain
+from cbs_core.words.shares import NOT, REST, Share, is_left, negation, shares, together
 
 DEFAULT = ("person", "car")
 """The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
@@ -123,6 +123,32 @@ def _default(classes: Sequence[str]) -> list[str]:
     aliases = aliases_of(classes)
     meant = ((word,) if word in classes else aliases.get(word, ()) for word in DEFAULT)
     return [name for names in meant for name in names]
+
+
+def words_of(spec: object) -> tuple[str, ...]:
+    """Returns the words that a ``routes`` value names classes by, each once.
+
+    ``rest`` and its like name none, ``not person`` names ``person``.
+
+    Args:
+        spec: as `parse` takes it, or routes that were read.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    if isinstance(spec, tuple) and all(isinstance(one, Route) for one in spec):
+        named = [name for route in spec for name in route.classes]
+    elif isinstance(spec, Mapping | Sequence) and not isinstance(spec, str):
+        named = [str(word) for word in spec]
+    else:
+        named = [*DEFAULT] if spec is None else [str(spec)]
+    found = {plain(word): word for one in reversed(named) if (word := negation(one) or one)}
+    words = tuple(word for word in reversed(found.values()) if not is_left(word))
+    if not words:
+        raise ConfigError(
+            f"routes={spec} names nothing to look for: name it, as in 'routes={{red car: wave}}'"
+        )
+    return words
 
 
 def rerouted(

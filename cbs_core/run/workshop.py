@@ -30,6 +30,7 @@ from cbs_core.contract.interfaces import (
     Resettable,
     Segmenter,
 )
+from cbs_core.contract.promptable import Promptable
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import pipeline, routes
 from cbs_core.frame.mattes import Fit, Regions, Scale
@@ -38,10 +39,8 @@ from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte
 from cbs_core.machine import device as devices
-from cbs_core.run import settings
+from cbs_core.run import selecting, settings
 from cbs_core.run.settings import Look
-from cbs_core.temporal.objects import Selection
-from cbs_core.words.shares import REST
 
 T = TypeVar("T")
 
@@ -125,7 +124,7 @@ class Workshop:
 
     def _plan(self, look: Look) -> Plan:
         name = look.segmenter.name
-        segmenter = self._part("segmenter", look.segmenter, look.accelerator, self._segmenter)
+        segmenter = self._segmenter_for(look)
         classes = _classes(segmenter.plugin, name)
         compositor = self._part("compositor", look.compositor, None, self._compositor)
         reach = compositor.plugin.reach if isinstance(compositor.plugin, HasReach) else None
@@ -149,7 +148,7 @@ class Workshop:
         }
         selection, detector = None, None
         if look.select is not None:
-            selection = _selection(look, chosen, classes)
+            selection = selecting.selection(look, chosen, classes)
             if isinstance(segmenter.plugin, InstanceSegmenter):
                 detector = Stage(self._autocast(segmenter.plugin.instances), segmenter.stage.what)
         return Plan(
@@ -178,12 +177,13 @@ class Workshop:
         make: Callable[[Any, str, "_Accelerate"], Any],
         *,
         suffix: str = "",
+        create: Callable[[], Any] | None = None,
     ) -> Part:
         """Returns a plugin ready for use, that of an earlier plan where it is the same."""
         key = f"{kind}/{choice.key} {accelerator.key if accelerator else ''} {suffix}"
         if key not in self._parts:
             plugins = registry.REGISTRIES[kind]
-            plugin = plugins.create(choice.name, **choice.params)
+            plugin = create() if create else plugins.create(choice.name, **choice.params)
             words = _words(plugins, choice.name)
             accelerate = _Accelerate(accelerator, self.device, self.dtype)
             self._parts[key] = Part(
@@ -199,6 +199,27 @@ class Workshop:
                 self._parts.popitem(last=False)
         self._parts.move_to_end(key)
         return self._parts[key]
+
+    def _segmenter_for(self, look: Look) -> Part:
+        """Returns the segmenter; one that takes words is given those of the routes."""
+        choice, accelerator = look.segmenter, look.accelerator
+
+        def unless_promptable(plugin: Any, *rest: Any) -> Stage | None:
+            return None if isinstance(plugin, Promptable) else self._segmenter(plugin, *rest)
+
+        part = self._part("segmenter", choice, accelerator, unless_promptable)
+        if not isinstance(part.plugin, Promptable):
+            return part
+        asked = routes.words_of(look.routes)
+        what, prompted = _words(registry.segmenters, choice.name), part.plugin.prompted
+        return self._part(
+            "segmenter",
+            choice,
+            accelerator,
+            self._segmenter,
+            suffix=f"{asked}",
+            create=lambda: registry.guarded(f"the {what}", prompted, asked),
+        )
 
     def _segmenter(self, plugin: Any, words: str, accelerate: "_Accelerate") -> Stage:
         return self._stage(plugin, words, "segmenter", accelerate)
@@ -358,27 +379,6 @@ def _size(look: Look, segmenter: object, name: str) -> Scale:
             "a height and a width in pixels are due"
         )
     return Fit(height, width)
-
-
-def _selection(look: Look, chosen: Sequence[Route], classes: Sequence[str]) -> Selection:
-    """Returns how one object is selected: of routes that were named, where there are any."""
-    assert look.select is not None
-    named = [index for index, route in enumerate(chosen) if not route.left]
-    whole = [index for index, route in enumerate(chosen) if route.left] if named else []
-    route_of = {
-        name: index
-        for index, route in reversed([*enumerate(chosen)])
-        if index not in whole
-        for name in route.classes
-    }
-    heirs = [index for index in whole if chosen[index].left == REST]
-    return Selection(
-        look.select,
-        tuple(route_of.get(name, -1) for name in classes),
-        soft=look.matte == "soft",
-        whole=tuple(whole),
-        heir=heirs[0] if heirs else -1,
-    )
 
 
 def _recall(plugin: object, words: str) -> Recall | None:

@@ -22,6 +22,7 @@ from cbs_core.testing.helpers import (
 )
 from cbs_core.testing.models import (
     InstanceSegmenterSuite,
+    PromptableSuite,
     RegionStylerSuite,
     SegmenterSuite,
     StylerSuite,
@@ -36,6 +37,7 @@ __all__ = [
     "AcceleratorSuite",
     "CompositorSuite",
     "InstanceSegmenterSuite",
+    "PromptableSuite",
     "RegionStylerSuite",
     "SchedulerSuite",
     "SegmenterSuite",

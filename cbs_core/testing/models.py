@@ -15,6 +15,7 @@ from cbs_core.contract.interfaces import (
     Segmenter,
     Styler,
 )
+from cbs_core.contract.promptable import Promptable
 from cbs_core.contract.types import Instances
 from cbs_core.testing.helpers import CUDA, SIZES, as_run, no_device_wait, picture
 
@@ -143,6 +144,47 @@ class InstanceSegmenterSuite(SegmenterSuite):
             for values in (one.masks, one.scores):
                 assert ((values >= 0) & (values <= 1)).all()
             assert ((one.classes >= 1) & (one.classes < len(plugin.classes))).all()
+
+
+class PromptableSuite:
+    """Conformance of a `Promptable`; what it returns is judged by `SegmenterSuite`."""
+
+    words = ("red car", "the dog's ball")
+    """What it is asked for; overridden where a plugin takes certain words only."""
+
+    def create(self) -> Any:
+        """Returns a new plugin; overridden by the subclass."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def test_fills_the_protocol(self) -> None:
+        """Classes are the background and the words as they are given, in their order."""
+        plugin = self.create()
+        assert isinstance(plugin, Promptable)
+        for words in (self.words, self.words[::-1], self.words[:1]):
+            segmenter = plugin.prompted(words)
+            assert isinstance(segmenter, Segmenter)
+            assert tuple(segmenter.classes) == ("background", *words)
+
+    @torch.inference_mode()
+    def test_a_word_means_the_same_beside_others(self) -> None:
+        """Its scores over the background's do not depend on what else is asked for."""
+        plugin = self.create()
+        image = picture(64, 96)
+        several = as_run(plugin.prompted(self.words), "cpu")(image)
+        alone = as_run(plugin.prompted(self.words[-1:]), "cpu")(image)
+        torch.testing.assert_close(
+            several[:, -1] - several[:, 0], alone[:, -1] - alone[:, 0], atol=1e-3, rtol=1e-3
+        )
+
+    @torch.inference_mode()
+    def test_other_words_leave_earlier_ones_alone(self) -> None:
+        """A plan that is in use goes on as it was while another is built."""
+        plugin = self.create()
+        image = picture(64, 96)
+        first = as_run(plugin.prompted(self.words), "cpu")
+        before = first(image).clone()
+        plugin.prompted(self.words[::-1])
+        assert torch.equal(first(image), before)
 
 
 class StylerSuite(_ModelSuite):

@@ -31,6 +31,11 @@ def eomt(folder):
     return folder("eomt")
 
 
+@pytest.fixture(scope="module")
+def clipseg(folder):
+    return folder("clipseg")
+
+
 class TestSegFormer(testing.SegmenterSuite):
     plugin = "segmenter/huggingface"
 
@@ -58,6 +63,26 @@ class TestPaddedEoMT(testing.InstanceSegmenterSuite):
 
     def create(self):
         return segmenters.create("huggingface", model=str(self.folder), threshold=0.3)
+
+
+class TestPrompted(testing.PromptableSuite):
+    plugin = "segmenter/prompted"
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, clipseg):
+        self.folder = clipseg
+
+    def create(self):
+        return segmenters.create("prompted", model=str(self.folder))
+
+
+class TestPromptedSegmenter(testing.SegmenterSuite):
+    @pytest.fixture(autouse=True)
+    def _folder(self, clipseg):
+        self.folder = clipseg
+
+    def create(self):
+        return segmenters.create("prompted", model=str(self.folder)).prompted(("a", "b c"))
 
 
 def test_the_objects_are_not_nothing(mask2former):

@@ -230,3 +230,26 @@ def test_a_job_in_a_file_chooses_source_and_sink(
 def test_a_url_that_no_sink_takes_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="no sink writes to"):
         normalise([f"output={url}"])
+
+
+@pytest.mark.parametrize(
+    "routes",
+    [
+        """{"red car": wave, "the dog's ball": {style: udnie, strength: 0.5}}""",
+        "{car: a, 'b c': d}",
+    ],
+)
+def test_quoted_names_of_routes_come_through(routes):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from cbs_core.choose import userfiles
+
+    (argument,) = [one for one in normalise([f"routes={routes}"]) if one.startswith("routes=")]
+    (parsed,) = OverridesParser.create().parse_overrides([argument])
+    assert parsed.value() == routes
+    assert userfiles.inline("routes", parsed.value())["b c" if "b c" in routes else "red car"]
+
+
+@pytest.mark.parametrize("routes", ["{car: wave}", "{car: {weights: 'a b.pth'}}", "[car]"])
+def test_routes_that_hydra_reads_stay_as_they_are(routes):
+    assert f"routes={routes}" in normalise([f"routes={routes}"])

@@ -352,5 +352,22 @@ def processor(pretrained: Pretrained, **options: Any) -> Any:
         ) from error
 
 
+def tokenizer(pretrained: Pretrained) -> Any:
+    """Returns a checkpoint's tokenizer.
+
+    Raises:
+        WeightsError: there is none, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(
+                pretrained.folder, local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:  # each tokenizer refuses in its own way
+        raise WeightsError(f"'{pretrained.name}' has no tokenizer that can be read") from error
+
+
 def _line(error: BaseException) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:160]

@@ -131,16 +131,7 @@ def _first(name: str) -> str:
 
 def _task(found: hub.Pretrained, config: Any, task: str) -> Tensor:
     """Returns OneFormer's task as tokens ``(1, L)``."""
-    from transformers import AutoTokenizer
-
-    try:
-        with hub.quiet():
-            tokenizer = AutoTokenizer.from_pretrained(
-                found.folder, local_files_only=True, trust_remote_code=False
-            )
-    except Exception as error:  # each tokenizer refuses in its own way
-        raise WeightsError(f"'{found.name}' has no tokenizer that can be read") from error
-    tokens = tokenizer(
+    tokens = hub.tokenizer(found)(
         [f"the task is {task}"],
         padding="max_length",
         max_length=config.task_seq_len,
