@@ -77,7 +77,7 @@ def inline(key: str, text: str) -> object:
     Raises:
         ConfigError: it is none.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         return yaml.safe_load(text)
@@ -90,7 +90,7 @@ def inline(key: str, text: str) -> object:
 
 def _nodes(file: Path) -> Any:
     """Returns the YAML graph of a file, bounded; None where it is empty."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
