@@ -1,0 +1,225 @@
+// Joins the parts of the page.
+
+import { address, ask, change, setFeed } from "./api.js";
+import { Camera } from "./camera.js";
+import { Panel, nice } from "./panel.js";
+import { Stage } from "./stage.js";
+import { Stream } from "./stream.js";
+
+const $ = (id) => document.getElementById(id);
+const VIEWS = ["restyled", "split", "original", "classes", "matte"];
+const PRESETS = "cbs-presets";
+
+let recording = null;
+let fading;
+
+function toast(text) {
+  $("toast").textContent = text;
+  $("toast").classList.add("there");
+  clearTimeout(fading);
+  fading = setTimeout(() => $("toast").classList.remove("there"), 2600);
+}
+
+function note(text) {
+  $("note").hidden = !text;
+  if (text) $("note").textContent = text;
+}
+
+const failed = (error) => toast(error.message);
+
+const stage = new Stage(async (frame, x, y) => {
+  try {
+    const { class: index, name } = await ask("pick", "POST", { frame, x, y });
+    panel.choose(index);
+    toast(nice(name));
+  } catch (error) {
+    failed(error);
+  }
+});
+
+const panel = new Panel((part) => change(part, failed));
+
+const stream = new Stream({
+  onFrame(head, pictures) {
+    stage.draw(head, pictures);
+    if (camera.on) camera.shown(head.tag);
+  },
+  onState: showState,
+  onOpen(own) {
+    note("");
+    document.body.dataset.connected = "true";
+    // A camera's feed is a new one each time: it goes on with the look that there was.
+    restore = own && panel.look.compositor ? panel.look : null;
+  },
+  onLost(refused) {
+    document.body.dataset.connected = "false";
+    if (!refused) note("Connection lost. Trying again…");
+  },
+  onRefused: (why) => note(nice(why)),
+});
+const camera = new Camera(stream);
+let restore = null;
+
+function showState(told) {
+  setFeed(told.feed);
+  if (restore) {
+    const look = restore;
+    restore = null;
+    change(look, failed);
+    return;
+  }
+  panel.state(told);
+  camera.size = told.look.size;
+  $("source").textContent = camera.on ? "My camera" : told.source;
+  $("fps").textContent = told.fps ? told.fps.toFixed(told.fps < 10 ? 1 : 0) : "–";
+  const latency = camera.on ? camera.latency : told.latency_p50;
+  $("latency").textContent = latency === null ? "–" : `${latency} ms`;
+  $("dropped").textContent = told.dropped;
+  $("slow").textContent = told.slow ? `${told.slow} ${Math.round(told.stages[told.slow])} ms` : "–";
+  const names = told.in_view.map((one) => one.name).join(", ");
+  $("picture").setAttribute("aria-label", `Live picture: ${names || "no class found"}`);
+  showRecording(told);
+  if (told.error) note(told.error);
+  else if (document.body.dataset.connected === "true") note("");
+  $("export").href = address("preset.yaml");
+}
+
+function showRecording(told) {
+  recording = told.recording;
+  $("record").setAttribute("aria-pressed", String(Boolean(recording)));
+  const seconds = Math.floor(recording?.seconds ?? 0);
+  const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  $("record-text").textContent = recording ? clock : "Record";
+  const shown = told.recordings.map((one) => one.name).join();
+  if ($("recordings").dataset.shown === shown) return;
+  $("recordings").dataset.shown = shown;
+  $("recordings").replaceChildren(...told.recordings.map((one) => {
+    const item = document.createElement("li");
+    const link = Object.assign(document.createElement("a"), {
+      href: address(`recordings/${one.name}`), textContent: one.name, download: one.name,
+    });
+    item.append(link, one.error ?? `${one.frames} frames`);
+    return item;
+  }));
+}
+
+function view(name) {
+  const input = document.querySelector(`input[name=view][value=${name}]`);
+  input.checked = true;
+  stage.split(name === "split");
+  stream.show(name === "split" ? ["restyled", "original"] : [name]);
+}
+
+async function record() {
+  try {
+    const told = await ask("recording", recording ? "DELETE" : "POST");
+    toast(recording ? `${told.name}: ${told.frames} frames` : "Recording");
+  } catch (error) {
+    failed(error);
+  }
+}
+
+function photo() {
+  const link = document.createElement("a");
+  link.href = address("photo.png");
+  link.download = "";
+  link.click();
+  toast("Picture taken");
+}
+
+async function toggleCamera(device) {
+  try {
+    if (camera.on && !device) {
+      camera.stop();
+      stream.open(false);
+    } else {
+      await camera.start(device);
+      if (!stream.camera) stream.open(true);
+      const all = await camera.devices();
+      $("device").replaceChildren(...all.map((one, at) => new Option(one.label || `Camera ${at + 1}`, one.deviceId)));
+      if (device) $("device").value = device;
+    }
+  } catch (error) {
+    toast(`No camera: ${error.message}`);
+  }
+  panel.seen.clear();
+  $("camera").setAttribute("aria-pressed", String(camera.on));
+  $("device-row").hidden = !camera.on;
+}
+
+function presets() {
+  try {
+    return JSON.parse(localStorage.getItem(PRESETS) ?? "[]");
+  } catch {
+    return [];
+  }
+}
+
+function keepPresets(list) {
+  localStorage.setItem(PRESETS, JSON.stringify(list));
+  showPresets();
+}
+
+function showPresets() {
+  $("presets").replaceChildren(...presets().map(({ name, look }, at) => {
+    const item = document.createElement("li");
+    const use = Object.assign(document.createElement("button"), { type: "button", textContent: name });
+    const away = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
+    away.setAttribute("aria-label", `Forget ${name}`);
+    use.addEventListener("click", () => {
+      const gone = Object.keys(panel.look.routes).filter((one) => !(one in look.routes));
+      panel.set({ ...look, routes: { ...look.routes, ...Object.fromEntries(gone.map((one) => [one, null])) } });
+      toast(name);
+    });
+    away.addEventListener("click", () => keepPresets(presets().filter((_, other) => other !== at)));
+    item.append(use, away);
+    return item;
+  }));
+}
+
+function keepPreset() {
+  const list = presets();
+  const numbers = list.map((one) => Number(one.name.match(/^Look (\d+)$/)?.[1] ?? 0));
+  const name = `Look ${Math.max(0, ...numbers) + 1}`;
+  keepPresets([...list, { name, look: panel.look }]);
+  toast(`${name} is kept in this browser`);
+}
+
+const KEYS = {
+  "[": () => panel.stronger(-10),
+  "]": () => panel.stronger(10),
+  n: () => panel.step(1),
+  s: () => panel.nextStyle(),
+  p: photo,
+  r: record,
+  c: () => toggleCamera(),
+  "?": () => $("help").showModal(),
+  Escape: () => panel.choose(null),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.target.matches("select, input:not([type=range]):not([type=radio]):not([type=checkbox])")) return;
+  const act = KEYS[event.key] ?? (VIEWS[event.key - 1] && (() => view(VIEWS[event.key - 1])));
+  if (!act) return;
+  event.preventDefault();
+  act();
+});
+
+$("views").addEventListener("change", (event) => view(event.target.value));
+$("record").addEventListener("click", record);
+$("photo").addEventListener("click", photo);
+$("camera").addEventListener("click", () => toggleCamera());
+$("device").addEventListener("change", (event) => toggleCamera(event.target.value));
+$("keep-preset").addEventListener("click", keepPreset);
+$("help-open").addEventListener("click", () => $("help").showModal());
+
+showPresets();
+try {
+  const [offer, classes] = await Promise.all([ask("styles"), ask("classes")]);
+  panel.offer(offer, classes);
+} catch (error) {
+  note(error.message);
+}
+view("restyled");
+stream.open(false);

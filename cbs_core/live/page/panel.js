@@ -1,0 +1,224 @@
+// The panel: classes in view, the gallery, and what else the look is made of.
+
+import { address, settling } from "./api.js";
+
+const $ = (id) => document.getElementById(id);
+const STAY = 6000; // a class that left the picture stays in the list for so long
+const RENEW = 12000; // its picture is taken anew
+
+export const nice = (name) => {
+  const words = name.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+};
+
+export class Panel {
+  constructor(change) {
+    this.change = change;
+    this.styles = [];
+    this.classes = [];
+    this.seen = new Map();
+    this.chosen = null;
+    this.look = { routes: {} };
+    this.wire();
+  }
+
+  wire() {
+    const paint = (part) => this.chosen && this.paint(this.chosen.name, part);
+    $("strength").addEventListener("input", (event) => {
+      $("strength-out").value = `${event.target.value}%`;
+      paint({ strength: event.target.value / 100 });
+    });
+    $("keep").addEventListener("change", (event) => paint({ keep_color: event.target.checked }));
+    $("gallery").addEventListener("change", (event) => {
+      if (!this.chosen) return;
+      const style = event.target.value;
+      if (style) this.paint(this.chosen.name, { style });
+      else this.set({ routes: { [this.chosen.name]: null } });
+    });
+    const on = (id, read, show) => $(id).addEventListener("input", (event) => {
+      show?.(event.target);
+      this.set(read(event.target));
+    });
+    on("edges", (one) => ({ compositor: one.value }));
+    on("radius", (one) => ({ radius: Number(one.value) }), (one) => ($("radius-out").value = `${one.value} px`));
+    on("soft", (one) => ({ matte: one.checked ? "soft" : "argmax" }));
+    on("size", (one) => ({ size: Number(one.value) }));
+    on("share", (one) => ({ segment_size: Number(one.value) }));
+    on("every", (one) => ({ segment_every: Number(one.value) }), (one) => this.sayEvery(one.value));
+  }
+
+  sayEvery(value) {
+    $("every-out").value = Number(value) === 1 ? "frame" : `${value} frames`;
+  }
+
+  /** Changes the look here at once, and on the server. */
+  set(part) {
+    const routes = { ...this.look.routes };
+    for (const [name, paint] of Object.entries(part.routes ?? {})) {
+      if (paint) routes[name] = { ...routes[name], ...paint };
+      else delete routes[name];
+    }
+    this.look = { ...this.look, ...part, routes };
+    this.change(part);
+    this.showLook();
+  }
+
+  paint(name, part) {
+    const old = this.look.routes[name];
+    if (!old && !part.style) return;
+    this.set({ routes: { [name]: old ? { ...old, ...part } : part } });
+  }
+
+  offer({ styles, compositors, with_radius }, classes) {
+    this.styles = styles;
+    this.classes = classes;
+    this.withRadius = new Set(with_radius);
+    $("edges").replaceChildren(...compositors.map((name) => new Option(nice(name), name)));
+    const tiles = [["", "As it is"], ...styles.map((name) => [name, nice(name)])];
+    $("gallery").append(...tiles.map(([value, text]) => {
+      const label = document.createElement("label");
+      const input = Object.assign(document.createElement("input"), { type: "radio", name: "style", value });
+      const image = Object.assign(document.createElement("img"), { alt: "", width: 96, height: 96 });
+      const words = Object.assign(document.createElement("span"), { textContent: text, title: text });
+      label.append(input, image, words);
+      return label;
+    }));
+  }
+
+  state(told) {
+    const now = performance.now();
+    for (const one of told.in_view) {
+      const old = this.seen.get(one.class) ?? { first: now, pictured: -Infinity };
+      this.seen.set(one.class, { ...old, ...one, last: now });
+    }
+    for (const [index, one] of this.seen) if (now - one.last > STAY) this.seen.delete(index);
+    if (!settling()) this.look = told.look;
+    this.showLook();
+    this.showClasses(now);
+  }
+
+  showClasses(now) {
+    const list = $("classes");
+    const rows = [...this.seen.values()].sort((a, b) => a.first - b.first || b.share - a.share);
+    for (const name of Object.keys(this.look.routes)) {
+      const index = this.classes.findIndex((one) => one.name === name);
+      if (!this.seen.has(index)) rows.push({ class: index, name, share: 0, away: true });
+    }
+    const wanted = new Set(rows.map((one) => String(one.class)));
+    for (const item of [...list.children]) if (!wanted.has(item.dataset.index)) item.remove();
+    for (const one of rows) {
+      let item = list.querySelector(`[data-index="${one.class}"]`);
+      if (!item) list.append((item = this.classItem(one)));
+      this.fill(item, one, now);
+    }
+    $("nothing").hidden = rows.length > 0;
+  }
+
+  classItem(one) {
+    const item = document.createElement("li");
+    item.dataset.index = one.class;
+    const button = Object.assign(document.createElement("button"), { type: "button" });
+    const image = Object.assign(document.createElement("img"), { alt: "" });
+    const names = Object.assign(document.createElement("span"), { className: "names" });
+    const share = Object.assign(document.createElement("span"), { className: "share" });
+    names.append(nice(one.name), document.createElement("small"));
+    button.append(image, names, share);
+    button.addEventListener("click", () =>
+      this.choose(this.chosen?.index === one.class ? null : one.class));
+    item.append(button);
+    return item;
+  }
+
+  fill(item, one, now) {
+    const button = item.firstChild;
+    const route = this.look.routes[one.name];
+    const text = route ? nice(route.style) : one.away ? "not in view" : "as it is";
+    item.querySelector("small").textContent = text;
+    item.querySelector(".share").textContent = one.share ? `${Math.max(1, Math.round(one.share * 100))}%` : "";
+    item.classList.toggle("away", Boolean(one.away));
+    button.setAttribute("aria-pressed", String(this.chosen?.index === one.class));
+    button.setAttribute("aria-label", `${one.name}, ${text}`);
+    const kept = this.seen.get(one.class);
+    if (kept && now - kept.pictured > RENEW) {
+      kept.pictured = now;
+      item.querySelector("img").src = address(`classes/${one.class}.jpg`, { v: Math.round(now) });
+    }
+  }
+
+  choose(index) {
+    const name = index === null ? null : this.classes[index]?.name;
+    this.chosen = name ? { index, name } : null;
+    $("painting").hidden = !this.chosen;
+    if (this.chosen) {
+      $("chosen").textContent = name;
+      const v = Math.round(performance.now());
+      $("gallery").querySelectorAll("img").forEach((image, at) => {
+        image.src = at
+          ? address(`styles/${at - 1}.jpg`, { class: index, v })
+          : address(`classes/${index}.jpg`, { v });
+      });
+    }
+    this.showLook();
+    this.showClasses(performance.now());
+  }
+
+  step(by) {
+    const shown = [...$("classes").children].map((item) => Number(item.dataset.index));
+    if (!shown.length) return;
+    const at = shown.indexOf(this.chosen?.index);
+    this.choose(shown[(at + by + shown.length) % shown.length]);
+  }
+
+  nextStyle() {
+    if (!this.chosen || !this.styles.length) return;
+    const at = this.styles.indexOf(this.look.routes[this.chosen.name]?.style);
+    this.paint(this.chosen.name, { style: this.styles[(at + 1) % this.styles.length] });
+  }
+
+  stronger(by) {
+    const route = this.chosen && this.look.routes[this.chosen.name];
+    if (!route) return;
+    const strength = Math.min(1, Math.max(0, Math.round((route.strength ?? 1) * 100 + by) / 100));
+    this.paint(this.chosen.name, { strength });
+  }
+
+  showLook() {
+    const { look } = this;
+    if (this.chosen) {
+      const route = look.routes[this.chosen.name];
+      for (const input of $("gallery").querySelectorAll("input")) {
+        input.checked = input.value === (route?.style ?? "");
+      }
+      $("tuning").hidden = !route;
+      if (route) {
+        const percent = Math.round((route.strength ?? 1) * 100);
+        if (!dragged("strength")) $("strength").value = percent;
+        $("strength-out").value = `${percent}%`;
+        $("keep").checked = Boolean(route.keep_color);
+      }
+    }
+    if (!look.compositor) return;
+    $("edges").value = look.compositor;
+    $("radius-row").hidden = !this.withRadius?.has(look.compositor);
+    if (look.radius !== null && !dragged("radius")) {
+      $("radius").value = look.radius;
+      $("radius-out").value = `${look.radius} px`;
+    }
+    $("soft").checked = look.matte === "soft";
+    choice("size", look.size);
+    choice("share", look.segment_size);
+    if (!dragged("every")) $("every").value = look.segment_every;
+    this.sayEvery(look.segment_every);
+  }
+}
+
+const dragged = (id) => document.getElementById(id).matches(":active");
+
+/** Shows a number in a list of some, among which it need not be. */
+function choice(id, value) {
+  const select = document.getElementById(id);
+  if (![...select.options].some((one) => Number(one.value) === value)) {
+    select.add(new Option(String(value), String(value)));
+  }
+  select.value = [...select.options].find((one) => Number(one.value) === value).value;
+}

@@ -1,0 +1,122 @@
+"""A feed written to a file, at the times at which its frames were captured.
+
+It never holds the picture up: of frames that the encoder is too slow for, the newest are written.
+"""
+
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from cbs_core.choose import registry, streams
+from cbs_core.contract.errors import CbsError, SinkError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.live.feed import Feed
+from cbs_core.live.pictures import Shown
+from cbs_core.run.channel import Channel, ClosedError
+from cbs_core.run.workers import told
+from cbs_core.run.writing import Writer
+
+SUFFIX = ".mp4"
+
+LONGEST = 3600.0
+"""Seconds after which a recording ends by itself: a visitor may forget it."""
+
+TICK = 90_000
+"""Of a second, to which times are rounded."""
+
+
+class Recording:
+    """A file that grows.
+
+    Args:
+        feed: what is recorded.
+        folder: where, as the owner said.
+
+    Raises:
+        SinkError: it cannot be written.
+        CbsError: nothing has been shown yet.
+    """
+
+    def __init__(self, feed: Feed, folder: Path) -> None:
+        shown = feed.shown
+        if shown is None:
+            raise CbsError("nothing is shown yet that could be recorded")
+        self.path = _free(folder)
+        self.feed = feed
+        self.error: str | None = None
+        self._first: float | None = None
+        self._last = Fraction(-1)
+        self._frames: Channel[RawFrame] = Channel(2, freshest=True)
+        height, width = shown.restyled.shape[:2]
+        self._sink = registry.sinks.create(streams.sink_for(str(self.path)), path=str(self.path))
+        info = StreamInfo(width, height, rate=Fraction(25), live=True, name=self.path.stem)
+        try:
+            self._sink.open(info)
+        except Exception as error:
+            line = told(error, "sink", SinkError)
+            raise line from line.__cause__
+        self._writer = Writer(
+            self._sink,
+            self._frames,
+            name="cbs-recording",
+            write=self._write,
+            whole=lambda: True,
+            failed=self._failed,
+            closed=lambda: self._frames.close(discard=True),
+        )
+        self._writer.start()
+        self._untap = feed.tap(self._put)
+
+    @property
+    def frames(self) -> int:
+        """How many are written."""
+        return self._writer.written
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return max(0.0, float(self._last))
+
+    @property
+    def over(self) -> bool:
+        """Whether the file is closed."""
+        return self._writer.over
+
+    def close(self) -> None:
+        """Ends it and waits for the file."""
+        self._untap()
+        self._frames.close()
+        self._writer.wait()
+
+    def _put(self, shown: Shown) -> None:
+        if self._first is None:
+            self._first = shown.captured
+        pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
+        if pts <= self._last:
+            return
+        if pts > LONGEST:
+            self._frames.close()
+            return
+        self._last = pts
+        try:
+            self._frames.put(RawFrame(torch.from_numpy(shown.restyled), shown.index, pts))
+        except ClosedError:
+            self._untap()
+
+    def _write(self, frame: RawFrame) -> bool:
+        self._sink.write(frame)
+        return True
+
+    def _failed(self, error: BaseException) -> None:
+        self.error = str(error)
+        self._frames.close(discard=True)
+
+
+def _free(folder: Path) -> Path:
+    """Returns a name for a new file, which tells when it was made."""
+    stem = datetime.now().strftime("cbs-%Y%m%d-%H%M%S")
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    paths = (folder / f"{name}{SUFFIX}" for name in names)
+    return next(path for path in paths if not path.exists())

@@ -1,0 +1,424 @@
+"""The HTTP API and the page: thin, over `cbs_core.live.studio`; described in ``openapi.yaml``."""
+
+import asyncio
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.websockets import WebSocket
+
+from cbs_core import __version__
+from cbs_core.choose import registry
+from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.live import pictures, wish
+from cbs_core.live.feed import Feed
+from cbs_core.live.gate import Gate, Rate
+from cbs_core.live.pictures import TooLargeError
+from cbs_core.live.recording import Recording
+from cbs_core.live.studio import MAIN, BusyError, Studio
+from cbs_core.live.watching import Watching
+from cbs_core.words.vocabularies import colours
+
+PAGE = Path(__file__).with_name("page")
+
+JSON_BYTES = 65536
+"""Of a request that is no picture."""
+
+FRESH = 20.0
+"""Seconds for which a class' picture, on which styles are painted, is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a visitor may ask for."""
+
+    upload_bytes: int = 16 * 2**20
+    upload_pixels: int = 8_000_000
+    watchers: int = 16
+    """At once."""
+
+
+@dataclass
+class Shop:
+    """What the handlers share."""
+
+    studio: Studio
+    folder: Path
+    """Where recordings go."""
+
+    limits: Limits
+    source: str
+    """What the server's own source is called on the page."""
+
+    watchers: int = 0
+    recording: Recording | None = None
+    recordings: dict[str, Recording] = field(default_factory=dict)
+    crops: OrderedDict[tuple[str, int], tuple[float, NDArray[np.uint8]]] = field(
+        default_factory=OrderedDict
+    )
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def feed(self, request: Request | WebSocket) -> Feed:
+        """Returns the feed that a request names, the main one where it names none.
+
+        Raises:
+            MissingError: there is none such.
+        """
+        name = request.query_params.get("feed", MAIN)
+        found = self.studio.feeds.get(name)
+        if found is None:
+            raise MissingError("there is no such feed: it ended, or never was")
+        return found
+
+    def state(self, feed: Feed) -> dict[str, object]:
+        """Returns what a page shows of a feed."""
+        shown = feed.shown
+        recording = self.recording
+        own = recording is not None and recording.feed is feed
+        return {
+            "feed": feed.name,
+            "source": self.source if feed.name == MAIN else "camera",
+            "look": feed.wish.to_json(),
+            "building": feed.building,
+            "error": feed.error,
+            "size": [*shown.restyled.shape[1::-1]] if shown else None,
+            "in_view": [
+                {"class": index, "name": self.studio.catalog.classes[index], "share": share}
+                for index, share in (shown.in_view() if shown else [])
+            ],
+            "recording": None
+            if recording is None or not own
+            else {"frames": recording.frames, "seconds": round(recording.seconds, 1)},
+            "recordings": [
+                {"name": name, "frames": one.frames, "error": one.error}
+                for name, one in self.recordings.items()
+                if one.feed is feed and one is not recording
+            ],
+            "watchers": feed.watched,
+            **feed.figures(),
+        }
+
+    def crop(self, feed: Feed, index: int) -> NDArray[np.uint8] | None:
+        """Returns a class' picture, the same for a while, so that what is painted on it is kept."""
+        key, now = (feed.name, index), time.monotonic()
+        with self.lock:
+            kept = self.crops.get(key)
+            if kept is not None and now - kept[0] < FRESH:
+                return kept[1]
+        shown = feed.shown
+        found = None if shown is None else shown.crop(index)
+        if found is None:
+            return kept[1] if kept is not None else None
+        with self.lock:
+            self.crops[key] = (now, found)
+            if len(self.crops) > 128:
+                self.crops.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Ends the recording under way."""
+        with self.lock:
+            recording, self.recording = self.recording, None
+        if recording is not None:
+            recording.close()
+
+
+class MissingError(CbsError):
+    """What a request names is not there."""
+
+
+STATUS: dict[type[CbsError], int] = {
+    TooLargeError: 413,
+    BusyError: 429,
+    MissingError: 404,
+    ConfigError: 400,
+}
+
+Handler = Callable[[Request, Shop], Awaitable[Response]]
+
+
+def application(
+    shop: Shop, *, hosts: Iterable[str], token: str | None = None, rate: Rate | None = None
+) -> Starlette:
+    """Returns the ASGI application.
+
+    Args:
+        shop: what it serves.
+        hosts: see `Gate`.
+        token: likewise.
+        rate: likewise.
+    """
+
+    def route(path: str, handler: Handler, method: str = "GET") -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await handler(request, shop)
+            except CbsError as error:
+                status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
+                headers = {"retry-after": "1"} if status == 429 else {}
+                return JSONResponse({"error": str(error)}, status, headers)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def stream(socket: WebSocket) -> None:
+        await _stream(socket, shop)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(shop.close)
+
+    return Starlette(
+        routes=[
+            WebSocketRoute("/v1/stream", stream),
+            *(route(path, handler, method) for method, path, handler in ROUTES),
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
+        middleware=[Middleware(Gate, hosts=hosts, token=token, rate=rate)],
+        lifespan=lifespan,
+    )
+
+
+async def _stream(socket: WebSocket, shop: Shop) -> None:
+    camera = socket.query_params.get("camera") == "true"
+    await socket.accept()
+    if shop.watchers >= shop.limits.watchers:
+        await _refused(socket, "all places are taken: try again later")
+        return
+    try:
+        feed = shop.studio.open_feed() if camera else shop.feed(socket)
+    except CbsError as error:
+        await _refused(socket, str(error))
+        return
+    shop.watchers += 1
+    try:
+        await Watching(socket, shop.studio, feed, shop.state, camera=camera).run()
+    finally:
+        shop.watchers -= 1
+        if camera:
+            if shop.recording is not None and shop.recording.feed is feed:
+                await asyncio.to_thread(shop.close)
+            shop.studio.close_feed(feed)
+
+
+async def _refused(socket: WebSocket, why: str) -> None:
+    await socket.send_text(json.dumps({"refused": why}))
+    await socket.close(1013)
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """Returns a request's body, at most so many bytes; more are not even read."""
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > most:
+        raise TooLargeError(f"at most {most} bytes are taken")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise TooLargeError(f"at most {most} bytes are taken")
+    return bytes(body)
+
+
+async def _json(request: Request) -> Any:
+    return _parsed(await _body(request, JSON_BYTES))
+
+
+def _parsed(text: bytes | str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("the request is no JSON") from error
+
+
+async def _state(request: Request, shop: Shop) -> Response:
+    return JSONResponse(shop.state(shop.feed(request)))
+
+
+async def _look(request: Request, shop: Shop) -> Response:
+    change = await _json(request)
+    return JSONResponse(shop.studio.change(shop.feed(request), change).to_json())
+
+
+async def _pick(request: Request, shop: Shop) -> Response:
+    given = await _json(request)
+    if not isinstance(given, dict):
+        raise ConfigError("say {frame, x, y}")
+    x, y, frame = _share(given.get("x")), _share(given.get("y")), given.get("frame", 0)
+    shown = shop.feed(request).frame(frame if isinstance(frame, int) else 0)
+    if shown is None:
+        raise MissingError("nothing is shown yet")
+    index = shown.at(x, y)
+    return JSONResponse({"class": index, "name": shown.classes[index], "frame": shown.index})
+
+
+def _share(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError("x and y are shares of the picture's sides, 0..1")
+    return float(value)
+
+
+async def _styles(request: Request, shop: Shop) -> Response:
+    catalog = shop.studio.catalog
+    return JSONResponse(
+        {
+            "styles": [*catalog.styles],
+            "compositors": [*catalog.compositors],
+            "with_radius": sorted(catalog.with_radius),
+        }
+    )
+
+
+async def _style_picture(request: Request, shop: Shop) -> Response:
+    names = [*shop.studio.catalog.styles]
+    style = names[_number(request.path_params["number"], len(names))]
+    crop = _crop(request, shop, request.query_params.get("class", "0"))
+    made = await asyncio.wrap_future(shop.studio.painted(style, crop))
+    return Response(made, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+
+async def _classes(request: Request, shop: Shop) -> Response:
+    names = shop.studio.catalog.classes
+    pairs = zip(names, colours(names), strict=True)
+    return JSONResponse([{"name": name, "colour": [*colour]} for name, colour in pairs])
+
+
+async def _class_picture(request: Request, shop: Shop) -> Response:
+    crop = _crop(request, shop, request.path_params["number"])
+    made = await asyncio.to_thread(pictures.encode, crop)
+    return Response(made, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+
+def _crop(request: Request, shop: Shop, number: str | int) -> NDArray[np.uint8]:
+    found = shop.crop(shop.feed(request), _number(number, len(shop.studio.catalog.classes)))
+    if found is None:
+        raise MissingError("that class has not been in view")
+    return found
+
+
+def _number(text: str | int, count: int) -> int:
+    number = int(text) if str(text).isdigit() and len(str(text)) < 6 else -1
+    if not 0 <= number < count:
+        raise MissingError("there is no such number")
+    return number
+
+
+async def _plugins(request: Request, shop: Shop) -> Response:
+    return JSONResponse(
+        {
+            kind: [
+                {"name": name, "distribution": plugins.origin(name)}
+                for name in plugins.names()
+                if not plugins.conflict(name)
+            ]
+            for kind, plugins in registry.REGISTRIES.items()
+        }
+    )
+
+
+async def _restyle(request: Request, shop: Shop) -> Response:
+    limits = shop.limits
+    look = request.query_params.get("look", "{}")
+    change = _parsed(look[:JSON_BYTES])
+    body = await _body(request, limits.upload_bytes)
+    png = body.startswith(b"\x89PNG")
+    pixels = await asyncio.to_thread(pictures.decode, body, pixels=limits.upload_pixels)
+    made = await asyncio.wrap_future(shop.studio.restyle(pixels, change))
+    kind = "PNG" if png else "JPEG"
+    data = await asyncio.to_thread(pictures.encode, made, kind, 95)
+    return Response(data, media_type=f"image/{kind.lower()}")
+
+
+async def _photo(request: Request, shop: Shop) -> Response:
+    shown = shop.feed(request).shown
+    if shown is None:
+        raise MissingError("nothing is shown yet")
+    data = await asyncio.to_thread(pictures.encode, shown.restyled, "PNG")
+    return _download(data, "image/png", f"cbs-{shown.index}.png")
+
+
+async def _preset(request: Request, shop: Shop) -> Response:
+    studio = shop.studio
+    text = wish.preset(shop.feed(request).wish, studio.base, studio.catalog)
+    return _download(text.encode(), "application/yaml", f"{wish.PRESET}.yaml")
+
+
+def _download(data: bytes, kind: str, name: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
+    return Response(data, media_type=kind, headers=headers)
+
+
+async def _record(request: Request, shop: Shop) -> Response:
+    feed = shop.feed(request)
+
+    def begin() -> Recording:
+        with shop.lock:
+            if shop.recording is not None and not shop.recording.over:
+                raise BusyError("something is being recorded already: end that first")
+            shop.recording = Recording(feed, shop.folder)
+            shop.recordings[shop.recording.path.name] = shop.recording
+            return shop.recording
+
+    recording = await asyncio.to_thread(begin)
+    feed.tell()
+    return JSONResponse({"name": recording.path.name}, 201)
+
+
+async def _stop(request: Request, shop: Shop) -> Response:
+    feed, recording = shop.feed(request), shop.recording
+    if recording is None or recording.feed is not feed:
+        raise MissingError("nothing is being recorded")
+    await asyncio.to_thread(shop.close)
+    feed.tell()
+    if recording.error is not None:
+        raise CbsError(recording.error)
+    return JSONResponse({"name": recording.path.name, "frames": recording.frames})
+
+
+async def _recorded(request: Request, shop: Shop) -> Response:
+    found = shop.recordings.get(request.path_params["name"])
+    if found is None or found.feed is not shop.feed(request) or not found.path.is_file():
+        raise MissingError("there is no such recording")
+    return FileResponse(found.path, filename=found.path.name)
+
+
+async def _openapi(request: Request, shop: Shop) -> Response:
+    import yaml  # type: ignore[import-untyped]
+
+    text = Path(__file__).with_name("openapi.yaml").read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    document["info"]["version"] = __version__
+    return JSONResponse(document)
+
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/v1/state", _state),
+    ("PATCH", "/v1/look", _look),
+    ("POST", "/v1/pick", _pick),
+    ("GET", "/v1/classes", _classes),
+    ("GET", "/v1/classes/{number:int}.jpg", _class_picture),
+    ("GET", "/v1/styles", _styles),
+    ("GET", "/v1/styles/{number:int}.jpg", _style_picture),
+    ("GET", "/v1/plugins", _plugins),
+    ("POST", "/v1/restyle", _restyle),
+    ("GET", "/v1/photo.png", _photo),
+    ("GET", "/v1/preset.yaml", _preset),
+    ("POST", "/v1/recording", _record),
+    ("DELETE", "/v1/recording", _stop),
+    ("GET", "/v1/recordings/{name}", _recorded),
+    ("GET", "/v1/openapi.json", _openapi),
+)
+"""Method, path and what answers."""

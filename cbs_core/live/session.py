@@ -1,0 +1,247 @@
+"""One evening of ``cbs-live``: builds the studio, serves it, and closes all behind it."""
+
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+import uvicorn
+
+from cbs_core.choose import registry
+from cbs_core.choose.sections import Choice, choice
+from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.interfaces import Source
+from cbs_core.live.pictures import fitted
+from cbs_core.live.reading import Reading
+from cbs_core.live.server import Limits, Shop, application
+from cbs_core.live.studio import Studio
+from cbs_core.live.wish import SIZES
+from cbs_core.machine import device as devices
+from cbs_core.run import settings
+from cbs_core.run.settings import Look
+from cbs_core.run.workers import opened
+from cbs_core.run.workshop import Workshop
+
+CONNECTIONS = 128
+"""At once; above, requests are answered with 503."""
+
+MESSAGE = 4 * 2**20
+"""Bytes of a WebSocket's message: a frame of a visitor's camera."""
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Where the studio is served, and to whom."""
+
+    host: str
+    port: int
+    hosts: tuple[str, ...] = ()
+    token: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+
+    @property
+    def private(self) -> bool:
+        """Whether this machine alone can reach it."""
+        return is_loopback(self.host)
+
+    def names(self) -> set[str]:
+        """Returns the names and addresses by which visitors may call it."""
+        own = {"localhost", "127.0.0.1", "::1", *self.hosts}
+        if self.private:
+            return own
+        name = socket.gethostname()
+        own |= {self.host, name, f"{name}.local"}
+        with suppress(ValueError):
+            if ipaddress.ip_address(self.host).is_unspecified:
+                own |= {
+                    address.address.partition("%")[0]
+                    for addresses in psutil.net_if_addrs().values()
+                    for address in addresses
+                    if address.family in (socket.AF_INET, socket.AF_INET6)
+                }
+        return own
+
+
+def is_loopback(host: str) -> bool:
+    """Tells whether an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) -> None:
+    """Serves the studio until Ctrl-C.
+
+    Args:
+        config: composed, resolved to plain values (``conf/live.yaml``).
+        run_folder: where recordings go, if the configuration names no folder.
+        say: tells the user a line.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    look = settings.look(config)
+    served = _served(config)
+    size = _whole(config, "size", *SIZES)
+    styles = _names(config, "styles")
+    limits = Limits(watchers=_whole(config, "watchers", 1, 1000))
+    cameras = _whole(config, "cameras", 0, 100)
+    create, name = _source(config)
+    folder = Path(str(config.get("recordings") or run_folder)).expanduser()
+    device = devices.choose(str(config.get("device")))
+    dtype = devices.dtype(str(config.get("precision")), device.device)
+    listening = _listen(served)
+    with listening:
+        port = listening.getsockname()[1]
+        workshop = Workshop(device.device, dtype)
+        say(f"{device.device} ({device.name}): preparing the nets")
+        _warm(look, workshop, create, size)
+        studio = Studio(look, workshop, size=size, styles=styles, feeds=cameras)
+        reading = Reading(studio, create)
+        shop = Shop(studio, folder, limits, name)
+        try:
+            studio.start()
+            reading.start()
+            for line in addresses(served, port):
+                say(line)
+            _serve(shop, served, listening)
+        finally:
+            reading.close()
+            shop.close()
+            studio.close()
+
+
+def addresses(served: Served, port: int) -> list[str]:
+    """Returns the lines that tell a visitor where to look."""
+    scheme = "https" if served.certificate else "http"
+    shown = "127.0.0.1" if served.host in ("0.0.0.0", "::") else served.host
+    shown = f"[{shown}]" if ":" in shown else shown
+    token = f"?token={served.token}" if served.token else ""
+    lines = [f"the studio is at {scheme}://{shown}:{port}/{token} (Ctrl-C ends it)"]
+    if not served.private:
+        others = sorted(
+            one for one in served.names() - {shown, "localhost"} if not is_loopback(one)
+        )
+        there = [f"[{one}]" if ":" in one else one for one in others]
+        lines += [f"from other machines: {scheme}://{one}:{port}/{token}" for one in there[:4]]
+        if not served.certificate:
+            lines.append(
+                "without certificate= and key= other machines' browsers show this server's "
+                "pictures but give no camera of their own, and anybody between may look on"
+            )
+    return lines
+
+
+def _serve(shop: Shop, served: Served, listening: socket.socket) -> None:
+    app = application(shop, hosts=served.names(), token=served.token)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            log_level="warning",
+            lifespan="on",
+            ws="websockets-sansio",
+            ws_max_size=MESSAGE,
+            ws_max_queue=4,
+            ws_per_message_deflate=False,  # JPEG gets no smaller
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=served.certificate,
+            ssl_keyfile=served.key,
+        )
+    )
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends; uvicorn passes it on at its end
+        server.run(sockets=[listening])
+
+
+def _listen(served: Served) -> socket.socket:
+    family = socket.AF_INET6 if ":" in served.host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((served.host, served.port))
+        listening.listen(CONNECTIONS)
+    except OSError as error:
+        listening.close()
+        raise ConfigError(
+            f"cannot serve at {served.host}:{served.port} ({error.strerror}): say port=OTHER (0: "
+            "any free one), or another host="
+        ) from error
+    return listening
+
+
+def _warm(look: Look, workshop: Workshop, create: Callable[[], Source], size: int) -> None:
+    """Finds out, on the first frame, by what each net runs fastest; the source must work, too."""
+    with opened(create()) as source:
+        raw = next(iter(source), None)
+    if raw is None:
+        raise ConfigError("the input holds no frame: choose another")
+    from cbs_core.frame import pipeline
+
+    plan = workshop.plan(look)
+    with torch.inference_mode():
+        pipeline.prepare(pipeline.upload(fitted(raw.pixels, size), workshop.device), plan)
+
+
+def _source(config: Mapping[str, object]) -> tuple[Callable[[], Source], str]:
+    """Returns what builds the source, and its name for the page."""
+    chosen: Choice = choice(config.get("source"), "source")
+    params = dict(chosen.params)
+    given = config.get("input")
+    if given and registry.sources.takes(chosen.name, "path"):
+        params.setdefault("path", str(given))
+    if isinstance(params.get("path"), str):
+        params["path"] = str(params["path"]).removeprefix(f"{chosen.name}:")
+    shown = Path(str(given)).name if given else chosen.name
+    return lambda: registry.sources.create(chosen.name, **params), shown
+
+
+def _served(config: Mapping[str, object]) -> Served:
+    host = str(config.get("host"))
+    token = config.get("token")
+    certificate, key = config.get("certificate"), config.get("key")
+    if bool(certificate) != bool(key):
+        raise ConfigError("certificate= and key= go together: name both files, or neither")
+    for file in (certificate, key):
+        if file and not Path(str(file)).expanduser().is_file():
+            raise ConfigError(f"there is no file '{file}': check certificate= and key=")
+    if token is not None and (len(str(token)) < 8 or not str(token).isascii()):
+        raise ConfigError("token= needs at least 8 letters and digits, or leave it out")
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(16)
+    return Served(
+        host,
+        _whole(config, "port", 0, 65535),
+        tuple(_names(config, "hosts") or ()),
+        None if token is None else str(token),
+        str(certificate) if certificate else None,
+        str(key) if key else None,
+    )
+
+
+def _whole(config: Mapping[str, object], key: str, low: int, high: int) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(f"{key}={value} is no whole number in {low}..{high}")
+    return value
+
+
+def _names(config: Mapping[str, object], key: str) -> list[str] | None:
+    value = config.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise ConfigError(f"{key}={value} is no list: say {key}=[A,B]")
+    return [str(one) for one in value]

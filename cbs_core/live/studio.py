@@ -1,0 +1,282 @@
+"""All that computes: one thread that alone restyles live pictures, in turn, feed by feed.
+
+What is not live (a picture by the API, the gallery's thumbnails) is done beside it, in another
+thread with nets of its own, so that it slows the stream down but never holds it up.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cbs_core.choose import registry, weights
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.tensors import to_image, to_pixels
+from cbs_core.frame import pipeline
+from cbs_core.frame.pipeline import Located
+from cbs_core.frame.windows import Presence, occupancy
+from cbs_core.live.feed import Feed, Taken
+from cbs_core.live.pictures import encode
+from cbs_core.live.wish import RADIUS, Catalog, Wish, first
+from cbs_core.run.settings import Look
+from cbs_core.run.stream import Stream
+from cbs_core.run.workers import PATIENCE, Worker
+from cbs_core.run.workshop import Workshop
+from cbs_core.temporal.state import State
+
+MAIN = "main"
+"""The name of the feed of the server's own source."""
+
+GALLERY = 256
+"""Painted thumbnails that are kept."""
+
+PAUSE = 0.25
+"""Seconds that a feed rests after its picture could not be restyled."""
+
+log = logging.getLogger("cbs")
+
+
+class BusyError(CbsError):
+    """Too many at once."""
+
+
+def unhurried(look: Look) -> Look:
+    """Returns it without trials of accelerators, which would hold a stream up.
+
+    What an earlier run found out is used, or else plain torch.
+    """
+    if look.accelerator.name != "auto":
+        return look
+    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
+
+
+def catalog(look: Look, classes: tuple[str, ...], styles: list[str] | None) -> Catalog:
+    """Returns what visitors may choose from.
+
+    Args:
+        look: the owner's.
+        classes: the segmenter's.
+        styles: names or files of styles; None is all that the styler's weights are, or where it
+            has none the styler as it is.
+    """
+    name = look.styler.name
+    given = styles if styles is not None else weights.names(name)
+    if given and registry.stylers.takes(name, "style"):
+        from pathlib import Path
+
+        found: dict[str, dict[str, object]] = {Path(one).stem: {"style": one} for one in given}
+    else:
+        found = {name: {"styler": name, **look.styler.params}}
+    compositors = tuple(registry.compositors.names())
+    with_radius = frozenset(c for c in compositors if registry.compositors.takes(c, RADIUS))
+    return Catalog(classes, found, compositors, with_radius)
+
+
+class Studio:
+    """Feeds, and the threads that work for them.
+
+    Args:
+        look: the owner's, from which all others depart.
+        workshop: where the live plans are built.
+        size: longest side of live pictures at the start, pixels.
+        styles: see `catalog`.
+        feeds: how many there may be at once.
+        waiting: how many pictures may wait for `restyle`.
+
+    Raises:
+        CbsError: a plugin cannot be had.
+    """
+
+    def __init__(
+        self,
+        look: Look,
+        workshop: Workshop,
+        *,
+        size: int = 640,
+        styles: list[str] | None = None,
+        feeds: int = 4,
+        waiting: int = 4,
+    ) -> None:
+        self.base = unhurried(look)
+        self.workshop = workshop
+        plan = workshop.plan(look)
+        self.catalog = catalog(look, plan.classes, styles)
+        self.wish = first(look, self.catalog, size)
+        # The look by the wish may differ in words from the owner's, and nothing may be built twice.
+        self.main = Feed(MAIN, workshop.plan(self.wish.look(self.base, self.catalog)), self.wish)
+        self.feeds: dict[str, Feed] = {MAIN: self.main}
+        self._most = feeds
+        self._beside = Workshop(workshop.device, workshop.dtype)
+        self._pool = ThreadPoolExecutor(1, "cbs-beside")
+        self._slots = threading.Semaphore(waiting)
+        self._painted: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+        self._due = threading.Event()
+        self._ended = False
+        self._wishes: dict[str, Wish] = {}
+        self._lock = threading.RLock()  # a plan may be there before its callback is
+        self._worker = Worker(self._work, "cbs-live")
+
+    def start(self) -> None:
+        """Begins to restyle."""
+        self._worker.start()
+
+    def close(self) -> None:
+        """Ends all threads, after the pictures under way."""
+        self._ended = True
+        self._due.set()
+        self._worker.wait(10 * PATIENCE)
+        self._pool.shutdown(cancel_futures=True)
+        self.workshop.close()
+        self._beside.close()
+
+    def open_feed(self, wish: Wish | None = None) -> Feed:
+        """Returns a feed for a visitor's own pictures, with the main one's look to begin with.
+
+        Raises:
+            BusyError: there are as many as may be.
+        """
+        with self._lock:
+            if len(self.feeds) > self._most:
+                raise BusyError("all places for cameras of visitors are taken: try again later")
+            feed = Feed(Feed.new_name(), self.main.stream.plan, wish or self.main.wish)
+            self.feeds[feed.name] = feed
+        return feed
+
+    def close_feed(self, feed: Feed) -> None:
+        """Forgets a visitor's feed."""
+        with self._lock:
+            self.feeds.pop(feed.name, None)
+            self._wishes.pop(feed.name, None)
+
+    def put(self, feed: Feed, taken: Taken) -> None:
+        """Gives a feed its next picture."""
+        feed.put(taken)
+        self._due.set()
+
+    def change(self, feed: Feed, change: object) -> Wish:
+        """Changes what a feed looks like; the plan is built beside the stream, the newest wins.
+
+        Raises:
+            ConfigError: the change is wrong; all stays as it was.
+        """
+        with self._lock:
+            wish = feed.wish.changed(change, self.catalog)
+            if wish.look(self.base, self.catalog) != feed.wish.look(self.base, self.catalog):
+                self._wishes[feed.name] = wish
+            feed.wish = wish
+            if not feed.building:
+                self._order(feed)
+        feed.tell()
+        return wish
+
+    def _order(self, feed: Feed) -> None:
+        wish = self._wishes.pop(feed.name, None)
+        if wish is None or self._ended:
+            return
+        look = wish.look(self.base, self.catalog)
+        feed.expect(self.workshop.order(look, feed.like), wish, lambda: self._next(feed))
+
+    def _next(self, feed: Feed) -> None:
+        with self._lock:
+            self._order(feed)
+
+    def _work(self) -> None:
+        while not self._ended:
+            self._due.wait()
+            self._due.clear()
+            while not self._ended and self._round():
+                pass
+
+    def _round(self) -> bool:
+        """Restyles one picture of each feed; tells whether there was any."""
+        some = False
+        for feed in list(self.feeds.values()):
+            taken = feed.take()
+            if taken is None:
+                continue
+            some = True
+            try:
+                feed.run(taken)
+            except Exception as error:  # a plugin may raise anything, and the show goes on
+                line = " ".join(str(error).split())
+                known = isinstance(error, CbsError)
+                feed.error = line if known else f"{type(error).__name__}: {line}"
+                log.warning("a frame was passed over: %s", feed.error)
+                feed.tell()
+                time.sleep(PAUSE)
+        return some
+
+    def restyle(self, pixels: Tensor, change: object) -> "Future[NDArray[np.uint8]]":
+        """Restyles one picture, uint8 ``(H,W,3)``, by the main feed's look with a change.
+
+        Raises:
+            ConfigError: the change is wrong.
+            BusyError: too many wait.
+        """
+        wish = replace(self.main.wish).changed(change, self.catalog)
+        look = self._plain(wish.look(self.base, self.catalog))
+        if not self._slots.acquire(blocking=False):
+            raise BusyError("too many pictures wait: try again in a second")
+
+        def work() -> NDArray[np.uint8]:
+            try:
+                with torch.inference_mode():
+                    stream = Stream(self._beside.plan(look), State())
+                    stream.check(pixels.shape[0], pixels.shape[1])
+                    image = to_image(pixels.to(stream.device))
+                    return to_pixels(stream(image).image).cpu().numpy()
+            finally:
+                self._slots.release()
+
+        try:
+            return self._pool.submit(work)
+        except RuntimeError:  # it is being closed
+            self._slots.release()
+            raise BusyError("the studio is being closed") from None
+
+    def painted(self, style: str, crop: NDArray[np.uint8]) -> "Future[bytes]":
+        """Returns a small picture ``(h,w,3)`` all in one style, as JPEG.
+
+        Raises:
+            ConfigError: no such style.
+        """
+        if style not in self.catalog.styles:
+            raise ConfigError("no such style")
+        key = (style, crop.tobytes())
+        done: Future[bytes] = Future()
+        if key in self._painted:
+            done.set_result(self._painted[key])
+            return done
+
+        def work() -> bytes:
+            made = encode(self._paint(style, torch.from_numpy(crop)))
+            self._painted[key] = made
+            if len(self._painted) > GALLERY:
+                self._painted.popitem(last=False)
+            return made
+
+        return self._pool.submit(work)
+
+    def _paint(self, style: str, crop: Tensor) -> NDArray[np.uint8]:
+        name = self.catalog.classes[0]
+        wish = Wish().changed({"routes": {name: style}}, self.catalog)
+        plan = self._beside.plan(self._plain(wish.look(self.base, self.catalog)))
+        with torch.inference_mode():
+            image = to_image(crop.to(plan.device))
+            mattes = torch.ones_like(image[:, :1])
+            cells = occupancy(mattes).cpu().numpy() > 0
+            located = Located(mattes, Presence(cells, 0))
+            styled, _ = pipeline.paint(image, located, plan, State().styling)
+            return to_pixels(next(iter(styled.values()))).cpu().numpy()
+
+    def _plain(self, look: Look) -> Look:
+        """Returns it by plain torch: of one picture nothing is worth preparing."""
+        return replace(look, accelerator=Choice("eager"))

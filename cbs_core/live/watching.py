@@ -1,0 +1,194 @@
+"""A visitor's WebSocket: frames down, newest first; with a camera of one's own, frames up too.
+
+Down go frames (binary: a big-endian length, a JSON header, then a JPEG a view) and states (JSON).
+Up come ``{"shown": N}`` for each frame and ``{"views": [...]}``, and of a camera binary frames: a
+big-endian number, then a JPEG. No more than `AHEAD` frames are sent before one is said to be shown,
+so that nothing queues on the way, and who reads nothing is sent nothing.
+"""
+
+import asyncio
+import json
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from torch import Tensor
+
+from cbs_core.contract.errors import CbsError
+from cbs_core.live.feed import Feed, Taken
+from cbs_core.live.pictures import VIEWS, Shown, decode, fitted
+from cbs_core.live.studio import Studio
+
+AHEAD = 2
+"""Frames on the way to a visitor."""
+
+EVERY = 0.5
+"""Seconds between two states."""
+
+PATIENCE = 10.0
+"""Seconds after which a visitor who takes nothing is left."""
+
+CAMERA_PIXELS = 1920 * 1088
+"""Of a frame of a visitor's camera."""
+
+State = Callable[[Feed], dict[str, object]]
+
+
+class Watching:
+    """One visitor.
+
+    Args:
+        socket: accepted already.
+        studio: what is looked at.
+        feed: which of its feeds.
+        state: tells a feed's state.
+        camera: whether the feed's pictures come from this visitor.
+    """
+
+    def __init__(
+        self, socket: WebSocket, studio: Studio, feed: Feed, state: State, *, camera: bool
+    ) -> None:
+        self._socket = socket
+        self._studio = studio
+        self._feed = feed
+        self._state = state
+        self._camera = camera
+        self._views: tuple[str, ...] = ("restyled",)
+        self._woken = asyncio.Event()
+        self._sent: dict[int, float] = {}
+        self._heard = time.monotonic()
+        self._latest = 0
+        self._ages: deque[float] = deque(maxlen=60)
+        self._decoding = False
+        self._next: tuple[int, bytes, float] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Serves the visitor until either end leaves."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the server is closed
+                loop.call_soon_threadsafe(self._woken.set)
+
+        unlisten = self._feed.listen(wake)
+        sender = asyncio.create_task(self._send())
+        receiver = asyncio.create_task(self._receive())
+        try:
+            done, _ = await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                with suppress(WebSocketDisconnect, TimeoutError, RuntimeError, OSError):
+                    task.result()
+        finally:
+            unlisten()
+            for task in (sender, receiver, *self._tasks):
+                task.cancel()
+            await asyncio.gather(sender, receiver, *self._tasks, return_exceptions=True)
+            with suppress(Exception):
+                await asyncio.wait_for(self._socket.close(1001), 1)
+
+    async def _send(self) -> None:
+        due = 0.0
+        look: object = None
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), EVERY)
+            self._woken.clear()
+            now = time.monotonic()
+            if self._sent and now - self._heard > PATIENCE:
+                return
+            state = (self._feed.wish, self._feed.building, self._feed.error)
+            if now >= due or state != look:
+                due, look = now + EVERY, state
+                await self._text({**self._state(self._feed), **self._figures()})
+            shown = self._feed.shown
+            if shown is not None and shown.index > self._latest and len(self._sent) < AHEAD:
+                await self._frame(shown)
+
+    async def _frame(self, shown: Shown) -> None:
+        views = self._views
+        files = await asyncio.to_thread(lambda: [shown.jpeg(view) for view in views])
+        head = {"frame": shown.index, "tag": shown.tag, "views": views, "sizes": [*map(len, files)]}
+        header = json.dumps(head).encode()
+        self._latest = shown.index
+        self._sent[shown.index] = shown.captured
+        if len(self._sent) == 1:
+            self._heard = time.monotonic()
+        message = b"".join((struct.pack(">I", len(header)), header, *files))
+        await asyncio.wait_for(self._socket.send_bytes(message), PATIENCE)
+
+    async def _text(self, message: Mapping[str, object]) -> None:
+        await asyncio.wait_for(self._socket.send_text(json.dumps(message)), PATIENCE)
+
+    def _figures(self) -> dict[str, object]:
+        """Returns the latency from capture to what the visitor said to be shown, milliseconds."""
+        ages = sorted(self._ages)
+        if not ages:
+            return {"latency_p50": None, "latency_p95": None}
+        at = (len(ages) // 2, int(0.95 * (len(ages) - 1)))
+        return {"latency_p50": round(ages[at[0]]), "latency_p95": round(ages[at[1]])}
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data = message.get("bytes")
+            if data is not None:
+                self._picture(data, time.monotonic())
+            elif message.get("text") is not None:
+                self._said(message["text"])
+
+    def _said(self, text: str) -> None:
+        try:
+            said = json.loads(text) if len(text) < 1000 else None
+        except ValueError:
+            return
+        if not isinstance(said, dict):
+            return
+        views = said.get("views")
+        if isinstance(views, list) and 0 < len(views) <= 2 and all(v in VIEWS for v in views):
+            self._views = tuple(views)
+        shown = said.get("shown")
+        if isinstance(shown, int):
+            captured = self._sent.pop(shown, None)
+            self._heard = time.monotonic()
+            if captured is not None:
+                self._ages.append((self._heard - captured) * 1e3)
+            self._woken.set()
+
+    def _picture(self, data: bytes, captured: float) -> None:
+        """Takes a frame of the visitor's camera; while one is read, the newest waits."""
+        if not self._camera or len(data) < 5:
+            return
+        (tag,) = struct.unpack(">I", data[:4])
+        if self._next is not None:
+            self._feed.dropped += 1
+        self._next = (tag, data[4:], captured)
+        if not self._decoding:
+            self._decoding = True
+            task = asyncio.create_task(self._decode())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _decode(self) -> None:
+        try:
+            while self._next is not None:
+                (tag, data, captured), self._next = self._next, None
+                size = self._feed.wish.size
+                try:
+                    pixels = await asyncio.to_thread(_read, data, size)
+                except CbsError as error:
+                    self._feed.error = str(error)
+                    self._feed.tell()
+                    continue
+                self._studio.put(self._feed, Taken(pixels, captured, tag))
+        finally:
+            self._decoding = False
+
+
+def _read(data: bytes, size: int) -> Tensor:
+    return fitted(decode(data, pixels=CAMERA_PIXELS), size)

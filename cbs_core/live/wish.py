@@ -1,0 +1,286 @@
+"""What a visitor may change: a value, read from JSON with every choice and bound checked.
+
+A wish names styles and compositors of the `Catalog`, which the owner of the server made; no path,
+URL, key of the configuration or class path is ever taken from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from cbs_core.choose.presets import section
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.frame import routes
+from cbs_core.frame.mattes import MODES
+from cbs_core.frame.routes import NONE
+from cbs_core.run.settings import Look
+
+SIZES = (128, 2048)
+"""Bounds of the picture's longest side, pixels."""
+
+RADIUS = "radius"
+"""The parameter of a compositor that a visitor may change, where it has one."""
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "strength": (0, 1),
+    "radius": (0, 64),
+    "segment_size": (0.1, 1),
+    "segment_every": (1, 30),
+    "size": SIZES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What there is to choose from."""
+
+    classes: tuple[str, ...]
+    """The segmenter's, in channel order."""
+
+    styles: Mapping[str, Mapping[str, object]]
+    """By the name that visitors see: a route's value (`cbs_core.frame.routes.parse`)."""
+
+    compositors: tuple[str, ...]
+    """Plugins."""
+
+    with_radius: frozenset[str] = frozenset()
+    """Those compositors that take one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """What becomes of a class."""
+
+    style: str
+    strength: float = 1.0
+    keep_color: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the live picture is to look like."""
+
+    routes: Mapping[str, Paint] = field(default_factory=dict)
+    """By class; one that is not there stays as it is."""
+
+    matte: str = "argmax"
+    compositor: str = "hard"
+    radius: int | None = None
+    """Of compositors that take one, pixels; None is the preset's."""
+
+    segment_size: float = 1.0
+    """Share of the picture's sides."""
+
+    segment_every: int = 1
+    size: int = 640
+    """Longest side of the picture, pixels."""
+
+    def changed(self, change: object, catalog: Catalog) -> "Wish":
+        """Returns it with a change, as JSON has it; ``routes`` are changed class by class.
+
+        Args:
+            change: some of the fields; in ``routes`` a class may be null, to be left as it is, and
+                some of the fields of `Paint`.
+            catalog: what there is.
+
+        Raises:
+            ConfigError: a name that is not there, or a value out of bounds.
+        """
+        given = _mapping(change, "a look")
+        known = set(Wish.__dataclass_fields__)
+        for key in given.keys() - known:
+            raise ConfigError(f"unknown key '{key}'{closest(key, known)}")
+        new: dict[str, Any] = {}
+        for key, value in given.items():
+            if key == "routes":
+                new[key] = self._routes(value, catalog)
+            elif key == "matte":
+                new[key] = _one_of(value, MODES, key)
+            elif key == "compositor":
+                new[key] = _one_of(value, catalog.compositors, key)
+            elif key == "segment_size":
+                new[key] = _number(value, key)
+            elif key == "radius" and value is None:
+                new[key] = None
+            else:
+                new[key] = _whole(value, key)
+        return replace(self, **new)
+
+    def _routes(self, value: object, catalog: Catalog) -> dict[str, Paint]:
+        found = dict(self.routes)
+        for name, paint in _mapping(value, "routes").items():
+            _one_of(name, catalog.classes, "class")
+            if paint is None:
+                found.pop(name, None)
+            else:
+                found[name] = _paint(paint, name, found.get(name), catalog)
+        return found
+
+    def look(self, base: Look, catalog: Catalog) -> Look:
+        """Returns the owner's look with this wish."""
+        made = {
+            name: {
+                **catalog.styles[paint.style],
+                "strength": paint.strength,
+                "keep_color": paint.keep_color,
+            }
+            for name, paint in self.routes.items()
+        }
+        parsed = routes.parse(
+            made or {catalog.classes[0]: NONE},
+            classes=catalog.classes,
+            styler=base.styler.name,
+            params=base.styler.params,
+        )
+        return replace(
+            base,
+            routes=parsed,
+            matte=self.matte,
+            compositor=self._compositor(base, catalog),
+            segment_size=None if self.segment_size == 1 else self.segment_size,
+            segment_every=self.segment_every,
+        )
+
+    def _compositor(self, base: Look, catalog: Catalog) -> Choice:
+        own = self.compositor == base.compositor.name
+        params = base.compositor.params if own else _preset(self.compositor)
+        if self.radius is not None and self.compositor in catalog.with_radius:
+            params = {**params, RADIUS: self.radius}
+        return Choice(self.compositor, params)
+
+    def to_json(self) -> dict[str, object]:
+        """Returns what `changed` takes."""
+        plain: dict[str, object] = {key: getattr(self, key) for key in Wish.__dataclass_fields__}
+        plain["routes"] = {
+            name: {
+                "style": paint.style,
+                "strength": paint.strength,
+                "keep_color": paint.keep_color,
+            }
+            for name, paint in self.routes.items()
+        }
+        return plain
+
+
+def first(base: Look, catalog: Catalog, size: int) -> Wish:
+    """Returns the wish that the owner's own look is."""
+    parsed = routes.parse(
+        base.routes, classes=catalog.classes, styler=base.styler.name, params=base.styler.params
+    )
+    known = {str(value.get("style")): name for name, value in catalog.styles.items()}
+    paints: dict[str, Paint] = {}
+    for route in parsed:
+        style = known.get(str(route.params.get("style")), next(iter(catalog.styles), ""))
+        for name in route.classes:
+            paints[name] = Paint(style, route.strength, route.keep_color)
+    share = base.segment_size
+    radius = base.compositor.params.get(RADIUS)
+    return Wish(
+        routes=paints,
+        matte=base.matte,
+        compositor=base.compositor.name,
+        radius=radius if isinstance(radius, int) else None,
+        segment_size=share if isinstance(share, float) else 1.0,
+        segment_every=base.segment_every,
+        size=size,
+    )
+
+
+def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
+    """Returns a job file for ``cbs-run --config-dir FOLDER --config-name NAME``.
+
+    A file's path of the owner's is left out: visitors may have this text.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    look = wish.look(base, catalog)
+    chosen = {"segmenter": look.segmenter, "styler": look.styler, "compositor": look.compositor}
+    head = [{f"override {kind}": choice.name} for kind, choice in chosen.items()]
+    body: dict[str, object] = {"defaults": ["config", *head, "_self_"]}
+    for kind, choice in chosen.items():
+        usual = _preset_of(kind, choice.name)
+        params = {
+            key: value
+            for key, value in choice.params.items()
+            if value is not None and value != usual.get(key) and not _is_path(value)
+        }
+        if params:
+            body[kind] = params
+    body["matte"] = wish.matte
+    if wish.segment_size != 1:
+        body["segment_size"] = wish.segment_size
+    if wish.segment_every != 1:
+        body["segment_every"] = wish.segment_every
+    body["routes"] = {
+        name: {
+            **{k: v for k, v in catalog.styles[paint.style].items() if not _is_path(v)},
+            "strength": paint.strength,
+            "keep_color": paint.keep_color,
+        }
+        for name, paint in wish.routes.items()
+    } or {catalog.classes[0]: NONE}
+    text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+    return f"# cbs-run --config-dir . --config-name {PRESET} input=clip.mp4 output=out.mp4\n{text}"
+
+
+PRESET = "studio"
+"""Stem of the file that a preset is downloaded as."""
+
+
+def _preset(compositor: str) -> Mapping[str, object]:
+    return _preset_of("compositor", compositor)
+
+
+def _preset_of(kind: str, name: str) -> Mapping[str, object]:
+    return {key: value for key, value in section(kind, name).items() if key != "name"}
+
+
+def _is_path(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_path, value))
+    return isinstance(value, str) and Path(value).expanduser().exists()
+
+
+def _paint(value: object, name: str, old: Paint | None, catalog: Catalog) -> Paint:
+    given = _mapping({"style": value} if isinstance(value, str) else value, f"'{name}'")
+    known = set(Paint.__dataclass_fields__)
+    for key in given.keys() - known:
+        raise ConfigError(f"routes: '{name}' has '{key}'{closest(key, known)}")
+    style = given.get("style", old.style if old else None)
+    if style is None:
+        raise ConfigError(f"routes: '{name}' has no style")
+    strength = given.get("strength", old.strength if old else 1.0)
+    keep = given.get("keep_color", old.keep_color if old else False)
+    if not isinstance(keep, bool):
+        raise ConfigError(f"keep_color '{keep}' is not true or false")
+    return Paint(
+        _one_of(style, tuple(catalog.styles), "style"), _number(strength, "strength"), keep
+    )
+
+
+def _mapping(value: object, what: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what} is a mapping, not {type(value).__name__}")
+    return value
+
+
+def _one_of(value: object, known: tuple[str, ...], what: str) -> str:
+    if not isinstance(value, str) or value not in known:
+        shown = str(value)[:40]
+        raise ConfigError(f"no {what} '{shown}'{closest(shown, known)}")
+    return value
+
+
+def _number(value: object, what: str) -> float:
+    low, high = BOUNDS[what]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(f"{what} '{str(value)[:40]}' is no number in {low:g}..{high:g}")
+    return float(value)
+
+
+def _whole(value: object, what: str) -> int:
+    if not isinstance(value, int):
+        raise ConfigError(f"{what} '{str(value)[:40]}' is no whole number")
+    return int(_number(value, what))
