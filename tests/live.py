@@ -1,54 +1,135 @@
-"""Whole jobs in the test's own process, of plugins that take no time and need no weights."""
+"""A studio for tests: classes are colours, styles are arithmetic, and a clip counts its frames."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from cbs_core.choose import registry
-from cbs_core.choose.presets import defaults
-from cbs_core.run.job import Job
-from cbs_core.run.settings import parse
+from cbs_core.choose.sections import Choice
+from cbs_core.live.feed import Taken
+from cbs_core.live.studio import Studio
+from cbs_core.run.settings import Look
+from cbs_core.run.workshop import Workshop
+
+CLASSES = ("background", "car", "sky")
+
+WIDTH, HEIGHT = 160, 96
 
 
-class HalfSky:
-    """Finds ``sky`` in the upper half, and nothing in the lower."""
+class Colours(nn.Module):
+    """Red is a car, blue is the sky, and all else is background."""
 
-    classes = ("background", "sky")
+    classes = CLASSES
 
-    def __call__(self, image):
-        logits = torch.zeros(image.shape[0], 2, 8, 8)
-        logits[:, 1, :4] = 9
-        logits[:, 0, 4:] = 9
-        return logits
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        red, green, blue = image.unbind(1)
+        rest = torch.full_like(red, 0.2)
+        return 20 * torch.stack([rest, red - green - blue, blue - green - red], 1)
 
 
-class Invert:
+LEVELS = {"dark": 0.2, "light": 0.8, "late": 0.5}
+
+
+class Flat(nn.Module):
+    """One colour, all over: which tells the style in every pixel."""
+
     def __init__(self, style: str = "dark") -> None:
-        self.style = style
+        super().__init__()
+        if style == "late":  # one that takes its time to load
+            time.sleep(0.5)
+        if style == "broken":
+            raise ValueError("the file is damaged")
+        self.level = LEVELS[style]
 
-    def __call__(self, image):
-        return 1 - image
-
-
-def registered(monkeypatch, **plugins):
-    """Registers plugins for one test: ``source={"desk": Desk}``; and the two above."""
-    for kind, found in {
-        **plugins,
-        "segmenter": {"half_sky": HalfSky},
-        "styler": {"invert": Invert},
-    }.items():
-        monkeypatch.setattr(registry.REGISTRIES[kind], "_registered", dict(found))
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(image, self.level)
 
 
-def job(folder: Path, **config) -> Job:
-    """Returns a job of the defaults of ``cbs-run``, changed; nets are `HalfSky` and `Invert`."""
-    fast = {
-        "segmenter": {"name": "half_sky"},
-        "styler": {"name": "invert"},
-        "accelerator": {"name": "eager"},
-        "scheduler": {"name": "serial"},
-        "device": "cpu",
-        "sheet": None,
-        "routes": ["sky"],
-    }
-    return Job(parse({**defaults(), **fast, **config}), run_folder=folder)
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers the two plugins."""
+    monkeypatch.setitem(registry.segmenters._registered, "colours", Colours)
+    monkeypatch.setitem(registry.stylers._registered, "flat", Flat)
+
+
+def look(**more: object) -> Look:
+    """Returns the owner's: cars are dark."""
+    return Look(
+        segmenter=Choice("colours"),
+        styler=Choice("flat"),
+        compositor=Choice("hard"),
+        accelerator=Choice("eager"),
+        routes={"car": "dark"},
+        **more,
+    )
+
+
+def picture() -> NDArray[np.uint8]:
+    """Returns uint8 ``(H,W,3)``: sky above, a car at the left below, grey at its right."""
+    found = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
+    found[: HEIGHT // 2] = (40, 60, 220)
+    found[HEIGHT // 2 + 8 : -8, 8 : WIDTH // 2] = (220, 30, 40)
+    return found
+
+
+@contextmanager
+def studio(**more: object) -> Iterator[Studio]:
+    """A studio at work, without a source."""
+    styles = more.pop("styles", ["dark", "light", "late", "broken"])
+    workshop = Workshop(torch.device("cpu"), torch.float32)
+    made = Studio(look(), workshop, styles=styles, **more)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def give(made: Studio, pixels: NDArray[np.uint8] | None = None) -> None:
+    """Gives the main feed a picture."""
+    one = torch.from_numpy(picture() if pixels is None else pixels)
+    made.put(made.main, Taken(one, time.monotonic()))
+
+
+def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+    """Waits until something is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.005)
+
+
+def shown(made: Studio) -> NDArray[np.uint8]:
+    """Gives a picture and returns it restyled."""
+    before = made.main.meter.frames_out
+    give(made)
+    until(lambda: made.main.meter.frames_out > before)
+    found = made.main.shown
+    assert found is not None
+    return found.restyled
+
+
+def clip(path: Path, seconds: int = 2) -> Path:
+    """Writes a Y4M for Chromium's fake camera: the picture, with a car that moves."""
+    height, width = HEIGHT, WIDTH
+    with path.open("wb") as file:
+        file.write(f"YUV4MPEG2 W{width} H{height} F10:1 Ip A1:1 C420jpeg\n".encode())
+        for index in range(10 * seconds):
+            rgb = np.roll(picture(), 4 * (index % 10), axis=1).astype(np.float32)
+            r, g, b = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+            luma = 0.299 * r + 0.587 * g + 0.114 * b
+            planes = [
+                luma,
+                (0.564 * (b - luma) + 128)[::2, ::2],
+                (0.713 * (r - luma) + 128)[::2, ::2],
+            ]
+            file.write(
+                b"FRAME\n" + b"".join(p.clip(0, 255).astype(np.uint8).tobytes() for p in planes)
+            )
+    return path

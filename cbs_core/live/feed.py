@@ -98,11 +98,10 @@ class Feed:
         self._last_size = image
         scores = stream.score(image, plan, meter=self.meter)
         result = stream.restyle(image, scores, plan, meter=self.meter)
-        self.meter.frames_out += 1
         shown = Shown.of(
             taken.pixels,
             result,
-            index=self.meter.frames_out,
+            index=self.meter.frames_out + 1,
             captured=taken.captured,
             tag=taken.tag,
         )
@@ -111,6 +110,7 @@ class Feed:
         self._done.append(shown)
         for tap in list(self._taps.values()):
             tap(shown)
+        self.meter.frames_out += 1
         self.tell()
 
     @property

@@ -188,7 +188,7 @@ class Shown:
         return sorted(found, key=lambda one: -one[1])
 
     def crop(self, index: int) -> NDArray[np.uint8] | None:
-        """Returns a square around a class where it is largest, `SIDE` pixels a side; None where it is not there."""
+        """Returns a square where a class is largest, `SIDE` pixels a side; None: there is none."""
         parts, count = ndimage.label(self.labels == index)
         if not count:
             return None

@@ -2,18 +2,15 @@
 
 import asyncio
 import json
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -25,11 +22,11 @@ from cbs_core import __version__
 from cbs_core.choose import registry
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.live import pictures, wish
-from cbs_core.live.feed import Feed
 from cbs_core.live.gate import Gate, Rate
 from cbs_core.live.pictures import TooLargeError
 from cbs_core.live.recording import Recording
-from cbs_core.live.studio import MAIN, BusyError, Studio
+from cbs_core.live.shop import MissingError, Shop
+from cbs_core.live.studio import BusyError
 from cbs_core.live.watching import Watching
 from cbs_core.words.vocabularies import colours
 
@@ -37,109 +34,6 @@ PAGE = Path(__file__).with_name("page")
 
 JSON_BYTES = 65536
 """Of a request that is no picture."""
-
-FRESH = 20.0
-"""Seconds for which a class' picture, on which styles are painted, is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a visitor may ask for."""
-
-    upload_bytes: int = 16 * 2**20
-    upload_pixels: int = 8_000_000
-    watchers: int = 16
-    """At once."""
-
-
-@dataclass
-class Shop:
-    """What the handlers share."""
-
-    studio: Studio
-    folder: Path
-    """Where recordings go."""
-
-    limits: Limits
-    source: str
-    """What the server's own source is called on the page."""
-
-    watchers: int = 0
-    recording: Recording | None = None
-    recordings: dict[str, Recording] = field(default_factory=dict)
-    crops: OrderedDict[tuple[str, int], tuple[float, NDArray[np.uint8]]] = field(
-        default_factory=OrderedDict
-    )
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def feed(self, request: Request | WebSocket) -> Feed:
-        """Returns the feed that a request names, the main one where it names none.
-
-        Raises:
-            MissingError: there is none such.
-        """
-        name = request.query_params.get("feed", MAIN)
-        found = self.studio.feeds.get(name)
-        if found is None:
-            raise MissingError("there is no such feed: it ended, or never was")
-        return found
-
-    def state(self, feed: Feed) -> dict[str, object]:
-        """Returns what a page shows of a feed."""
-        shown = feed.shown
-        recording = self.recording
-        own = recording is not None and recording.feed is feed
-        return {
-            "feed": feed.name,
-            "source": self.source if feed.name == MAIN else "camera",
-            "look": feed.wish.to_json(),
-            "building": feed.building,
-            "error": feed.error,
-            "size": [*shown.restyled.shape[1::-1]] if shown else None,
-            "in_view": [
-                {"class": index, "name": self.studio.catalog.classes[index], "share": share}
-                for index, share in (shown.in_view() if shown else [])
-            ],
-            "recording": None
-            if recording is None or not own
-            else {"frames": recording.frames, "seconds": round(recording.seconds, 1)},
-            "recordings": [
-                {"name": name, "frames": one.frames, "error": one.error}
-                for name, one in self.recordings.items()
-                if one.feed is feed and one is not recording
-            ],
-            "watchers": feed.watched,
-            **feed.figures(),
-        }
-
-    def crop(self, feed: Feed, index: int) -> NDArray[np.uint8] | None:
-        """Returns a class' picture, the same for a while, so that what is painted on it is kept."""
-        key, now = (feed.name, index), time.monotonic()
-        with self.lock:
-            kept = self.crops.get(key)
-            if kept is not None and now - kept[0] < FRESH:
-                return kept[1]
-        shown = feed.shown
-        found = None if shown is None else shown.crop(index)
-        if found is None:
-            return kept[1] if kept is not None else None
-        with self.lock:
-            self.crops[key] = (now, found)
-            if len(self.crops) > 128:
-                self.crops.popitem(last=False)
-        return found
-
-    def close(self) -> None:
-        """Ends the recording under way."""
-        with self.lock:
-            recording, self.recording = self.recording, None
-        if recording is not None:
-            recording.close()
-
-
-class MissingError(CbsError):
-    """What a request names is not there."""
-
 
 STATUS: dict[type[CbsError], int] = {
     TooLargeError: 413,
@@ -188,9 +82,15 @@ def application(
             *(route(path, handler, method) for method, path, handler in ROUTES),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
+        exception_handlers={HTTPException: _http_error},
         middleware=[Middleware(Gate, hosts=hosts, token=token, rate=rate)],
         lifespan=lifespan,
     )
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _stream(socket: WebSocket, shop: Shop) -> None:

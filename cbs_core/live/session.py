@@ -18,7 +18,8 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import Source
 from cbs_core.live.pictures import fitted
 from cbs_core.live.reading import Reading
-from cbs_core.live.server import Limits, Shop, application
+from cbs_core.live.server import application
+from cbs_core.live.shop import Limits, Shop
 from cbs_core.live.studio import Studio
 from cbs_core.live.wish import SIZES
 from cbs_core.machine import device as devices

@@ -5,11 +5,14 @@ thread with nets of its own, so that it slows the stream down but never holds it
 """
 
 import logging
+import re
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +25,7 @@ from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.frame import pipeline
 from cbs_core.frame.pipeline import Located
+from cbs_core.frame.plan import Plan
 from cbs_core.frame.windows import Presence, occupancy
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import encode
@@ -70,8 +74,6 @@ def catalog(look: Look, classes: tuple[str, ...], styles: list[str] | None) -> C
     name = look.styler.name
     given = styles if styles is not None else weights.names(name)
     if given and registry.stylers.takes(name, "style"):
-        from pathlib import Path
-
         found: dict[str, dict[str, object]] = {Path(one).stem: {"style": one} for one in given}
     else:
         found = {name: {"styler": name, **look.styler.params}}
@@ -109,7 +111,8 @@ class Studio:
         self.workshop = workshop
         plan = workshop.plan(look)
         self.catalog = catalog(look, plan.classes, styles)
-        self.wish = first(look, self.catalog, size)
+        usual = _usual(plan, self.catalog.styles)
+        self.wish = first(look, self.catalog, size, usual=usual)
         # The look by the wish may differ in words from the owner's, and nothing may be built twice.
         self.main = Feed(MAIN, workshop.plan(self.wish.look(self.base, self.catalog)), self.wish)
         self.feeds: dict[str, Feed] = {MAIN: self.main}
@@ -280,3 +283,10 @@ class Studio:
     def _plain(self, look: Look) -> Look:
         """Returns it by plain torch: of one picture nothing is worth preparing."""
         return replace(look, accelerator=Choice("eager"))
+
+
+def _usual(plan: Plan, styles: Iterable[str]) -> str:
+    """Returns the style whose weights a plan has read, which its styler took by itself."""
+    styles = tuple(styles)
+    stems = {re.sub(r"_width\d+$", "", file.path.stem) for file in plan.facts.weights}
+    return next((style for style in styles if style in stems), styles[0])

@@ -11,10 +11,13 @@ import json
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from torch import Tensor
 
 from cbs_core.contract.errors import CbsError
@@ -58,13 +61,13 @@ class Watching:
         self._camera = camera
         self._views: tuple[str, ...] = ("restyled",)
         self._woken = asyncio.Event()
+        self._group: TaskGroup
         self._sent: dict[int, float] = {}
         self._heard = time.monotonic()
         self._latest = 0
         self._ages: deque[float] = deque(maxlen=60)
         self._decoding = False
         self._next: tuple[int, bytes, float] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serves the visitor until either end leaves."""
@@ -75,27 +78,33 @@ class Watching:
                 loop.call_soon_threadsafe(self._woken.set)
 
         unlisten = self._feed.listen(wake)
-        sender = asyncio.create_task(self._send())
-        receiver = asyncio.create_task(self._receive())
         try:
-            done, _ = await asyncio.wait({sender, receiver}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                with suppress(WebSocketDisconnect, TimeoutError, RuntimeError, OSError):
-                    task.result()
+            async with anyio.create_task_group() as self._group:
+                self._group.start_soon(self._until_left, self._send)
+                self._group.start_soon(self._until_left, self._receive)
         finally:
             unlisten()
-            for task in (sender, receiver, *self._tasks):
-                task.cancel()
-            await asyncio.gather(sender, receiver, *self._tasks, return_exceptions=True)
-            with suppress(Exception):
-                await asyncio.wait_for(self._socket.close(1001), 1)
+            with anyio.move_on_after(1, shield=True), suppress(Exception):
+                await self._socket.close(1001)
+
+    async def _until_left(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Works until either end leaves, and then ends the rest too."""
+        try:
+            await work()
+        except (WebSocketDisconnect, TimeoutError, OSError):
+            pass
+        except RuntimeError:  # what Starlette makes of a message to who has left
+            states = self._socket.client_state, self._socket.application_state
+            if states == (WebSocketState.CONNECTED, WebSocketState.CONNECTED):
+                raise
+        self._group.cancel_scope.cancel()
 
     async def _send(self) -> None:
         due = 0.0
         look: object = None
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), EVERY)
+            with anyio.move_on_after(EVERY):
+                await self._woken.wait()
             self._woken.clear()
             now = time.monotonic()
             if self._sent and now - self._heard > PATIENCE:
@@ -110,7 +119,7 @@ class Watching:
 
     async def _frame(self, shown: Shown) -> None:
         views = self._views
-        files = await asyncio.to_thread(lambda: [shown.jpeg(view) for view in views])
+        files = await anyio.to_thread.run_sync(lambda: [shown.jpeg(view) for view in views])
         head = {"frame": shown.index, "tag": shown.tag, "views": views, "sizes": [*map(len, files)]}
         header = json.dumps(head).encode()
         self._latest = shown.index
@@ -118,10 +127,12 @@ class Watching:
         if len(self._sent) == 1:
             self._heard = time.monotonic()
         message = b"".join((struct.pack(">I", len(header)), header, *files))
-        await asyncio.wait_for(self._socket.send_bytes(message), PATIENCE)
+        with anyio.fail_after(PATIENCE):
+            await self._socket.send_bytes(message)
 
     async def _text(self, message: Mapping[str, object]) -> None:
-        await asyncio.wait_for(self._socket.send_text(json.dumps(message)), PATIENCE)
+        with anyio.fail_after(PATIENCE):
+            await self._socket.send_text(json.dumps(message))
 
     def _figures(self) -> dict[str, object]:
         """Returns the latency from capture to what the visitor said to be shown, milliseconds."""
@@ -170,9 +181,7 @@ class Watching:
         self._next = (tag, data[4:], captured)
         if not self._decoding:
             self._decoding = True
-            task = asyncio.create_task(self._decode())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._group.start_soon(self._decode)
 
     async def _decode(self) -> None:
         try:
@@ -180,7 +189,7 @@ class Watching:
                 (tag, data, captured), self._next = self._next, None
                 size = self._feed.wish.size
                 try:
-                    pixels = await asyncio.to_thread(_read, data, size)
+                    pixels = await anyio.to_thread.run_sync(_read, data, size)
                 except CbsError as error:
                     self._feed.error = str(error)
                     self._feed.tell()

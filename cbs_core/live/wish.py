@@ -16,6 +16,7 @@ from cbs_core.frame import routes
 from cbs_core.frame.mattes import MODES
 from cbs_core.frame.routes import NONE
 from cbs_core.run.settings import Look
+from cbs_core.words.shares import BACKGROUND, REST
 
 SIZES = (128, 2048)
 """Bounds of the picture's longest side, pixels."""
@@ -54,8 +55,24 @@ class Paint:
     """What becomes of a class."""
 
     style: str
+    """Of the catalog; or ``none``, which leaves the class as it is where the rest is painted."""
+
     strength: float = 1.0
     keep_color: bool = False
+
+    def route(self, catalog: Catalog, *, shown: bool = False) -> object:
+        """Returns it as `cbs_core.frame.routes.parse` takes it.
+
+        Args:
+            catalog: what its style means.
+            shown: whether for a visitor, who need not know where the owner's files are.
+        """
+        if self.style == NONE:
+            return NONE
+        style = catalog.styles[self.style]
+        if shown:
+            style = {key: value for key, value in style.items() if not _is_path(value)}
+        return {**style, "strength": self.strength, "keep_color": self.keep_color}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +137,7 @@ class Wish:
 
     def look(self, base: Look, catalog: Catalog) -> Look:
         """Returns the owner's look with this wish."""
-        made = {
-            name: {
-                **catalog.styles[paint.style],
-                "strength": paint.strength,
-                "keep_color": paint.keep_color,
-            }
-            for name, paint in self.routes.items()
-        }
+        made = {name: paint.route(catalog) for name, paint in self.routes.items()}
         parsed = routes.parse(
             made or {catalog.classes[0]: NONE},
             classes=catalog.classes,
@@ -164,16 +174,17 @@ class Wish:
         return plain
 
 
-def first(base: Look, catalog: Catalog, size: int) -> Wish:
-    """Returns the wish that the owner's own look is."""
+def first(base: Look, catalog: Catalog, size: int, *, usual: str) -> Wish:
+    """Returns the wish that the owner's own look is; ``usual`` is the styler's own style."""
     parsed = routes.parse(
         base.routes, classes=catalog.classes, styler=base.styler.name, params=base.styler.params
     )
     known = {str(value.get("style")): name for name, value in catalog.styles.items()}
     paints: dict[str, Paint] = {}
     for route in parsed:
-        style = known.get(str(route.params.get("style")), next(iter(catalog.styles), ""))
-        for name in route.classes:
+        style = known.get(str(route.params.get("style")), usual)
+        rest = route.left == REST and BACKGROUND in catalog.classes
+        for name in (BACKGROUND,) if rest else route.classes:
             paints[name] = Paint(style, route.strength, route.keep_color)
     share = base.segment_size
     radius = base.compositor.params.get(RADIUS)
@@ -214,12 +225,7 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
     if wish.segment_every != 1:
         body["segment_every"] = wish.segment_every
     body["routes"] = {
-        name: {
-            **{k: v for k, v in catalog.styles[paint.style].items() if not _is_path(v)},
-            "strength": paint.strength,
-            "keep_color": paint.keep_color,
-        }
-        for name, paint in wish.routes.items()
+        name: paint.route(catalog, shown=True) for name, paint in wish.routes.items()
     } or {catalog.classes[0]: NONE}
     text = yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
     return f"# cbs-run --config-dir . --config-name {PRESET} input=clip.mp4 output=out.mp4\n{text}"
@@ -256,7 +262,7 @@ def _paint(value: object, name: str, old: Paint | None, catalog: Catalog) -> Pai
     if not isinstance(keep, bool):
         raise ConfigError(f"keep_color '{keep}' is not true or false")
     return Paint(
-        _one_of(style, tuple(catalog.styles), "style"), _number(strength, "strength"), keep
+        _one_of(style, (*catalog.styles, NONE), "style"), _number(strength, "strength"), keep
     )
 
 

@@ -4,6 +4,8 @@ import { address, settling } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 const STAY = 6000; // a class that left the picture stays in the list for so long
+const REST = "background"; // all that has no style of its own
+const NONE = "none";
 const RENEW = 12000; // its picture is taken anew
 
 export const nice = (name) => {
@@ -32,8 +34,10 @@ export class Panel {
     $("gallery").addEventListener("change", (event) => {
       if (!this.chosen) return;
       const style = event.target.value;
-      if (style) this.paint(this.chosen.name, { style });
-      else this.set({ routes: { [this.chosen.name]: null } });
+      const { name } = this.chosen;
+      if (style) this.paint(name, { style });
+      // Where the rest is painted, a class must be said to stay as it is.
+      else this.set({ routes: { [name]: this.look.routes[REST] && name !== REST ? { style: NONE } : null } });
     });
     const on = (id, read, show) => $(id).addEventListener("input", (event) => {
       show?.(event.target);
@@ -132,7 +136,9 @@ export class Panel {
   fill(item, one, now) {
     const button = item.firstChild;
     const route = this.look.routes[one.name];
-    const text = route ? nice(route.style) : one.away ? "not in view" : "as it is";
+    const text = route && route.style !== NONE ? nice(route.style)
+      : one.away ? "not in view"
+      : !route && this.look.routes[REST] && one.name !== REST ? "with the background" : "as it is";
     item.querySelector("small").textContent = text;
     item.querySelector(".share").textContent = one.share ? `${Math.max(1, Math.round(one.share * 100))}%` : "";
     item.classList.toggle("away", Boolean(one.away));
@@ -186,11 +192,12 @@ export class Panel {
     const { look } = this;
     if (this.chosen) {
       const route = look.routes[this.chosen.name];
+      const painted = route && route.style !== NONE;
       for (const input of $("gallery").querySelectorAll("input")) {
-        input.checked = input.value === (route?.style ?? "");
+        input.checked = input.value === (painted ? route.style : "");
       }
-      $("tuning").hidden = !route;
-      if (route) {
+      $("tuning").hidden = !painted;
+      if (painted) {
         const percent = Math.round((route.strength ?? 1) * 100);
         if (!dragged("strength")) $("strength").value = percent;
         $("strength-out").value = `${percent}%`;

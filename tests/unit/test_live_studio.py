@@ -1,0 +1,328 @@
+"""The studio without a server: feeds, plans between frames, what is done beside."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from cbs_core.contract.errors import ConfigError
+from cbs_core.live import pictures, wish
+from cbs_core.live.feed import Taken
+from cbs_core.live.reading import Reading
+from cbs_core.live.recording import Recording
+from cbs_core.live.studio import BusyError
+from tests import live
+from tests.media import make_clip
+
+CAR = (slice(live.HEIGHT // 2 + 16, -16), slice(20, 60))
+SKY = (slice(4, 30), slice(None))
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch):
+    live.install(monkeypatch)
+
+
+@pytest.fixture
+def made():
+    with live.studio() as studio:
+        yield studio
+
+
+def test_the_owners_look_is_the_first(made):
+    out = live.shown(made)
+    assert (out[CAR] == 51).all()
+    assert (out[SKY] == live.picture()[SKY]).all()
+    assert made.wish.routes == {"car": wish.Paint("dark")}
+
+
+def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
+    new = made.change(made.main, {"routes": {"sky": {"style": "light", "strength": 0.5}}})
+    live.until(lambda: not made.main.building)
+    out = live.shown(made)
+    assert (out[CAR] == 51).all()
+    want = (live.picture()[SKY].astype(int) + 204) / 2
+    assert np.abs(out[SKY] - want).max() <= 1
+    assert new.to_json()["routes"]["sky"] == {
+        "style": "light",
+        "strength": 0.5,
+        "keep_color": False,
+    }
+    made.change(made.main, {"routes": {"car": None}})
+    live.until(lambda: not made.main.building)
+    assert (live.shown(made)[CAR] == live.picture()[CAR]).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"routes": {"car": {"style": "/etc/passwd"}}},
+        {"routes": {"car": {"style": "dark", "weights": "/etc/passwd"}}},
+        {"routes": {"car": {"style": "dark", "styler": "johnson"}}},
+        {"routes": {"bus": "dark"}},
+        {"routes": {"car": {"style": "dark", "strength": 2}}},
+        {"routes": {"car": {"style": "dark", "strength": float("nan")}}},
+        {"routes": {"car": {"strength": True}}},
+        {"routes": ["car"]},
+        {"compositor": "os.system"},
+        {"segmenter": "colours"},
+        {"hydra.run.dir": "/tmp"},
+        {"segment_every": 0},
+        {"segment_every": 2.5},
+        {"segment_size": 0},
+        {"size": 100_000},
+        {"matte": None},
+        ["size"],
+        7,
+    ],
+)
+def test_nothing_but_what_is_offered_can_be_wished(made, change):
+    before = made.main.wish
+    with pytest.raises(ConfigError):
+        made.change(made.main, change)
+    assert made.main.wish is before
+
+
+def test_200_changes_while_it_runs_and_no_frame_mixes_two(made):
+    """Two routes of one level each: whatever a frame shows of both must be of one wish."""
+    seen = []
+    made.main.tap(
+        lambda shown: seen.append(
+            (int(shown.restyled[CAR].mean()), int(shown.restyled[SKY].mean()))
+        )
+    )
+    ended = threading.Event()
+
+    def feeding():
+        while not ended.wait(0.002):
+            live.give(made)
+
+    thread = threading.Thread(target=feeding)
+    thread.start()
+    try:
+        for number in range(200):
+            one, other = ("dark", "light") if number % 2 else ("light", "dark")
+            made.change(made.main, {"routes": {"car": one, "sky": other}})
+            if number % 5 == 0:
+                count = len(seen)
+                live.until(lambda count=count: len(seen) > count)
+        live.until(lambda: not made.main.building)
+        count = len(seen)
+        live.until(lambda: len(seen) > count + 2)
+    finally:
+        ended.set()
+        thread.join()
+    assert seen[-1] == (51, 204)
+    sky = int(live.picture()[SKY].mean())
+    assert set(seen) <= {(51, 204), (204, 51), (51, sky)}
+    assert len(seen) > 40
+    assert {(51, 204), (204, 51)} <= set(seen)
+
+
+def test_a_style_that_was_never_loaded_comes_while_the_stream_goes_on(made):
+    live.shown(made)
+    start = time.monotonic()
+    made.change(made.main, {"routes": {"car": "late"}})
+    during = 0
+    while made.main.building:
+        assert (live.shown(made)[CAR] == 51).all() or not made.main.building
+        during += 1
+    assert during > 2, "the stream stood still while a style was loaded for half a second"
+    assert (live.shown(made)[CAR] == 128).all()
+    assert time.monotonic() - start < 10
+
+
+def test_a_style_that_cannot_be_had_is_told_and_the_show_goes_on(made):
+    made.change(made.main, {"routes": {"car": "broken"}})
+    live.until(lambda: not made.main.building)
+    assert "the file is damaged" in made.main.error
+    assert (live.shown(made)[CAR] == 51).all()
+    made.change(made.main, {"routes": {"car": "light"}})
+    live.until(lambda: not made.main.building)
+    assert made.main.error is None
+    assert (live.shown(made)[CAR] == 204).all()
+
+
+def test_a_feed_never_queues_and_counts_what_it_drops(made):
+    made.close()
+    for _ in range(10):
+        live.give(made)
+    assert made.main.dropped == 9
+    assert made.main.take() is not None
+    assert made.main.take() is None
+
+
+def test_feeds_take_turns_and_their_number_is_bounded():
+    with live.studio(feeds=2) as made:
+        own = [made.open_feed() for _ in range(2)]
+        with pytest.raises(BusyError, match="try again"):
+            made.open_feed()
+        for feed in own:
+            made.put(feed, Taken(torch.from_numpy(live.picture()), time.monotonic()))
+        live.give(made)
+        live.until(lambda: all(feed.meter.frames_out for feed in made.feeds.values()))
+        made.change(own[0], {"routes": {"car": "light"}})
+        assert made.main.wish.routes["car"].style == "dark"
+        made.close_feed(own[0])
+        assert made.open_feed()
+
+
+def test_a_frame_that_fails_is_told_and_the_next_is_done(made):
+    made.put(made.main, Taken(torch.zeros(2, 2, 4, dtype=torch.uint8), time.monotonic()))
+    live.until(lambda: made.main.error)
+    assert live.shown(made) is not None
+
+
+def test_views_picks_and_classes_in_view(made):
+    live.shown(made)
+    shown = made.main.shown
+    assert shown.classes[shown.at(0.5, 0.1)] == "sky"
+    assert shown.classes[shown.at(0.2, 0.75)] == "car"
+    assert shown.classes[shown.at(1, 1)] == "background"
+    assert [shown.classes[index] for index, _ in shown.in_view()] == ["sky", "background", "car"]
+    for view in pictures.VIEWS:
+        decoded = pictures.decode(shown.jpeg(view), pixels=10**6)
+        assert decoded.shape == (live.HEIGHT, live.WIDTH, 3)
+        assert shown.jpeg(view) is shown.jpeg(view)
+    matte = shown.picture("matte")
+    assert matte[CAR].min() == 255
+    assert matte[SKY].max() == 0
+    crop = shown.crop(1)
+    assert crop.shape == (pictures.SIDE, pictures.SIDE, 3)
+    assert (crop[66:95, 30:80] == (220, 30, 40)).all()
+    assert shown.crop(2) is not None
+
+
+def test_a_picture_beside_the_stream(made):
+    future = made.restyle(torch.from_numpy(live.picture()), {"routes": {"sky": "light"}})
+    out = future.result(20)
+    assert (out[SKY] == 204).all()
+    assert (out[CAR] == 51).all()
+    assert made.main.wish.routes.keys() == {"car"}
+
+
+def test_how_many_pictures_may_wait_is_bounded():
+    with live.studio(waiting=2) as made:
+        gate = threading.Event()
+        made._pool.submit(gate.wait)
+        first = [made.restyle(torch.from_numpy(live.picture()), {}) for _ in range(2)]
+        with pytest.raises(BusyError):
+            made.restyle(torch.from_numpy(live.picture()), {})
+        gate.set()
+        assert all(one.result(20) is not None for one in first)
+        assert made.restyle(torch.from_numpy(live.picture()), {}).result(20) is not None
+
+
+def test_the_gallery_is_painted_once(made):
+    crop = live.picture()[:48, :48]
+    painted = made.painted("light", crop).result(20)
+    assert np.abs(pictures.decode(painted, pixels=10**4).numpy().astype(int) - 204).max() <= 2
+    assert made.painted("light", crop).result(0) is painted
+    with pytest.raises(ConfigError):
+        made.painted("../x", crop)
+
+
+def test_a_recording_has_the_times_of_capture(made, tmp_path):
+    live.shown(made)
+    recording = Recording(made.main, tmp_path)
+    for _ in range(5):
+        live.shown(made)
+        time.sleep(0.05)
+    live.until(lambda: recording.frames >= 4)
+    recording.close()
+    assert recording.over
+    assert recording.error is None
+    import av
+
+    with av.open(str(recording.path)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert len(times) == recording.frames
+    assert 0.15 < times[-1] - times[0] < 5
+
+
+def test_a_file_is_played_again_and_again(made, tmp_path):
+    path = tmp_path / "clip.mp4"
+    make_clip(path, frames=4)
+    from cbs_core.choose import registry
+
+    reading = Reading(made, lambda: registry.sources.create("video", path=str(path)))
+    reading.start()
+    live.until(lambda: made.main.came >= 10)
+    reading.close()
+    came = made.main.came
+    time.sleep(0.2)
+    assert made.main.came == came
+
+
+def test_a_source_that_fails_is_told_and_tried_again(made, tmp_path, monkeypatch):
+    from cbs_core.choose import registry
+    from cbs_core.live import reading as module
+
+    monkeypatch.setattr(module, "PAUSES", (0.05,))
+    path = tmp_path / "clip.mp4"
+    reading = Reading(made, lambda: registry.sources.create("video", path=str(path)))
+    reading.start()
+    live.until(lambda: made.main.error)
+    assert "clip.mp4" in made.main.error
+    make_clip(path, frames=4)
+    live.until(lambda: made.main.came >= 2 and made.main.error is None)
+    reading.close()
+
+
+def test_a_preset_is_a_job_that_cbs_run_takes(made):
+    changed = made.main.wish.changed(
+        {
+            "routes": {"sky": {"style": "light", "strength": 0.5}, "background": {"style": "none"}},
+            "compositor": "feather",
+            "radius": 9,
+            "segment_size": 0.5,
+            "matte": "soft",
+        },
+        made.catalog,
+    )
+    said = yaml.safe_load(wish.preset(changed, made.base, made.catalog))
+    assert said["defaults"] == [
+        "config",
+        {"override segmenter": "colours"},
+        {"override styler": "flat"},
+        {"override compositor": "feather"},
+        "_self_",
+    ]
+    assert said["routes"]["sky"] == {"style": "light", "strength": 0.5, "keep_color": False}
+    assert said["routes"]["background"] == "none"
+    assert said["compositor"] == {"radius": 9}
+    assert (said["segment_size"], said["matte"]) == (0.5, "soft")
+
+
+def test_a_preset_tells_no_path_of_the_owners(tmp_path):
+    style = tmp_path / "dark"
+    style.write_bytes(b"")
+    with live.studio(styles=["dark", str(style.with_name("light"))]) as made:
+        (style.with_name("light")).write_bytes(b"")
+        changed = made.main.wish.changed({"routes": {"sky": "light"}}, made.catalog)
+        assert str(tmp_path) not in wish.preset(changed, made.base, made.catalog)
+
+
+def test_closing_leaves_no_thread():
+    before = set(threading.enumerate())
+    with live.studio() as made:
+        live.shown(made)
+        made.change(made.main, {"routes": {"car": "light"}})
+        made.painted("light", live.picture()[:48, :48]).result(20)
+    live.until(lambda: {t for t in threading.enumerate() if t.name.startswith("cbs")} <= before)
+
+
+def test_the_page_is_whole():
+    folder = Path(pictures.__file__).with_name("page")
+    text = (folder / "index.html").read_text()
+    for name in ("main.js", "studio.css", "icon.svg"):
+        assert f'"{name}"' in text
+        assert (folder / name).is_file()
+    for file in folder.iterdir():
+        found = file.read_text()
+        assert "https://" not in found, f"{file.name} takes something from another host"
+        assert "innerHTML" not in found
