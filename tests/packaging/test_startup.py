@@ -35,6 +35,7 @@ LIGHT = [
     "cbs-run -sc query=bash",
     "cbs-eval --help",
     "cbs-train --help",
+    "cbs-live --help",
     "cbs-scene --help",
     "cbs-train --cfg job styler=johnson",
     "cbs-plugins list",

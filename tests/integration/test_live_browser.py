@@ -1,0 +1,350 @@
+"""The studio in a real browser: Chromium from the system, driven by selenium.
+
+The page is the one that ships; nets are those of `tests.live`, so that machines without a GPU show
+several frames a second.
+"""
+
+import os
+import shutil
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from cbs_core.live import server
+from cbs_core.live.shop import Limits, Shop
+from tests import live
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="no Chromium and its driver: apt-get install chromium chromium-driver",
+)
+
+
+class Page:
+    """A browser's page, and how a test looks at it."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def one(self, selector):
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def script(self, text, *args):
+        return self.driver.execute_script(text, *args)
+
+    def until(self, true, seconds=20):
+        live.until(true, seconds)
+
+    def text(self, selector):
+        return self.script(f"return document.querySelector('{selector}')?.textContent ?? ''")
+
+    def click(self, selector):
+        self.script("document.querySelector(arguments[0]).click()", selector)
+
+    @property
+    def frames(self):
+        return int(self.script("return document.getElementById('picture').dataset.frames ?? 0"))
+
+    def more_frames(self, count=3):
+        before = self.frames
+        self.until(lambda: self.frames >= before + count)
+
+    def pixel(self, x, y):
+        """Returns RGB of the canvas at shares of its sides."""
+        return self.script(
+            "const c = document.getElementById('picture');"
+            "const [x, y] = [arguments[0] * c.width, arguments[1] * c.height].map(Math.floor);"
+            "return [...c.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)",
+            x,
+            y,
+        )
+
+    def click_picture(self, x, y):
+        """Clicks with a real pointer at shares of the picture's sides."""
+        canvas = self.one("#picture")
+        size = canvas.size
+        moved = ActionChains(self.driver).move_to_element_with_offset(
+            canvas, (x - 0.5) * size["width"], (y - 0.5) * size["height"]
+        )
+        moved.click().perform()
+
+    def press(self, *keys):
+        ActionChains(self.driver).send_keys(*keys).perform()
+
+    def size(self, width, height, *, phone=False, dark=False):
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    with pytest.MonkeyPatch.context() as patch:
+        live.install(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def shop(plugins, tmp_path_factory):
+    """A studio whose source is a picture with a car that moves, ten times a second."""
+    with live.studio(size=live.WIDTH, styles=["dark", "light", "late"]) as made:
+        ended = threading.Event()
+
+        def feeding():
+            count = 0
+            while not ended.wait(0.1):
+                live.give(made, np.roll(live.picture(), 2 * (count % 4), axis=1))
+                count += 1
+
+        thread = threading.Thread(target=feeding)
+        thread.start()
+        yield Shop(made, tmp_path_factory.mktemp("recordings"), Limits(), "car.mp4")
+        ended.set()
+        thread.join()
+
+
+@contextmanager
+def served(shop, port=0):
+    """Serves it in a thread; yields the port."""
+    app = server.application(shop, hosts={"127.0.0.1"})
+    config = uvicorn.Config(
+        app, port=port, log_config=None, ws="websockets-sansio", timeout_graceful_shutdown=1
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    live.until(lambda: running.started)
+    try:
+        yield running.servers[0].sockets[0].getsockname()[1]
+    finally:
+        running.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={live.clip(folder / 'camera.y4m')}",
+        f"--user-data-dir={folder / 'profile'}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service(DRIVER))
+    found.downloads = folder
+    found.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+    )
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def page(driver, shop):
+    """The page, opened anew on a server of its own; its console must stay empty."""
+    shop.studio.change(
+        shop.studio.main,
+        {"routes": {"car": {"style": "dark", "strength": 1.0, "keep_color": False}, "sky": None}},
+    )
+    with served(shop) as port:
+        driver.port = port
+        driver.get(f"http://127.0.0.1:{port}/")
+        made = Page(driver)
+        made.size(1280, 800)
+        made.more_frames()
+        yield made
+        said = [entry["message"] for entry in driver.get_log("browser")]
+        driver.get("about:blank")
+    lost = ("ERR_CONNECTION", "WebSocket", "Failed to fetch", "willReadFrequently")
+    assert [line for line in said if not any(word in line for word in lost)] == []
+
+
+def near(pixel, level):
+    return all(abs(one - level) < 12 for one in pixel)
+
+
+def test_click_a_class_choose_a_style_and_move_its_strength(page, shop):
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+    page.click_picture(0.5, 0.2)
+    page.until(lambda: page.text("#chosen") == "sky")
+    assert page.one("#classes [aria-pressed=true]").get_attribute("aria-label") == "sky, as it is"
+    page.until(
+        lambda: page.script(
+            "return [...document.querySelectorAll('#gallery img')].every("
+            "(i) => i.complete && i.naturalWidth > 0)"
+        )
+    )
+    page.click("#gallery input[value=light]")
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    assert near(page.pixel(0.3, 0.75), 51)
+    slider = page.one("#strength")
+    slider.send_keys(Keys.HOME)
+    page.until(lambda: page.pixel(0.5, 0.2)[2] > page.pixel(0.5, 0.2)[0] + 100)
+    assert shop.studio.main.wish.routes["sky"].strength == 0
+    slider.send_keys(Keys.END)
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    page.click("#gallery input[value='']")
+    page.until(lambda: "sky" not in shop.studio.main.wish.routes)
+    page.until(lambda: page.pixel(0.5, 0.2)[2] > 180)
+
+
+def test_views_by_keys_and_the_split(page):
+    page.press("4")
+    page.until(lambda: page.pixel(0.3, 0.75)[0] < 140 and page.pixel(0.5, 0.2)[0] < 120)
+    page.press("5")
+    page.until(lambda: near(page.pixel(0.3, 0.75), 255) and near(page.pixel(0.5, 0.2), 0))
+    page.press("3")
+    page.until(lambda: page.pixel(0.3, 0.75)[0] > 180)
+    page.press("2")
+    assert page.one("#divider").is_displayed()
+    page.one("#divider").send_keys(Keys.HOME)
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+    page.one("#divider").send_keys(Keys.END)
+    page.until(lambda: page.pixel(0.3, 0.75)[0] > 180)
+    page.press("1")
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+
+
+def test_photo_recording_preset(page, shop, driver):
+    page.click("#record")
+    page.until(lambda: page.one("#record").get_attribute("aria-pressed") == "true")
+    page.until(lambda: shop.recording.frames >= 5)
+    page.click("#record")
+    page.until(lambda: page.text("#recordings a").endswith(".mp4"))
+    assert page.one("#record").get_attribute("aria-pressed") == "false"
+    page.click("#recordings a")
+    page.press("p")
+    page.click("#export")
+    for pattern in ("cbs-*.mp4", "cbs-*.png", "studio.yaml"):
+        page.until(lambda pattern=pattern: [*driver.downloads.glob(pattern)])
+    page.click("#keep-preset")
+    assert page.text("#presets button") == "Look 1"
+    page.click("#presets button + button")
+    assert not page.text("#presets button")
+
+
+def test_a_reload_finds_all_as_it_was(page, driver):
+    page.click("#classes button[aria-label^=sky]")
+    page.click("#gallery input[value=light]")
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    driver.refresh()
+    page.more_frames()
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    page.until(
+        lambda: page.script("return !!document.querySelector('[aria-label=\"sky, Light\"]')")
+    )
+
+
+def test_a_second_visitor_sees_and_says_the_same(page, driver):
+    driver.switch_to.new_window("tab")
+    driver.get(f"http://127.0.0.1:{driver.port}/")
+    page.more_frames()
+    page.click("#classes button[aria-label^=sky]")
+    page.click("#gallery input[value=light]")
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    driver.close()
+    driver.switch_to.window(driver.window_handles[0])
+    page.more_frames()
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+
+
+def test_a_connection_that_is_lost_is_regained(driver, shop):
+    with served(shop) as port:
+        driver.get(f"http://127.0.0.1:{port}/")
+        page = Page(driver)
+        page.more_frames()
+    page.until(lambda: "Trying again" in page.text("#note"))
+    assert page.one("#note").is_displayed()
+    with served(shop, port):
+        page.more_frames()
+        page.until(lambda: not page.one("#note").is_displayed())
+        driver.get("about:blank")
+    driver.get_log("browser")
+
+
+def test_the_visitors_own_camera(page, shop):
+    page.click("#camera")
+    page.until(lambda: len(shop.studio.feeds) == 2)
+    page.until(lambda: page.text("#source") == "My camera")
+    own = next(feed for name, feed in shop.studio.feeds.items() if name != "main")
+    page.until(lambda: own.meter.frames_out > 5)
+    page.more_frames()
+    page.until(lambda: page.text("#latency").endswith("ms"))
+    page.until(lambda: own.wish.routes["car"].style == "dark")
+    page.click("#classes button[aria-label^=sky]")
+    page.click("#gallery input[value=light]")
+    page.until(lambda: near(page.pixel(0.5, 0.2), 204))
+    assert "sky" not in shop.studio.main.wish.routes
+    page.click("#camera")
+    page.until(lambda: len(shop.studio.feeds) == 1)
+    page.until(lambda: page.text("#source") == "car.mp4")
+    page.more_frames()
+    page.until(lambda: page.pixel(0.5, 0.2)[2] > 180)
+
+
+def test_a_stranger_page_reads_and_changes_nothing(page, driver, shop):
+    """The page of another name, which the browser is made to find here: DNS rebinding."""
+    before = shop.studio.main.wish
+    driver.get(f"http://localhost:{driver.port}/")  # a name that this server was not given
+    assert "not the server's" in driver.page_source
+    driver.get_log("browser")
+    assert shop.studio.main.wish == before
+
+
+def test_every_control_has_a_name(page):
+    page.click("#classes button")
+    nameless = page.script(
+        "return [...document.querySelectorAll('button, input, select, a, canvas, summary')]"
+        ".filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim() "
+        "|| [...(e.labels ?? [])].some((l) => l.textContent.trim())))"
+        ".map((e) => e.outerHTML)"
+    )
+    assert nameless == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "height", "phone"), [(1280, 800, False), (390, 844, True)], ids=["desktop", "phone"]
+)
+def test_it_fits_and_is_photographed(page, tmp_path, width, height, phone, dark):
+    page.size(width, height, phone=phone, dark=dark)
+    page.click("#classes button[aria-label^=car]")
+    page.more_frames()
+    wide = page.script("return document.documentElement.scrollWidth")
+    assert wide <= width, "the page is wider than the screen"
+    outside = page.script(
+        "const w = innerWidth; return [...document.querySelectorAll('button, select, output')]"
+        ".filter((e) => { const b = e.getBoundingClientRect();"
+        "return b.width && !e.closest('.classes') && (b.left < 0 || b.right > w + 1) })"
+        ".map((e) => e.id || e.textContent)"
+    )
+    assert outside == []
+    ground = page.script("return getComputedStyle(document.body).backgroundColor")
+    levels = [int(one) for one in ground.removeprefix("rgb(").rstrip(")").split(",")]
+    assert (max(levels) < 60) if dark else (min(levels) > 220)
+    name = f"studio-{'phone' if phone else 'desktop'}-{'dark' if dark else 'light'}.png"
+    folder = Path(os.environ.get("CBS_SCREENSHOTS", tmp_path))
+    folder.mkdir(exist_ok=True)
+    assert page.driver.save_screenshot(str(folder / name))
