@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 an error in the program itself, 2 one that a user can mend, 130 interrupted.
 """
 
+import logging
 import os
 import re
 import signal
@@ -13,8 +14,9 @@ from io import TextIOWrapper
 from itertools import count
 from typing import Any, NoReturn
 
-from cbs_core.cli.text import VERSION, printable
+from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.machine.text import clean, printable
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
@@ -27,6 +29,9 @@ def one_line_errors(command: str) -> Iterator[None]:
         if isinstance(stream, TextIOWrapper):
             # A middle dot on an ASCII terminal, a file's name that is no Unicode.
             stream.reconfigure(errors="backslashreplace")
+    log = logging.getLogger("cbs")
+    if clean not in log.filters:
+        log.addFilter(clean)
     try:
         yield
         sys.stdout.flush()

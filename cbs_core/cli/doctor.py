@@ -13,6 +13,7 @@ from cbs_core.choose.surroundings import GROUPS, distributions, missing_extras, 
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.extensions import LEVELS, NOTE, OK, PROBLEM, Finding
+from cbs_core.machine.text import say
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     parser.parse_args()
     findings = []
     for finding in diagnose():
-        print(f"{finding.level:8}{finding.subject:11} {finding.text}", flush=True)
+        say(f"{finding.level:8}{finding.subject:11} {finding.text}")
         findings.append(finding)
     sys.exit(1 if any(finding.level == PROBLEM for finding in findings) else 0)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
 from cbs_core.machine.files import MARK, rename
+from cbs_core.machine.text import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,10 +62,10 @@ def run(config: Mapping[str, object]) -> int:
     _require_onnx()
     name, params = split(config[kind], kind)
     plugin = registry.REGISTRIES[kind].create(name, **params)
-    print(f"{kind} {name} · weights: {weights.told(weights.of(plugin))}", flush=True)
+    say(f"{kind} {name} · weights: {weights.told(weights.of(plugin))}")
     difference, scale = export(plugin, output, what=f"{kind} '{name}'")
     of = "in [0,1]" if kind == "styler" else f"of logits up to {scale:.3g}"
-    print(
+    say(
         f"{output}: max difference from torch {difference:.1e} {of} "
         f"(allowed: {TOLERANCE * scale:.1e})"
     )

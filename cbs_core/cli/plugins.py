@@ -8,6 +8,7 @@ from pathlib import Path
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, parameters
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError, closest
+from cbs_core.machine.text import say
 
 KINDS = {**REGISTRIES, **EXTENSIONS}
 
@@ -60,7 +61,7 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
                 }
             )
     if as_json:
-        print(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return
     cells = [("KIND", "NAME", "DISTRIBUTION", "PRESET")]
     for row in rows:
@@ -79,7 +80,7 @@ def list_plugins(kind: str | None, *, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in cells) for column in range(3)]
     for line in cells:
         row_text = "  ".join([*(c.ljust(w) for c, w in zip(line, widths, strict=False)), line[3]])
-        print(row_text.rstrip())
+        say(row_text.rstrip())
 
 
 def show_plugin(plugin: str) -> int:
@@ -103,28 +104,28 @@ def show_plugin(plugin: str) -> int:
     registry = KINDS[kind]
     if not registry.conflict(name):
         registry.origin(name)
-    print(f"{kind}/{name}")
-    print(f"  distribution  {' and '.join(registry.claimants(name))}")
+    say(f"{kind}/{name}")
+    say(f"  distribution  {' and '.join(registry.claimants(name))}")
     files = presets(kind, name)
-    print(f"  preset        {files[0] if files else '(none)'}")
+    say(f"  preset        {files[0] if files else '(none)'}")
     for file in files[1:]:
-        print(f"  shadowed      {file}")
+        say(f"  shadowed      {file}")
     cards = _print_weights(name) if kind in ("segmenter", "styler") else []
     try:
         target = registry.load(name)
     except CbsError as error:
-        print(f"  loads         no: {error}")
+        say(f"  loads         no: {error}")
         return 1
-    print("  loads         yes")
-    print(f"  target        {registry.target(name)}")
-    print(f"  parameters    {parameters(target)}")
+    say("  loads         yes")
+    say(f"  target        {registry.target(name)}")
+    say(f"  parameters    {parameters(target)}")
     text = inspect.getdoc(target)
     if text:
-        print()
-        print("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
+        say()
+        say("\n".join(f"  {line}".rstrip() for line in text.splitlines()))
     for path in cards:
-        print(f"\n{path}\n")
-        print(path.read_text(encoding="utf-8", errors="replace").rstrip())
+        say(f"\n{path}\n")
+        say(path.read_text(encoding="utf-8", errors="replace").rstrip())
     return 0
 
 
@@ -135,9 +136,9 @@ def _print_weights(room: str) -> list[Path]:
     cards = []
     for stem, (path, *others) in everywhere(room).items():
         told = " ".join(licence(path).split())
-        print(f"  weights       {stem}: {path}{f' ({told})' if told else ''}")
+        say(f"  weights       {stem}: {path}{f' ({told})' if told else ''}")
         for other in others:
-            print(f"  shadowed      {other}")
+            say(f"  shadowed      {other}")
         cards += [found] if (found := card(path)) else []
     return cards
 

@@ -34,7 +34,7 @@ def run(config: Mapping[str, object]) -> int:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from cbs_core.cli.terminal import PlainConsole
+    from cbs_core.machine.terminal import PlainConsole
     from cbs_core.run.job import Job
     from cbs_core.run.report import print_table
     from cbs_core.run.settings import parse

@@ -29,6 +29,7 @@ from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
 from cbs_core.machine import device
 from cbs_core.machine.files import MARK, marked, replace
+from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import refuse, refuse_part, writable
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
@@ -55,7 +56,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         )
     (kind,) = chosen
     output, chart = _places(config)
-    console = Console(quiet=config.get("quiet") is True, highlight=False, soft_wrap=True)
+    console = PlainConsole(quiet=config.get("quiet") is True)
     place = device.choose(str(config.get("device")))
     dtype = device.dtype(str(config.get("precision")), place.device)
     name, params = split(config[kind], kind)

@@ -22,6 +22,7 @@ from cbs_core.contract.errors import ConfigError, PluginNotFoundError, SourceErr
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine import device as devices
 from cbs_core.machine.files import MARK, is_marked, marked, replace
+from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import ENDINGS, Places, beside, check, fresh, refuse_part
 from cbs_core.scene import consistency, sheet, viewer
 from cbs_core.scene.cameras import orbit
@@ -56,7 +57,7 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     """
     start = time.perf_counter()
     quiet = flag(config, "quiet")
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    console = PlainConsole(quiet=quiet)
     source = Path(str(config["input"])).expanduser()
     there = _places(config, source, run_folder)
     output = there.output

@@ -22,6 +22,7 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.task import Task
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import device as devices
+from cbs_core.machine.terminal import PlainConsole
 from cbs_core.training import export
 from cbs_core.training.checkpoint import BEST, LAST
 from cbs_core.training.folder import RunFolder, check, held
@@ -76,7 +77,7 @@ def _trained(
     if config["resume"] is False:
         for file in (LAST, BEST):
             (folder / file).unlink(missing_ok=True)
-    console = Console(quiet=bool(config["quiet"]), highlight=False, soft_wrap=True)
+    console = PlainConsole(quiet=bool(config["quiet"]))
     precision = str(settings.dtype).removeprefix("torch.")
     console.print(
         f"{kind} {name} on {device.name} in {precision} · weights: {weights.told(files)} · "

@@ -19,7 +19,7 @@ from tests.integration.command import ROUTES, WAVE, with_net
 from tests.media import make_clip
 
 KILLS = int(os.environ.get("CBS_KILLS", "3"))
-FRAMES = 100
+FRAMES = 60
 
 
 def child(words: tuple[str, ...], told: Path) -> int:
@@ -66,6 +66,7 @@ def frames_in(path: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("suffix", [".mp4"])
 def test_killed_at_any_moment_nothing_broken_has_the_outputs_name(
     place: Path, suffix: str, record_property: Callable[[str, object], None]
@@ -103,6 +104,7 @@ def test_killed_at_any_moment_nothing_broken_has_the_outputs_name(
         assert all(f"'{path.name}'" in told.replace(f"{place}/", "") for path in left), told
         assert frames_in(output) == FRAMES
         assert not list(place.glob(".*cbs-*"))
+        print(number, kept, flush=True)
     assert clip.read_bytes() == before
     record_property("frames kept", kept)
     print(f"\n{KILLS} kills within {lasts:.1f} s; frames in what was left: {kept}")

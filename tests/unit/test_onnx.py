@@ -285,3 +285,21 @@ def test_without_onnxruntime_the_line_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[onnx\]'"):
         ONNXStyler(path)
+
+
+def test_external_data_is_told_with_its_own_digest(tmp_path):
+    """Two graphs that differ in their data alone are told apart."""
+    told = []
+    for name, matrix in (("a", SWAP), ("b", torch.eye(3))):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = save_net(folder / "net.onnx", matrix)
+        model = onnx.load(path)
+        onnx.save(model, path, save_as_external_data=True, location="n" * 130, size_threshold=0)
+        runner = Runner(path)
+        assert [file.path.name for file in runner.files] == ["net.onnx", "n" * 130]
+        for file in runner.files:
+            assert file.sha256 == hashlib.sha256(file.path.read_bytes()).hexdigest()
+        told.append([file.sha256 for file in runner.files])
+    assert told[0][0] == told[1][0]
+    assert told[0][1] != told[1][1]

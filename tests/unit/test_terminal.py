@@ -1,6 +1,7 @@
 """Foreign text is printed as text, on whatever terminal, to whoever reads."""
 
 import io
+import logging
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import pytest
 from rich.table import Table
 
 from cbs_core import __version__
-from cbs_core.cli.app import fail
-from cbs_core.cli.terminal import PlainConsole
+from cbs_core.cli.app import fail, one_line_errors
+from cbs_core.machine.terminal import PlainConsole
+from cbs_core.machine.text import say
 
 EVIL = "\x1b]0;owned\x07[/nope][bold]\x9b31m\x08"
 
@@ -17,7 +19,7 @@ PRINTS = """
 import sys
 from cbs_core.cli.app import one_line_errors
 with one_line_errors("cbs-x"):
-    from cbs_core.cli.terminal import PlainConsole
+    from cbs_core.machine.terminal import PlainConsole
     console = PlainConsole()
     for _ in range(int(sys.argv[1])):
         {0}
@@ -73,3 +75,13 @@ def test_the_version_is_ours() -> None:
         check=False,
     )
     assert ran.stdout == f"class-based-styling {__version__}\n"
+
+
+def test_what_is_logged_and_said_is_text(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with one_line_errors("cbs-x"):
+        logging.getLogger("cbs").warning("licence %s", EVIL)
+        say("class", EVIL)
+    assert "\x1b" not in caplog.text + capsys.readouterr().out
+    assert "\\x1b" in caplog.text

@@ -6,7 +6,9 @@ Letters: ``B`` batch, ``H W`` the frame, ``h w`` the net's output, ``C`` its cha
 """
 
 import hashlib
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,26 @@ class Port:
         return f"{self.type.removeprefix('tensor')} ({', '.join(map(str, self.shape))})"
 
 
+_LOCATION = re.compile(rb"\x0a\x08location\x12(?:([\x01-\x7f])|([\x80-\xff])([\x01-\x7f]))")
+"""How a tensor's external data is named in a graph: an entry's key, and the length of its value."""
+
+
+def _files(path: Path) -> Iterator[WeightsFile]:
+    """Yields the file, and those that hold its external data, as far as they are there."""
+    graph = path.read_bytes()
+    yield WeightsFile(path, hashlib.sha256(graph).hexdigest())
+    names = set()
+    for found in _LOCATION.finditer(graph):
+        short, low, high = found.groups()
+        length = short[0] if short else (low[0] & 127) | high[0] << 7
+        names.add(graph[found.end() : found.end() + length])
+    for name in sorted(names):
+        data = path.parent / os.fsdecode(name)
+        if data.is_file():
+            with data.open("rb") as content:
+                yield WeightsFile(data, hashlib.file_digest(content, "sha256").hexdigest())
+
+
 class Runner:
     """An ONNX file in ONNX Runtime, on whichever device its inputs lie.
 
@@ -69,7 +91,9 @@ class Runner:
         path = Path(path).expanduser()
         if not path.is_file():
             raise WeightsMissingError(f"no ONNX file '{path}': check the path")
-        self.file = WeightsFile(path, hashlib.sha256(path.read_bytes()).hexdigest())
+        self.file, *data = _files(path)
+        self.files = (self.file, *data)
+        """The graph, and the files of external data that it names."""
         cpu = self._start("CPUExecutionProvider", {})
         self._sessions = {"cpu": cpu}
         self.inputs = tuple(Port(p.name, tuple(p.shape), p.type) for p in cpu.get_inputs())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.choose.weights import load
-from cbs_core.contract.errors import ConfigError, PluginLoadError, closest
+from cbs_core.contract.errors import ConfigError, PluginLoadError, WeightsHashError, closest
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """RGB of [0,1], as torchvision trained it."""
@@ -31,6 +31,9 @@ URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 """Torchvision's; the name ends in the first digits of the file's SHA-256."""
 
 
+DIGITS = "397923af"
+
+
 class VGG16(nn.Module):
     """VGG-16's convolutions up to the deepest layer asked for, with fixed weights.
 
@@ -41,7 +44,7 @@ class VGG16(nn.Module):
     Raises:
         ConfigError: an unknown layer.
         PluginLoadError: the weights are not there and cannot be fetched.
-        WeightsError: the file is damaged.
+        WeightsError: the file is damaged, or that of the cache another one.
     """
 
     mean: Tensor
@@ -56,6 +59,11 @@ class VGG16(nn.Module):
                     f"VGG-16 has no '{name}'{closest(name, RELUS)} (there are: {', '.join(RELUS)})"
                 )
         checkpoint = load(weights or weights_file())
+        if weights is None and not checkpoint.file.sha256.startswith(DIGITS):
+            raise WeightsHashError(
+                f"'{checkpoint.file.path}' has SHA-256 {checkpoint.file.sha256}, which does not "
+                f"begin with {DIGITS} as torchvision's does: remove it, and it is fetched again"
+            )
         self.weights_files = (checkpoint.file,)
         depth = max(map(RELUS.index, self.wanted)) + 1
         channels = [3, *(width for count, width in BLOCKS for _ in range(count))]
@@ -105,7 +113,7 @@ def weights_file() -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL, str(path), "397923af", sys.stderr.isatty())
+            torch.hub.download_url_to_file(URL, str(path), DIGITS, sys.stderr.isatty())
         except (OSError, RuntimeError) as error:
             raise PluginLoadError(
                 f"VGG-16's weights cannot be fetched from {URL} ({error}): put the file into "

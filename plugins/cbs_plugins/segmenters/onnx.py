@@ -27,7 +27,7 @@ class ONNXSegmenter:
         if weights is None:
             raise WeightsMissingError("no net is chosen: give segmenter.weights=FILE.onnx")
         runner = Runner(weights)
-        self.weights_files = (runner.file,)
+        self.weights_files = runner.files
         described = read_spec(spec, weights, needs="classes")
         self.classes = described.classes
         self.good_size = described.good_size

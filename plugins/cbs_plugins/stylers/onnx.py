@@ -28,7 +28,7 @@ class ONNXStyler:
         if weights is None:
             raise WeightsMissingError("no net is chosen: give styler.weights=FILE.onnx")
         runner = Runner(weights)
-        self.weights_files = (runner.file,)
+        self.weights_files = runner.files
         self.net = PictureNet(runner, read_spec(spec, weights, needs="output_range"), channels=3)
 
     def __call__(self, image: Tensor, /) -> Tensor:

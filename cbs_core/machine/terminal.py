@@ -6,7 +6,7 @@ from typing import NoReturn
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from cbs_core.cli.text import printable
+from cbs_core.machine.text import printable
 
 
 class PlainConsole(Console):
