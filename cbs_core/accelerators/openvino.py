@@ -108,6 +108,10 @@ class Net:
             if content is None:
                 content = self._convert(inputs, fixed=fixed)
                 self._store.write(content, *parts)
+            if fixed:  # one size's at a time: the others are on the disk
+                self._kept = {
+                    key: kept for key, kept in self._kept.items() if key[2] == len(inputs)
+                }
             self._kept[parts] = content
         xml, _, weights = self._kept[parts].partition(b"\0")
         return core().read_model(xml, weights)

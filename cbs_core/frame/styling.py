@@ -6,6 +6,8 @@ Letters: ``B`` batch, ``R`` a style's routes, ``H W`` the frame, ``h w`` its gri
 numbers in the statistics.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,6 +26,9 @@ from cbs_core.temporal.state import Memory
 from cbs_core.temporal.statistics import Policy, Statistics
 
 WHERE = ("frame", "mask")
+
+SIZES = 16
+"""Frame sizes whose windows' grids are kept, as many as shapes of nets are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +204,9 @@ class ByStatistics:
         self.bytes_per_pixel = bytes_per_pixel
         self.masked = masked
         self.policy = policy
+        self._lock = threading.Lock()
         self._planning = {"halo": halo, "align": align, "reach": reach}
-        self._planners: dict[tuple[int, int], Planner] = {}
+        self._planners: OrderedDict[tuple[int, int], Planner] = OrderedDict()
 
     def prepare(self, image: Tensor) -> None:
         """Builds what frames like this ``(B,3,H,W)`` need.
@@ -227,9 +233,14 @@ class ByStatistics:
 
     def _planner(self, height: int, width: int) -> Planner:
         size = (height, width)
-        if size not in self._planners:
-            self._planners[size] = Planner(height, width, **self._planning)
-        return self._planners[size]
+        # The segmenter's thread may prepare a size while another one's is painted.
+        with self._lock:
+            if size not in self._planners:
+                self._planners[size] = Planner(height, width, **self._planning)
+                if len(self._planners) > SIZES:
+                    self._planners.popitem(last=False)
+            self._planners.move_to_end(size)
+            return self._planners[size]
 
     def __call__(self, image: Tensor, shown: Shown, memory: Memory) -> tuple[Tensor, Memory]:
         """Returns the picture restyled, and as it was outside of the windows."""

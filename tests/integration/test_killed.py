@@ -104,7 +104,6 @@ def test_killed_at_any_moment_nothing_broken_has_the_outputs_name(
         assert all(f"'{path.name}'" in told.replace(f"{place}/", "") for path in left), told
         assert frames_in(output) == FRAMES
         assert not list(place.glob(".*cbs-*"))
-        print(number, kept, flush=True)
     assert clip.read_bytes() == before
     record_property("frames kept", kept)
     print(f"\n{KILLS} kills within {lasts:.1f} s; frames in what was left: {kept}")
