@@ -50,6 +50,9 @@ class Meter:
         self.frames_in = 0
         self.frames_out = 0
         self.dropped = 0
+        self.chosen = ""
+        """What was lowered to hold a frame rate, for people; empty where nothing is."""
+
         self._stages: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=HISTORY))
         self._total: defaultdict[str, float] = defaultdict(float)
         self._ages: deque[float] = deque(maxlen=HISTORY)
@@ -122,6 +125,10 @@ class Meter:
     def latencies(self) -> dict[str, Latency]:
         """Returns the percentiles of each stage, in the order in which stages first ran."""
         return {name: _latency(list(times)) for name, times in list(self._stages.items()) if times}
+
+    def totals(self) -> dict[str, float]:
+        """Returns the milliseconds that each stage took since the start, all frames together."""
+        return dict(self._total)
 
     def last(self) -> dict[str, float]:
         """Returns each stage's newest duration, milliseconds."""

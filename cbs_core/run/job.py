@@ -3,6 +3,7 @@
 The command line, a live server, workers on other machines and notebooks run it alike.
 """
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
@@ -14,8 +15,9 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.live import Controlling
-from cbs_core.contract.types import StreamInfo
+from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.cutout import Exports
+from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import device as devices
 from cbs_core.machine.device import Device
@@ -25,6 +27,7 @@ from cbs_core.run import destinations, exports, preview, report, sinks
 from cbs_core.run.controls import Controls
 from cbs_core.run.destinations import Places
 from cbs_core.run.fingerprint import Fingerprint
+from cbs_core.run.governed import Governed
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.runner import Runner
@@ -121,7 +124,8 @@ class Job:
             _give_controls(sink, Controls(stream, self._workshop, self.settings.look))
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
-            scheduler, scheduler_id = self._scheduler(stream, watch)
+            governed = self._governed(stream, info)
+            scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(info, sink))
             with show(begun) as tick:
                 runner = self._runner(source, scheduler, sink, tick)
@@ -148,6 +152,7 @@ class Job:
             sha256=sha256,
             notes=(*_notes(info, sink), *self._unlike(stream.plan)),
             branches=sink.branches if isinstance(sink, Outputs) else (),
+            governor=None if governed is None else governed.report(),
             interrupted=interrupted,
             kept=runner.kept,
             cut=cut,
@@ -210,10 +215,34 @@ class Job:
     def _unlike(self, plan: Plan) -> tuple[str, ...]:
         return preview.unlike(self.settings.look, plan) if self.settings.preview else ()
 
-    def _scheduler(self, stream: Stream, watch: report.Watch) -> tuple[Scheduler, str]:
+    def _governed(self, stream: Stream, info: StreamInfo) -> Governed | None:
+        fps = self.settings.target_fps
+        if fps is None:
+            return None
+        return Governed(
+            stream,
+            self._workshop,
+            self.settings.look,
+            meter=self.meter,
+            target_fps=min(fps, float(info.rate)) if info.live else fps,
+            size=(info.height, info.width),
+        )
+
+    def _scheduler(
+        self, stream: Stream, info: StreamInfo, watch: report.Watch, governed: Governed | None
+    ) -> tuple[Scheduler, str]:
         chosen = self.settings.scheduler
+        params = dict(chosen.params)
+        if info.live and registry.schedulers.takes(chosen.name, "rate"):
+            params.setdefault("rate", min(self.settings.target_fps or math.inf, float(info.rate)))
+
+        def observe(raw: RawFrame, result: Result) -> None:
+            watch(raw, result)
+            if governed is not None:
+                governed(raw)
+
         scheduler = registry.schedulers.create(
-            chosen.name, stream=stream, meter=self.meter, observe=watch, **chosen.params
+            chosen.name, stream=stream, meter=self.meter, observe=observe, **params
         )
         return scheduler, f"scheduler/{chosen.name}"
 

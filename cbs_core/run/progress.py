@@ -91,4 +91,5 @@ def _line(meter: Meter, frames: int | None) -> str:
 
 
 def _stages(meter: Meter) -> str:
-    return " · ".join(f"{name} {ms:.0f} ms" for name, ms in meter.last().items())
+    told = [f"{name} {ms:.0f} ms" for name, ms in meter.last().items()]
+    return " · ".join([*told, *([meter.chosen] if meter.chosen else [])])

@@ -100,6 +100,9 @@ class Report:
     branches: tuple[Mapping[str, object], ...] = ()
     """What became of each of several outputs."""
 
+    governor: Mapping[str, object] | None = None
+    """What was chosen to hold ``target_fps``, and when."""
+
     files: tuple[Path, ...] = ()
     """The report and the sheet, once they are written."""
 
@@ -154,6 +157,7 @@ class Report:
                 "wall_ms": round(overlap.wall, 3),
             },
             "scheduler": self.choice,
+            "governor": None if self.governor is None else dict(self.governor),
             "routes": [
                 {
                     "classes": list(route.classes),
@@ -261,6 +265,8 @@ def print_table(report: Report, console: Console, told: Container[str] = ()) -> 
         )
     if report.choice and meter.frames_out > 1:
         console.print(f"scheduler: {report.choice}", markup=False)
+    if report.governor:
+        console.print(_governed(report), markup=False)
     for line in (*_absent(facts), *(note for note in report.notes if note not in told)):
         console.print(line, markup=False)
     for branch in report.branches:
@@ -268,6 +274,19 @@ def print_table(report: Report, console: Console, told: Container[str] = ()) -> 
         console.print(f"{branch['output']}: {branch['frames']} frames{late}", markup=False)
     for path in [*([report.output] if report.output else []), *report.files]:
         console.print(str(path), markup=False)
+
+
+def _governed(report: Report) -> str:
+    assert report.governor is not None
+    changes = report.governor["changes"]
+    assert isinstance(changes, list)
+    goal = f"target_fps={report.governor['target_fps']:g}"
+    if not changes:
+        return f"{goal}: full quality throughout"
+    times = f"{len(changes)} change{'s' if len(changes) > 1 else ''} of quality"
+    if not report.meter.chosen:
+        return f"{goal}: {times}, full quality at the end"
+    return f"{goal}: {times}, at the end {report.meter.chosen}: mattes are coarser, or follow late"
 
 
 def _absent(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -73,6 +73,9 @@ class Settings:
     max_age_ms: float | None = None
     """A live frame that is older when it is due is dropped."""
 
+    target_fps: float | None = None
+    """Frames a second that are to be held, by lower quality where needed."""
+
     device: str = "auto"
     precision: str = "auto"
     output_matte: str | None = None
@@ -183,6 +186,7 @@ def parse(config: Mapping[str, object]) -> Settings:
         policy=read(_policy, config, default="auto"),
         timeout_s=read(_positive, config, "timeout_s"),
         max_age_ms=read(_positive, config, "max_age_ms"),
+        target_fps=read(_positive, config, "target_fps"),
         device=str(config.get("device")),
         precision=str(config.get("precision")),
         output_matte=_name(config, "output_matte"),

@@ -11,7 +11,7 @@ from cbs_core.run.controls import Controls
 from cbs_core.run.settings import look
 from cbs_core.run.stream import Stream
 from cbs_core.run.workshop import Workshop
-from tests.live import registered
+from tests.jobs import registered
 
 
 @pytest.fixture

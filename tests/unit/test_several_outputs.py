@@ -18,7 +18,7 @@ from cbs_core.testing.runs import (
     MemorySink,
     StalledSource,
 )
-from tests.live import job, registered
+from tests.jobs import job, registered
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_job_writes_to_all_and_tells_of_each(tmp_path, monkeypatch):
     report = job(tmp_path, source={"name": "desk"}, output=["kept:", "failing:", clip]).run()
     assert len(kept.frames) == 10
     assert (kept.calls, failing.calls) == (["open", "close True"], ["open", "abort"])
-    told = json.loads((tmp_path / "report.json").read_text())
+    told = json.loads(next(tmp_path.glob("*report.json")).read_text())
     assert told["output"] == clip
     assert [(one["output"], one["frames"], one["failed"]) for one in told["outputs"]] == [
         ("kept:", 10, None),

@@ -6,7 +6,7 @@ is lost or done twice, and both give the same pictures, so a run is not otherwis
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from cbs_core.contract.interfaces import Closable, Scheduler
@@ -30,6 +30,13 @@ ROUNDS = 2
 MARGIN = 0.03
 """What `serial` must lose by: less is noise, and it answers sooner."""
 
+KEEPS_UP = 1.05
+"""Of a live source's period, what a frame may take."""
+
+AT_MOST = 3
+"""Of a live source's period, what a frame may take in `serial` for others to be tried: they have
+not more steps side by side."""
+
 SLOW = 5.0
 """Seconds a frame above which only `serial` is used: it can be interrupted in a frame's midst."""
 
@@ -44,11 +51,21 @@ class AutoScheduler:
         stream: what the frames are of.
         meter: times each stage.
         observe: called with each frame and its result.
+        rate: frames a second that a live source gives, or that are asked for: what is wanted then
+            are frames as young as can be at that rate, and not as many as can be.
     """
 
     choice: str
 
-    def __init__(self, stream: Stream, *, meter: Meter, observe: Observe | None = None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        meter: Meter,
+        observe: Observe | None = None,
+        rate: float | None = None,
+    ) -> None:
+        self._rate = rate
         make: Callable[..., Scheduler] = StreamsScheduler
         self._other = "streams"
         if stream.device.type == "cpu":
@@ -97,9 +114,37 @@ class AutoScheduler:
                 self._race.came_out(self._current, time.perf_counter())
             yield frame
 
+    def _soonest(self, rate: float, medians: Mapping[str, float]) -> bool:
+        """Keeps `serial` unless the other alone holds the rate; tells whether that is settled.
+
+        One frame under way instead of several: each is done soonest. More frames a second than
+        are asked for, or still too few of them, are not worth their age.
+        """
+        serial, other = (medians.get(name) for name in ("serial", self._other))
+        if serial is None:
+            return False
+        if serial * rate <= KEEPS_UP:
+            self.choice = f"serial (keeps up with {rate:g} FPS, each frame done soonest)"
+        elif serial * rate > AT_MOST or (self._race.over and (other or serial) * rate > KEEPS_UP):
+            self.choice = f"serial (nothing holds {rate:g} FPS here, each frame done soonest)"
+        else:
+            return False
+        self._race.end("serial")
+        return True
+
     def _next_turn(self) -> None:
         self._tried = True
         medians = self._race.medians
+        if not (self._rate and self._soonest(self._rate, medians)):
+            self._fastest(medians)
+        self._current = self._race.turn
+        self._left = math.inf if self._race.over else TURN
+        for each, scheduler in self._schedulers.items():
+            if self._race.over and each != self._current and isinstance(scheduler, Closable):
+                scheduler.close()
+
+    def _fastest(self, medians: Mapping[str, float]) -> None:
+        """Keeps the one that gives most frames a second."""
         if not self._race.over and medians.get("serial", 0) > SLOW:
             self._race.end("serial")
             self.choice = f"serial (a frame takes {medians['serial']:.1f} s)"
@@ -110,8 +155,3 @@ class AutoScheduler:
                 self.choice = f"{self._other} ({other:.1f} ms a frame, serial {mine:.1f} ms)"
         elif self._race.turn == self._other:
             self.choice = f"serial and {self._other} in turn (too few frames to choose)"
-        self._current = self._race.turn
-        self._left = math.inf if self._race.over else TURN
-        for each, scheduler in self._schedulers.items():
-            if self._race.over and each != self._current and isinstance(scheduler, Closable):
-                scheduler.close()

@@ -1,0 +1,188 @@
+"""A stream whose frame rate is held: what the governor chooses, built beside it and taken."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import TypeAlias
+
+from cbs_core.choose import registry
+from cbs_core.contract.types import RawFrame
+from cbs_core.frame.mattes import Fit
+from cbs_core.frame.plan import Plan
+from cbs_core.frame.routes import Route
+from cbs_core.machine.meter import Meter
+from cbs_core.run.governor import Governor, Knob
+from cbs_core.run.settings import Look
+from cbs_core.run.stream import Stream
+from cbs_core.run.workshop import Workshop
+
+SEGMENT = ((1.0, 1), (0.75, 1), (0.5, 1), (0.5, 2), (0.5, 3), (0.35, 3), (0.35, 5))
+"""Of segmentation, best first: the share of the sides that is segmented, and every which frame."""
+
+SMALLEST = 64
+"""Pixels that the shorter side of what is segmented keeps."""
+
+HALOS = ((32, 0.85), (16, 0.75))
+"""Of a styler that restyles windows: the halo, and what part of its time it takes: a guess."""
+
+NOT_THE_PLAN = ("decode", "encode", "prepare")
+"""Stages that lie beside the frame's way, or are no frame's."""
+
+log = logging.getLogger("cbs")
+
+
+class Governed:
+    """Holds a stream's frame rate (`cbs_core.run.governor`); called after each frame.
+
+    Args:
+        stream: whose plan is changed, between two frames.
+        workshop: builds plans.
+        look: what the stream's plan was built from: full quality.
+        meter: of the stages' times; its ``chosen`` tells what is lowered.
+        target_fps: frames a second that are to be held.
+        size: the frames' height and width.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        workshop: Workshop,
+        look: Look,
+        *,
+        meter: Meter,
+        target_fps: float,
+        size: tuple[int, int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._workshop = workshop
+        self._look = look
+        self._meter = meter
+        self._clock = clock
+        self.target_fps = target_fps
+        self._full = stream.plan.segment_size
+        self._size = self._full(*size) if isinstance(self._full, Fit) else self._full
+        self._segment = _segment_levels(self._size, look.segment_every, *size)
+        knobs = {
+            "segment": Knob(
+                "segment",
+                tuple(share**2 * look.segment_every / every for share, every in self._segment),
+            )
+        }
+        self._halos: list[tuple[int | None, float]] = [(None, 1.0)]
+        if look.extent.masked and registry.stylers.takes(look.styler.name, "halo"):
+            base = look.styler.params.get("halo")
+            self._halos += [h for h in HALOS if not isinstance(base, int) or h[0] < base]
+            knobs["halo"] = Knob("style", tuple(cost for _, cost in self._halos))
+        self._governor = Governor(1 / target_fps, knobs)
+        self._begun: float | None = None
+        self._ordered: tuple[Future[Plan], tuple[Route, ...]] | None = None
+        self.history: list[dict[str, object]] = []
+        """Each change: the seconds since the first frame, and what is set from then on."""
+
+    def __call__(self, raw: RawFrame) -> None:
+        """Notes that a frame is done; takes a plan that is ready, or orders another."""
+        now = self._clock()
+        if self._begun is None:
+            self._begun = now
+        if self._ordered is not None:
+            self._take(now, raw)
+        elif self._governor.saw(now, self._seconds()):
+            self._order(raw)
+
+    def _seconds(self) -> dict[str, float]:
+        return {
+            name: ms / 1e3 for name, ms in self._meter.totals().items() if name not in NOT_THE_PLAN
+        }
+
+    def _order(self, raw: RawFrame) -> None:
+        routes = self._stream.plan.routes
+        image = self._stream.upload(raw)
+        self._ordered = self._workshop.order(self._lowered(routes), image), routes
+
+    def _take(self, now: float, raw: RawFrame) -> None:
+        assert self._ordered is not None
+        done, routes = self._ordered
+        if not done.done():
+            return
+        self._ordered = None
+        if (error := done.exception()) is not None:
+            log.warning("%s", " ".join(str(error).split()))
+            self._governor.settled(now)
+            return
+        if self._stream.plan.routes != routes:  # another style was chosen meanwhile
+            self._order(raw)
+            return
+        self._stream.plan = done.result()
+        self._governor.settled(now)
+        assert self._begun is not None
+        self._meter.chosen = self.line()
+        self.history.append({"seconds": round(now - self._begun, 2), **self.chosen()})
+
+    def chosen(self) -> dict[str, object]:
+        """Returns what is set now: ``segment_size``, ``segment_every`` and ``halo``."""
+        share, every = self._segment[self._governor.levels["segment"]]
+        found: dict[str, object] = {
+            "segment_size": self._look.segment_size if share == 1 else _scaled(self._size, share),
+            "segment_every": every,
+        }
+        if len(self._halos) > 1:
+            halo = self._halos[self._governor.levels["halo"]][0]
+            found["halo"] = self._look.styler.params.get("halo") if halo is None else halo
+        return found
+
+    def line(self) -> str:
+        """Returns what is lowered, for people; empty at full quality."""
+        if not any(self._governor.levels.values()):
+            return ""
+        told = " ".join(f"{key}={value}" for key, value in self.chosen().items())
+        return f"{told} to hold {self.target_fps:g} FPS"
+
+    def report(self) -> Mapping[str, object]:
+        """Returns what was chosen, and when."""
+        return {"target_fps": self.target_fps, "now": self.chosen(), "changes": self.history}
+
+    def _lowered(self, routes: tuple[Route, ...]) -> Look:
+        chosen = self.chosen()
+        halo = chosen.get("halo")
+        if "halo" in chosen:
+            routes = tuple(
+                replace(route, params={**route.params, "halo": halo})
+                if registry.stylers.takes(route.styler, "halo")
+                else route
+                for route in routes
+            )
+        share, every = self._segment[self._governor.levels["segment"]]
+        return replace(
+            self._look,
+            routes=routes,
+            segment_size=self._look.segment_size if share == 1 else _scaled(self._size, share),
+            segment_every=every,
+        )
+
+
+Size: TypeAlias = float | tuple[int, int] | None
+"""Of the picture that is segmented, whatever the segmenter is good at."""
+
+
+def _scaled(size: Size, share: float) -> Size:
+    """Returns a smaller ``segment_size``."""
+    if isinstance(size, tuple):
+        return max(round(size[0] * share), 1), max(round(size[1] * share), 1)
+    return (1.0 if size is None else size) * share
+
+
+def _segment_levels(size: Size, least: int, height: int, width: int) -> list[tuple[float, int]]:
+    """Returns the levels that there are for a picture of this size, every ``least`` at most."""
+    side: float = min(height, width)
+    if size is not None:
+        side = min(size) if isinstance(size, tuple) else side * size
+    found: list[tuple[float, int]] = []
+    for share, every in SEGMENT:
+        level = (share, max(every, least))
+        if level not in found and (share == 1 or side * share >= SMALLEST):
+            found.append(level)
+    return found

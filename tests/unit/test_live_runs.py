@@ -1,0 +1,202 @@
+"""Whole live jobs: the age of a frame, what is dropped, and a frame rate that is held."""
+
+import json
+import time
+from statistics import median
+
+import psutil
+import pytest
+import torch
+
+from cbs_core.machine.meter import Meter
+from cbs_core.run import governed
+from cbs_core.run.governed import Governed
+from cbs_core.run.schedulers.auto import AutoScheduler
+from cbs_core.run.settings import look
+from cbs_core.run.stream import Stream
+from cbs_core.run.workshop import Workshop
+from cbs_core.testing.helpers import raw_frame
+from cbs_core.testing.runs import HEIGHT, WIDTH, CameraSource, MemorySink
+from tests.jobs import HalfSky, Invert, job, registered
+
+
+class SlowSky(HalfSky):
+    """Takes ``seconds`` for a whole frame, and less for a smaller picture."""
+
+    seconds = 0.0
+
+    def __call__(self, image):
+        time.sleep(self.seconds * image.shape[2] * image.shape[3] / (HEIGHT * WIDTH))
+        return super().__call__(image)
+
+
+class SlowInvert(Invert):
+    seconds = 0.2
+
+    def __call__(self, image):
+        time.sleep(self.seconds)
+        return super().__call__(image)
+
+
+class CountingSink(MemorySink):
+    """Keeps the times alone: a long run may not grow by its own test."""
+
+    def __init__(self, path=None):
+        super().__init__()
+        self.ages, self.indices = [], []
+
+    def write(self, frame):
+        self.ages.append(time.monotonic() - frame.captured)
+        self.indices.append(frame.index)
+
+
+def live(monkeypatch, tmp_path, count, *, sink=None, **config):
+    sink = sink or CountingSink()
+    registered(
+        monkeypatch,
+        source={"desk": lambda path=None: CameraSource(count, seconds=1 / 30)},
+        sink={"kept": lambda path=None: sink},
+        **config.pop("plugins", {}),
+    )
+    chosen = {"source": {"name": "desk"}, "sink": {"name": "kept"}}
+    report = job(tmp_path, **chosen, **config).run()
+    return sink, report, json.loads(next(tmp_path.glob("*report.json")).read_text())
+
+
+@pytest.mark.parametrize("scheduler", ["serial", "auto"])
+def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatch, scheduler):
+    """5 FPS behind 30 FPS; what a minute of it shows is told in docs/live.md."""
+    sink, report, told = live(
+        monkeypatch,
+        tmp_path,
+        120,
+        plugins={"styler": {"slow": SlowInvert}},
+        styler={"name": "slow"},
+        scheduler={"name": scheduler},
+    )
+    frames = told["frames"]
+    assert frames["in"] == 120 == frames["out"] + frames["dropped"]
+    assert 10 <= frames["out"] <= 25
+    assert frames["dropped"] == report.meter.dropped
+    processing = told["stages_ms"]["style"]["p50"] + told["stages_ms"]["segment"]["p50"]
+    assert told["age_ms"]["p95"] <= 2 * 1e3 / 30 + processing + 60, "60 ms for a busy machine"
+    half = len(sink.ages) // 2
+    assert median(sink.ages[half:]) <= median(sink.ages[1:half]) + 0.05, "the age grows"
+
+
+def test_auto_keeps_serial_where_it_keeps_up(tmp_path, monkeypatch):
+    _, _, told = live(monkeypatch, tmp_path, 20, scheduler={"name": "auto"})
+    assert told["scheduler"] == "serial (keeps up with 25 FPS, each frame done soonest)"
+
+
+@pytest.mark.parametrize(
+    ("rate", "kept"),
+    [
+        (5, "serial (keeps up with 5 FPS, each frame done soonest)"),
+        (14, "pipeline ("),
+        (100, "serial (nothing holds 100 FPS here, each frame done soonest)"),
+        (None, "pipeline ("),
+    ],
+)
+def test_auto_of_a_live_source_takes_what_holds_the_rate(monkeypatch, rate, kept):
+    """Steps of 50 ms each: 10 FPS one after the other, 20 FPS side by side."""
+    monkeypatch.setattr(SlowSky, "seconds", 0.05)
+    monkeypatch.setattr(SlowInvert, "seconds", 0.05)
+    registered(monkeypatch, segmenter={"slow": SlowSky}, styler={"slow": SlowInvert})
+    workshop = Workshop(torch.device("cpu"), torch.float32)
+    slow = {"segmenter": {"name": "slow"}, "styler": {"name": "slow"}}
+    plan = workshop.plan(look(job_config(**slow)))
+    scheduler = AutoScheduler(Stream(plan), meter=Meter(), rate=rate)
+    for index in range(50):
+        scheduler.submit(raw_frame(HEIGHT, WIDTH, index))
+        list(scheduler.ready())
+    list(scheduler.drain())
+    scheduler.close()
+    assert scheduler.choice.startswith(kept)
+
+
+def job_config(**changes):
+    from cbs_core.choose.presets import defaults
+
+    return {
+        **defaults(),
+        "segmenter": {"name": "half_sky"},
+        "styler": {"name": "invert"},
+        "accelerator": {"name": "eager"},
+        "routes": ["sky"],
+        **changes,
+    }
+
+
+def test_a_rate_is_held_and_told(tmp_path, monkeypatch):
+    """25 FPS are asked for, and a frame takes 90 ms: a fourth of it where half a side is seen."""
+    monkeypatch.setattr(SlowSky, "seconds", 0.09)
+    monkeypatch.setattr(governed, "SMALLEST", 16)
+    sink, report, told = live(
+        monkeypatch,
+        tmp_path,
+        170,
+        plugins={"segmenter": {"slow_sky": SlowSky}},
+        segmenter={"name": "slow_sky"},
+        target_fps=25,
+    )
+    changes = told["governor"]["changes"]
+    assert 1 <= len(changes) <= 4
+    assert changes[0]["seconds"] <= 3
+    assert told["governor"]["now"]["segment_size"] < 1
+    assert report.plan.segment_size == told["governor"]["now"]["segment_size"]
+    assert report.meter.chosen.endswith("to hold 25 FPS")
+    late = sink.indices[len(sink.indices) // 2 :]
+    assert len(late) / (late[-1] - late[0] + 1) > 0.7, "frames are dropped to the end"
+
+
+def test_full_quality_where_the_machine_is_fast_enough(tmp_path, monkeypatch):
+    _, report, told = live(monkeypatch, tmp_path, 60, target_fps=25)
+    assert told["governor"]["changes"] == []
+    assert (report.meter.chosen, report.plan.segment_size) == ("", None)
+
+
+def test_a_style_chosen_while_a_level_is_built_is_kept(monkeypatch):
+    registered(monkeypatch)
+    wanted = look(job_config())
+    workshop = Workshop(torch.device("cpu"), torch.float32)
+    stream, meter = Stream(workshop.plan(wanted)), Meter()
+    now = [0.0]
+    held = Governed(
+        stream, workshop, wanted, meter=meter, target_fps=25, size=(480, 640), clock=lambda: now[0]
+    )
+    while held._ordered is None:
+        now[0] += 0.1
+        meter.add("segment", 100.0)
+        held(raw_frame(HEIGHT, WIDTH, 0))
+    stream.plan = stream.plan.with_route("background", "light")
+    for _ in range(2):
+        workshop.order(wanted).result()  # all before it is built
+        held(raw_frame(HEIGHT, WIDTH, 0))
+    workshop.close()
+    assert [route.label for route in stream.plan.routes] == ["invert", "light"]
+    assert stream.plan.segment_size == held.chosen()["segment_size"] == 0.5
+    assert len(held.history) == 1
+
+
+@pytest.mark.slow
+def test_memory_is_flat_in_a_long_run(tmp_path, monkeypatch):
+    process = psutil.Process()
+    sizes = []
+
+    class Watching(CountingSink):
+        def write(self, frame):
+            super().write(frame)
+            sizes.append((process.memory_info().rss, process.num_threads()))
+
+    live(
+        monkeypatch,
+        tmp_path,
+        210,
+        sink=Watching(),
+        plugins={"styler": {"slow": SlowInvert}},
+        styler={"name": "slow"},
+    )
+    third = len(sizes) // 3
+    assert max(size for size, _ in sizes[-third:]) - max(size for size, _ in sizes[:third]) < 16e6
+    assert sizes[-1][1] <= sizes[third][1]
