@@ -178,21 +178,26 @@ def card(path: Path) -> Path | None:
 
 
 def licence(path: Path) -> str:
-    """Returns what a safetensors file's header says of its licence; empty where nothing.
+    """Returns what a safetensors file's header says of its licence; empty where nothing."""
+    return str(header(path).get("licence", ""))
 
-    The tensors are not read. A damaged file says nothing here; `load` tells what is wrong with it.
+
+def header(path: Path) -> Mapping[str, str]:
+    """Returns what a safetensors file says of itself; the tensors are not read.
+
+    A damaged file says nothing here; `load` tells what is wrong with it.
     """
     import json
 
     if path.suffix != ".safetensors":
-        return ""
+        return {}
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size)) if size <= path.stat().st_size else {}
-        return str(header["__metadata__"]["licence"])
+            said = json.loads(file.read(size)) if size <= path.stat().st_size else {}
+        return dict(said["__metadata__"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 def _width(stem: str) -> int:

@@ -4,7 +4,7 @@ Only the command line catches `CbsError`; it prints the message as one line and 
 
     CbsError
     ├── PluginError: PluginNotFoundError, PluginConflictError, PluginLoadError, PluginContractError
-    ├── ConfigError
+    ├── ConfigError: UnknownClassError
     ├── AcceleratorError
     ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
     ├── StreamError: SourceError, SinkError
@@ -43,6 +43,19 @@ class PluginContractError(PluginError):
 
 class ConfigError(CbsError):
     """A configuration value is missing, unknown or out of range."""
+
+
+class UnknownClassError(ConfigError):
+    """The segmenter knows no class of this name.
+
+    Args:
+        message: the line for people.
+        word: the name.
+    """
+
+    def __init__(self, message: str, word: str = "") -> None:
+        super().__init__(message)
+        self.word = word
 
 
 class AcceleratorError(CbsError):

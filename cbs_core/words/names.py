@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.errors import ConfigError, UnknownClassError, closest
 from cbs_core.words.vocabularies import of_classes, read_lines, words
 
 LEFT = ("rest", "everything")
@@ -34,7 +34,8 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
         classes: the segmenter's names.
 
     Raises:
-        ConfigError: no such class or group, an alias of several classes, or a group without any.
+        UnknownClassError: no such class or group, or a group without any.
+        ConfigError: an alias of several classes.
 
     Example:
         >>> resolve("Traffic_Light", ["road", "traffic light"]).classes
@@ -51,9 +52,10 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
     for group in _groups():
         if plain(group) == plain(name):
             if not groups.get(group):
-                raise ConfigError(
+                raise UnknownClassError(
                     f"the segmenter has no class of the group '{group}' (it knows: "
-                    f"{', '.join(classes)})"
+                    f"{', '.join(classes)})",
+                    name,
                 )
             return Meaning(groups[group], is_group=True)
     known = aliases_of(classes)
@@ -65,9 +67,10 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
         )
     if not found:
         listed = f"; groups: {', '.join(groups)}" if groups else ""
-        raise ConfigError(
+        raise UnknownClassError(
             f"no class '{name}'{closest(name, [*classes, *groups, *known, *LEFT])} (the segmenter "
-            f"knows: {', '.join(classes)}{listed})"
+            f"knows: {', '.join(classes)}{listed})",
+            name,
         )
     return Meaning(found, is_group=False)
 
@@ -106,13 +109,19 @@ def _lookup(
 ) -> tuple[str, ...]:
     """Returns the class of this name, else those it could mean, else those of its singular."""
     wanted = plain(name)
-    for singular in dict.fromkeys((wanted, wanted.removesuffix("s"), wanted.removesuffix("es"))):
+    for singular in _singulars(wanted):
         if own := tuple(known for known in classes if plain(known) == singular):
             return own
         meant = [aliases[alias] for alias in aliases if plain(alias) == singular]
         if meant:
             return tuple(dict.fromkeys(known for several in meant for known in several))
     return ()
+
+
+def _singulars(name: str) -> tuple[str, ...]:
+    """Returns what a name could be the plural of, itself first."""
+    y = f"{name.removesuffix('ies')}y" if name.endswith("ies") else name
+    return tuple(dict.fromkeys((name, name.removesuffix("s"), name.removesuffix("es"), y)))
 
 
 def synonyms_of(name: str) -> tuple[str, ...]:

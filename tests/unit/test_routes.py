@@ -121,7 +121,7 @@ def test_the_default_routes_know_aliases():
     ("spec", "message"),
     [
         (["animals"], r"no class of the group 'animals' \(it knows: road, car, bus"),
-        (["vehicels"], r"mean 'vehicles'.*groups: vehicles, nature\)$"),
+        (["vehicels"], r"mean 'vehicles'.*groups: vehicles, nature, plants, ground\)$"),
         (["peopel"], "did you mean 'people'"),
         ({"pedestrian": "a", "people": "none"}, "routes name 'pedestrian' twice"),
         ({"nature": "a", "Nature": "b"}, "routes name 'tree' twice"),

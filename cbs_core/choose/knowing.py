@@ -1,0 +1,131 @@
+"""Which segmenter knows a word: of the weight files in reach, and of those one command away.
+
+A weight file tells its plugin and its classes in its header. What packages of plugins can do
+besides stands in their ``conf/words.yaml``; the project's own is the example. Nothing is imported.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from cbs_core.choose import weights
+from cbs_core.choose.presets import preset_dirs
+from cbs_core.contract.errors import ConfigError, UnknownClassError
+from cbs_core.words.shares import shares
+from cbs_core.words.vocabularies import VOCABULARIES
+
+FILE = "words.yaml"
+
+ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Net:
+    """A segmenter's weight file that tells its classes."""
+
+    plugin: str
+    path: Path
+    classes: tuple[str, ...]
+    licence: str
+    vocabulary: str | None
+
+    @property
+    def words(self) -> str:
+        """What chooses it: ``segmenter=dabnet segmenter.vocabulary=camvid``."""
+        by = (
+            f"vocabulary={self.vocabulary}"
+            if self.vocabulary == self.path.stem
+            else f"weights={self.path}"
+        )
+        return f"segmenter={self.plugin} segmenter.{by}"
+
+
+def nets() -> list[Net]:
+    """Returns the segmenters' weight files in reach that tell their classes."""
+    found = []
+    for room in weights.rooms():
+        for path in weights.available(room).values():
+            said = weights.header(path)
+            kind, _, plugin = said.get("plugin", "").partition("/")
+            classes = _classes(said)
+            if kind == "segmenter" and classes:
+                found.append(
+                    Net(plugin, path, classes, said.get("licence", ""), said.get("vocabulary"))
+                )
+    return found
+
+
+def _classes(said: Mapping[str, str]) -> tuple[str, ...]:
+    if said.get("vocabulary") in VOCABULARIES:
+        return tuple(VOCABULARIES[said["vocabulary"]])
+    try:
+        listed = json.loads(said.get("classes", "[]"))
+    except ValueError:
+        return ()
+    return tuple(map(str, listed)) if isinstance(listed, list) else ()
+
+
+def knows(classes: Sequence[str], words: Sequence[str]) -> bool:
+    """Tells whether each of several words means something to a segmenter."""
+    try:
+        shares(words, classes)
+    except ConfigError:
+        return False
+    return True
+
+
+def remedies(word: str) -> list[str]:
+    """Returns what to say for a word to be known, with the licence or the command that is due."""
+    told = [
+        f"{net.words}{_in_brackets(net.licence)}" for net in nets() if knows(net.classes, [word])
+    ]
+    for said in _said():
+        vocabularies = said["knows"]
+        if vocabularies != ANY and not any(
+            knows(tuple(VOCABULARIES[name]), [word]) for name in vocabularies
+        ):
+            continue
+        lacking = said.get("needs") and find_spec(said["needs"]) is None
+        told.append(said["say"] + _in_brackets(f"pip install {said['pip']}" if lacking else ""))
+    return told
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def _said() -> Iterator[Mapping[str, Any]]:
+    """Yields the entries of the packages' files; what is not of their form is left out."""
+    from omegaconf import OmegaConf
+
+    for folder in preset_dirs().values():
+        try:
+            entries = OmegaConf.to_container(OmegaConf.load(folder / FILE), resolve=False)
+        except Exception:  # a stranger's file may be anything; without it a line is shorter
+            continue
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping) and {"say", "knows"} <= entry.keys():
+                known = entry["knows"]
+                if known == ANY or (isinstance(known, list) and {*known} <= {*VOCABULARIES}):
+                    yield {**entry, "pip": entry.get("pip", "")}
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Adds to the error of an unknown word which segmenters know it.
+
+    Raises:
+        UnknownClassError: with that.
+    """
+    try:
+        yield
+    except UnknownClassError as error:
+        known = remedies(error.word)
+        if not known:
+            raise
+        listed = "; or ".join(known)
+        raise UnknownClassError(f"{error}. What knows it: {listed}", error.word) from error
