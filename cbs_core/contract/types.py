@@ -199,6 +199,9 @@ class StreamInfo:
     largest: tuple[int, int, str] | None = None
     """Width, height and name of the largest frame, where sizes vary and that is known."""
 
+    sizes: int = 1
+    """How many sizes the frames have, where that is known."""
+
     start: Fraction = Fraction(0)
     """Time, in seconds on the clock of ``media``, at which this stream's 0 lies."""
 

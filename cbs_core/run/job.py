@@ -39,8 +39,8 @@ from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
 
 WORTH_TRIALS = 10
-"""Frames from which on ``accelerator=auto`` tries what is fastest, and all nets are built at first,
-those too whose classes may come later or never."""
+"""Frames of a size from which on ``accelerator=auto`` tries what is fastest; where all are of one
+size all nets are built at first, those too whose classes may come later or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +172,11 @@ class Job:
         )
 
     def _stream(self, info: StreamInfo) -> Stream:
-        long = info.frames is None or info.frames >= WORTH_TRIALS
+        long = worth_trials(info)
         look = self.settings.look
         plan = self._workshop.plan(look if long else _unhurried(look))
-        matte, cutout = self.settings.output_matte is not None, self.settings.cutout
-        stream = Stream(plan, self._state, ahead=long, exports=Exports(matte, cutout))
+        exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
+        stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)
         width, height, name = info.largest or (info.width, info.height, "")
         try:
             stream.check(height, width)
@@ -265,6 +265,11 @@ def _run(runner: Runner) -> tuple[bool, CbsError | None]:
         return runner.run().interrupted, None
     except CbsError as error:
         return False, error
+
+
+def worth_trials(info: StreamInfo) -> bool:
+    """Tells whether a stream has enough frames of each size that trying what is fastest pays."""
+    return info.frames is None or info.frames / info.sizes >= WORTH_TRIALS
 
 
 def _unhurried(look: Look) -> Look:

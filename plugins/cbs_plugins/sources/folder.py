@@ -93,6 +93,7 @@ class FolderSource:
             name=folder.resolve().name or "output",
             names=tuple(self._files.values()),
             notes=tuple(self._notes + _told(headers)),
+            sizes=len({(header.width, header.height) for header in headers.values()}),
             largest=(headers[largest].width, headers[largest].height, str(largest)),
         )
         return self
