@@ -27,8 +27,8 @@ def run(config: Mapping[str, object]) -> int:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from cbs_core.cli.terminal import PlainConsole
     from cbs_core.contract.errors import ConfigError
+    from cbs_core.machine.terminal import PlainConsole
 
     if missing := [name for name in ("starlette", "uvicorn", "websockets") if not find_spec(name)]:
         raise ConfigError(
