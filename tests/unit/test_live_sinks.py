@@ -17,6 +17,9 @@ import av
 import numpy as np
 import pytest
 import torch
+from cbs_plugins.checks.live import live
+from cbs_plugins.formats import devices
+from cbs_plugins.formats.devices import Camera
 from cbs_plugins.sinks.stream import StreamSink
 from cbs_plugins.sinks.virtualcam import VirtualCameraSink
 from cbs_plugins.sinks.window import WindowSink
@@ -357,3 +360,18 @@ def test_a_screen_that_is_not_there_is_one_clear_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "mss", None)
     with pytest.raises(SourceError, match=r"pip install 'class-based-styling\[screen\]'"):
         ScreenSource().__enter__()
+
+
+def test_doctor_tells_what_is_there_and_what_is_missing(virtual, monkeypatch):
+    monkeypatch.setenv("DISPLAY", ":65000")
+    monkeypatch.setattr(devices, "cameras", lambda: [Camera("/dev/video0", "Desk Cam")])
+    found = {finding.subject: finding for finding in live()}
+    assert found["camera"] == ("ok", "camera", "0 Desk Cam")
+    assert found["virtualcam"].level == found["window"].level == "ok"
+    assert found["screen"].level == "note"
+    assert virtual[0].closed
+    monkeypatch.setattr(devices, "cameras", list)
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    found = {finding.subject: finding for finding in live()}
+    assert found["camera"].level == found["virtualcam"].level == "note"
+    assert "class-based-styling[virtualcam]" in found["virtualcam"].text
