@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cbs_core.choose import knowing
 from cbs_core.contract.errors import ConfigError
 from cbs_core.words.names import aliases_of, plain
 from cbs_core.words.shares import NOT, REST, Share, is_left, negation, shares, together
@@ -76,6 +77,7 @@ class Route:
         return Path(str(weights)).stem if weights else self.styler
 
 
+@knowing.told()
 def parse(
     spec: object, *, classes: Sequence[str], styler: str, params: Mapping[str, object]
 ) -> tuple[Route, ...]:
@@ -95,7 +97,7 @@ def parse(
         params: its configured parameters.
 
     Raises:
-        ConfigError: an unknown class, or a value of another form.
+        ConfigError: an unknown class, with the segmenters that know it, or a value of another form.
     """
     if spec is None:
         spec = _default(classes)

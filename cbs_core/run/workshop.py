@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.accelerators.eager import Eager
-from cbs_core.choose import knowing, registry, weights
+from cbs_core.choose import registry, weights
 from cbs_core.choose.registry import Registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
@@ -337,8 +337,7 @@ def _routes(look: Look, classes: Sequence[str]) -> tuple[Route, ...]:
     if isinstance(spec, tuple) and all(isinstance(one, Route) for one in spec):
         return spec
     styler, params = look.styler.name, look.styler.params
-    with knowing.told():
-        return routes.parse(spec, classes=classes, styler=styler, params=params)
+    return routes.parse(spec, classes=classes, styler=styler, params=params)
 
 
 def _together(look: Look, parts: Sequence[Part]) -> Facts:

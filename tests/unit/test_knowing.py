@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from cbs_core.choose import knowing
 from cbs_core.contract.errors import UnknownClassError
-from cbs_core.words.names import resolve
+from cbs_core.frame import routes
 
 
 @pytest.fixture
@@ -41,11 +41,8 @@ def test_weights_of_a_strangers_tell_their_classes(tmp_path, monkeypatch):
     assert knowing.remedies("okapis")[0] == f"segmenter=zoo segmenter.weights={file}"
 
 
-def test_the_error_of_an_unknown_word_has_them():
-    with (
-        pytest.raises(UnknownClassError, match=r"no class 'sky'.*What knows it: ") as told,
-        knowing.told(),
-    ):
-        resolve("sky", ("background", "person"))
+def test_routes_with_an_unknown_word_tell_them():
+    with pytest.raises(UnknownClassError, match=r"no class 'sky'.*What knows it: segm") as told:
+        routes.parse({"sky": "wave"}, classes=("background", "cat"), styler="johnson", params={})
     assert "\n" not in str(told.value)
     assert told.value.word == "sky"
