@@ -78,13 +78,20 @@ def knows(classes: Sequence[str], words: Sequence[str]) -> bool:
     return True
 
 
-def remedies(word: str) -> list[str]:
-    """Returns what to say for a word to be known, with the licence or the command that is due."""
+def remedies(word: str, *, of_any: bool = True) -> list[str]:
+    """Returns what to say for a word to be known, with the licence or the command that is due.
+
+    Args:
+        word: what somebody wrote.
+        of_any: whether segmenters that take any word are named too.
+    """
     told = [
         f"{net.words}{_in_brackets(net.licence)}" for net in nets() if knows(net.classes, [word])
     ]
     for said in _said():
         vocabularies = said["knows"]
+        if vocabularies == ANY and not of_any:
+            continue
         if vocabularies != ANY and not any(
             knows(tuple(VOCABULARIES[name]), [word]) for name in vocabularies
         ):
@@ -124,7 +131,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except UnknownClassError as error:
-        known = remedies(error.word)
+        known = remedies(error.word, of_any=not error.near)  # a slip is no new word
         if not known:
             raise
         listed = "; or ".join(known)

@@ -51,11 +51,13 @@ class UnknownClassError(ConfigError):
     Args:
         message: the line for people.
         word: the name.
+        near: whether the message has a class that was probably meant.
     """
 
-    def __init__(self, message: str, word: str = "") -> None:
+    def __init__(self, message: str, word: str = "", *, near: bool = False) -> None:
         super().__init__(message)
         self.word = word
+        self.near = near
 
 
 class AcceleratorError(CbsError):

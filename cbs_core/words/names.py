@@ -67,10 +67,11 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
         )
     if not found:
         listed = f"; groups: {', '.join(groups)}" if groups else ""
+        near = closest(name, [*classes, *groups, *known, *LEFT])
         raise UnknownClassError(
-            f"no class '{name}'{closest(name, [*classes, *groups, *known, *LEFT])} (the segmenter "
-            f"knows: {', '.join(classes)}{listed})",
+            f"no class '{name}'{near} (the segmenter knows: {', '.join(classes)}{listed})",
             name,
+            near=bool(near),
         )
     return Meaning(found, is_group=False)
 
