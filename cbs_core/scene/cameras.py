@@ -1,26 +1,17 @@
-"""Where a scene is seen from: a ring or a dome around it, or cameras that a file names."""
+"""Where a scene is seen from: a pinhole camera, and a ring or a dome of them around a ball."""
 
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.scene.types import Floats
 
 FIELD = 40.0
 """Degrees from the picture's left to its right: a picture taken from some steps away."""
 
-KINDS = ("dome", "ring")
-
 DOME = ((8.0, 0.5), (48.0, 0.25), (-32.0, 0.25))
 """Degrees above the horizon, and the part of the views there."""
-
-MOST_JSON = 64 * 2**20
-"""Bytes of a file of cameras."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,87 +121,18 @@ def orbit(
     return Camera(rotation, np.array(ball.centre) + out * distance, focal, size, size)
 
 
-def chosen(spec: object, ball: Ball, *, count: int, size: int) -> list[Camera]:
-    """Returns the cameras that ``cameras=`` names.
-
-    Args:
-        spec: ``dome``, ``ring`` or a nerfstudio ``transforms.json``.
-        ball: around what they stand, where the scene brings none.
-        count: how many; of a file's, so many evenly spread ones.
-        size: pixels of the longest side.
-
-    Raises:
-        ConfigError: another word, or a file that is none of cameras.
-    """
-    word = str(spec)
-    if word == "ring":
-        return [orbit(ball, 360 * i / count, 10, size) for i in range(count)]
-    if word == "dome":
-        return _dome(ball, count, size)
-    path = Path(word).expanduser()
-    if not path.is_file():
-        raise ConfigError(
-            f"cameras={word} is neither {' nor '.join(KINDS)} nor a file{closest(word, KINDS)}: a "
-            "nerfstudio transforms.json is taken"
-        )
-    cameras = _transforms(path, size)
-    return [cameras[i * len(cameras) // count] for i in range(min(count, len(cameras)))]
+def ring(ball: Ball, count: int, size: int) -> list[Camera]:
+    """Returns so many cameras in a circle around the ball, a little above it."""
+    return [orbit(ball, 360 * i / count, 10, size) for i in range(count)]
 
 
-def _dome(ball: Ball, count: int, size: int) -> list[Camera]:
+def dome(ball: Ball, count: int, size: int) -> list[Camera]:
+    """Returns so many cameras in three circles around the ball: level, above and below (`DOME`)."""
     cameras: list[Camera] = []
-    for ring, (height, part) in enumerate(DOME):
+    for circle, (height, part) in enumerate(DOME):
         here = (
-            max(1, round(count * part)) if ring else count - 2 * max(1, round(count * DOME[1][1]))
+            max(1, round(count * part)) if circle else count - 2 * max(1, round(count * DOME[1][1]))
         )
-        shift = 180 / max(1, here) if ring else 0.0
+        shift = 180 / max(1, here) if circle else 0.0
         cameras += [orbit(ball, shift + 360 * i / here, height, size) for i in range(here)]
     return cameras[:count]
-
-
-def _transforms(path: Path, size: int) -> list[Camera]:
-    """Reads nerfstudio's cameras: x right, y up, z back, from the camera to the world."""
-    try:
-        if path.stat().st_size > MOST_JSON:
-            raise ValueError("it is too long")
-        told = json.loads(path.read_text(encoding="utf-8"))
-        cameras = [_frame(told, frame, size) for frame in told["frames"]]
-        if not cameras:
-            raise ValueError("it holds none")
-    except (OSError, ValueError, KeyError, TypeError, IndexError, np.linalg.LinAlgError) as error:
-        raise ConfigError(
-            f"cameras={path} cannot be read ({' '.join(str(error).split())}): a nerfstudio "
-            "transforms.json with frames, transform_matrix and fl_x or camera_angle_x is due"
-        ) from error
-    return cameras
-
-
-def _frame(told: dict[str, object], frame: dict[str, object], size: int) -> Camera:
-    both = {**told, **frame}
-    matrix = np.array(both["transform_matrix"], float)
-    if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
-        raise ValueError("a transform_matrix is not 4x4")
-    turned = matrix[:3, :3] / np.linalg.norm(matrix[:3, :3], axis=0)
-    width, height = (int(_number(both, key, size)) for key in ("w", "h"))
-    if "fl_x" in both:
-        focal = _number(both, "fl_x", 0)
-    else:
-        focal = width / 2 / math.tan(_number(both, "camera_angle_x", 0.7) / 2)
-    axis = (_number(both, "cx", width / 2), _number(both, "cy", height / 2))
-    if not (0 < width <= 2**16 and 0 < height <= 2**16 and focal > 0):
-        raise ValueError("a camera has no pixels or no focal length")
-    camera = Camera((turned * [1, -1, -1]).T, matrix[:3, 3], focal, width, height, axis)
-    scale = size / max(width, height)
-    return camera.resized(max(1, round(width * scale)), max(1, round(height * scale)))
-
-
-def _number(both: dict[str, object], key: str, default: float) -> float:
-    value = both.get(key, default)
-    if not isinstance(value, int | float):
-        raise ValueError(f"{key} is no number")
-    return float(value)
-
-
-def evenly(cameras: Sequence[Camera], count: int) -> list[Camera]:
-    """Returns so many of the cameras, evenly spread."""
-    return [cameras[i * len(cameras) // count] for i in range(min(count, len(cameras)))]

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from cbs_core.contract.errors import ConfigError, SourceError
 from cbs_core.frame.routes import Route
-from cbs_core.scene import cameras, vote
+from cbs_core.scene import camera_files, cameras, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import palette, parsed
 from cbs_core.scene.nets import Segmenting
@@ -72,7 +72,7 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
     assert segmenter is not None  # splats have no names of their own
     splatter = Splatter(splats, request.workshop.device)
     ball = cameras.around(splats.means, splats.up, splats.opacities * splats.scales.max(1))
-    seen_from = cameras.chosen(request.cameras, ball, count=request.views, size=request.size)
+    seen_from = camera_files.chosen(request.cameras, ball, count=request.views, size=request.size)
     views = []
     with request.progress("rendering views", len(seen_from)) as step:
         for camera in seen_from:

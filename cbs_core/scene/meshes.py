@@ -13,7 +13,7 @@ from PIL import Image
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.frame.routes import Route
-from cbs_core.scene import bake, cameras, vote
+from cbs_core.scene import bake, camera_files, cameras, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import of_routes, palette, parsed
 from cbs_core.scene.nets import Segmenting
@@ -53,7 +53,7 @@ def restyle(file: MeshFile, request: Request) -> Restyled:
     routes, segmenter = parsed(request, own)
     caster = Caster(mesh)
     ball = cameras.around(mesh.vertices[np.unique(mesh.faces)], UP)
-    seen_from = cameras.chosen(request.cameras, ball, count=request.views, size=request.size)
+    seen_from = camera_files.chosen(request.cameras, ball, count=request.views, size=request.size)
     views: list[View] = []
     with request.progress("rendering views", len(seen_from)) as step:
         for camera in seen_from:

@@ -219,37 +219,6 @@ def test_a_surface_point_looks_the_same_from_two_sides(tmp_path) -> None:
     assert consistency.measured(other, lambda: None)["long"]["after"] > 0.02
 
 
-def test_a_camera_looks_where_it_says() -> None:
-    ball = cameras.Ball((1, 2, 3), 2.0)
-    for turn, height in ((0, 0), (70, 40), (200, -30)):
-        camera = cameras.orbit(ball, turn, height, 100)
-        pixel, _ = camera.seen(np.array([[1, 2, 3], [1, 2.5, 3]]))
-        assert np.abs(pixel[0] - 50).max() < 1e-6
-        assert pixel[1, 1] < 50  # up is up
-        rays = camera.rays().reshape(100, 100, 3)
-        back, far = camera.seen(camera.position + 3 * rays[20, 70][None])
-        assert np.abs(back[0] - [70.5, 20.5]).max() < 1e-6
-        assert abs(far[0] - 3) < 1e-9
-
-
-def test_cameras_of_nerfstudio_are_read(tmp_path) -> None:
-    path = tmp_path / "transforms.json"
-    pose = np.eye(4)
-    pose[2, 3] = 5.0  # looks along -z at the middle
-    told = {"w": 200, "h": 100, "fl_x": 150.0, "frames": [{"transform_matrix": pose.tolist()}]}
-    path.write_text(json.dumps(told))
-    (camera,) = cameras.chosen(str(path), cameras.Ball((0, 0, 0), 1), count=4, size=100)
-    assert (camera.width, camera.height, camera.focal) == (100, 50, 75.0)
-    pixel, depth = camera.seen(np.array([[0.0, 0, 0], [0, 1, 0], [1, 0, 0]]))
-    assert np.allclose(pixel[0], [50, 25])
-    assert np.allclose(depth[0], 5)
-    assert pixel[1, 1] < 25
-    assert pixel[2, 0] > 50
-    path.write_text('{"frames": [{"transform_matrix": [[1]]}]}')
-    with pytest.raises(ConfigError, match="nerfstudio"):
-        cameras.chosen(str(path), cameras.Ball((0, 0, 0), 1), count=4, size=100)
-
-
 def test_splats_of_a_class_are_restyled_and_the_others_are_not(tmp_path) -> None:
     splats = scenes.cloud(500)
     file = opened(scenes.splat_ply(tmp_path / "a.ply", splats))
