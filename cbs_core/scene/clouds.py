@@ -90,15 +90,13 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
     colours = _solved(splats, views, targets, route >= 0, flat, request)
     table = palette(segmenter.classes)
     shades = np.array(table, float)[labels] / 255
-    held = _after(splats, colours, route >= 0, flat)
-    after = Splatter(held, request.workshop.device)
+    after = Splatter(_after(splats, colours, route >= 0, flat), request.workshop.device)
+    shots = _Shots(splatter)
     return Restyled(
-        before=lambda camera: _shot(splatter, splats.colours, camera),
-        classes=lambda camera: _shot(
-            Splatter(_bare(splats), request.workshop.device), shades, camera
-        ),
-        after=lambda camera: _shot(after, colours, camera),
-        depth=lambda camera: _depth(splatter, camera),
+        before=lambda camera: shots.picture(camera, splats.colours, _shine(splatter, camera)),
+        classes=lambda camera: shots.picture(camera, shades, np.zeros((1, 3), np.float32)),
+        after=lambda camera: shots.picture(camera, colours, _shine(after, camera)),
+        depth=shots.depth,
         write=lambda path: file.write(path, route >= 0, colours, flat),
         ball=ball,
         routes=routes,
@@ -117,8 +115,11 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
 
 
 def _view(splatter: Splatter, camera: Camera) -> _View:
-    shine = splatter.shine(camera).cpu().numpy().astype(np.float32)
-    return _View(camera, splatter.weights(camera), shine)
+    return _View(camera, splatter.weights(camera), _shine(splatter, camera))
+
+
+def _shine(splatter: Splatter, camera: Camera) -> Floats:
+    return splatter.shine(camera).cpu().numpy().astype(np.float32)
 
 
 def _labels(splats: Splats, views: list[_View], segmenter: Segmenting, request: Request) -> Ints:
@@ -270,21 +271,33 @@ def _after(splats: Splats, colours: Floats, touched: Mask, flat: bool) -> Splats
     )
 
 
-def _bare(splats: Splats) -> Splats:
-    return _after(splats, splats.colours, np.ones(len(splats.means), bool), True)
+class _Shots:
+    """Pictures of the same splats in several colours; the last two views' maps are remembered."""
 
+    def __init__(self, splatter: Splatter) -> None:
+        self.splatter = splatter
+        self._known: list[tuple[Camera, csr_matrix]] = []
 
-def _shot(splatter: Splatter, colours: Floats, camera: Camera) -> Floats:
-    view = _view(splatter, camera)
-    return np.clip(view.square(view.picture(colours)), 0, 1)
+    def _weights(self, camera: Camera) -> csr_matrix:
+        for known, weights in self._known:
+            if known is camera:
+                return weights
+        weights = self.splatter.weights(camera)
+        self._known = [*self._known[-1:], (camera, weights)]
+        return weights
 
+    def picture(self, camera: Camera, colours: Floats, shine: Floats) -> Floats:
+        """Returns ``(H,W,3)`` in [0,1] of splats of colours ``(N,3)`` and what is added to them."""
+        view = _View(camera, self._weights(camera), shine)
+        return np.clip(view.square(view.picture(colours)), 0, 1)
 
-def _depth(splatter: Splatter, camera: Camera) -> Floats:
-    weights = splatter.weights(camera)
-    cover = np.asarray(weights.sum(1))[:, 0]
-    mean = weights @ splatter.depths(camera).cpu().numpy() / np.maximum(cover, 1e-9)
-    out = np.where(cover > OPAQUE, mean, np.inf)
-    return np.asarray(out.reshape(camera.height, camera.width))
+    def depth(self, camera: Camera) -> Floats:
+        """Returns ``(H,W)``, the mean depth of what a pixel shows (`Restyled.depth`)."""
+        weights = self._weights(camera)
+        cover = np.asarray(weights.sum(1))[:, 0]
+        mean = weights @ self.splatter.depths(camera).cpu().numpy() / np.maximum(cover, 1e-9)
+        out = np.where(cover > OPAQUE, mean, np.inf)
+        return np.asarray(out.reshape(camera.height, camera.width))
 
 
 def _legend(

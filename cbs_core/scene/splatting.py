@@ -8,8 +8,9 @@ purpose: a splat is drawn wherever its alpha reaches 1/255, and not only in tile
 standard deviations, so that a picture does not depend on how it is cut into tiles.
 
 There are no tiles here either. On a CPU most splats are some pixels large, and a tile would try
-each of them on hundreds: every splat is tried on the pixels of its own rectangle, what it leaves
-there is sorted by pixel, and running sums of logarithms give the light that is left.
+each of them on hundreds: every splat is tried on the pixels of its own ellipse, row by row, what it
+leaves there is turned from an order by splats into one by pixels, and running sums of logarithms
+give the light that is left.
 
 Letters: ``N`` splats, ``H W`` picture.
 """
@@ -20,7 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
+from scipy.sparse import csc_matrix, csr_matrix
 from torch import Tensor
 
 from cbs_core.scene.cameras import Camera
@@ -40,6 +41,9 @@ NEAR = 0.2
 
 AT_ONCE = 6_000_000
 """Pixels of splats that are tried together."""
+
+SLACK = 0.5
+"""Pixels that are tried to each side of a splat's row, so that rounding leaves out none."""
 
 C0 = 0.28209479177387814
 C1 = 0.4886025119029199
@@ -122,40 +126,27 @@ class Splatter:
 
     def _band(self, flat: _Flat, camera: Camera, low: int, high: int) -> tuple[Tensor, ...]:
         """Returns pixels, splats and weights above 0 of some rows, by pixel and front to back."""
-        size = torch.tensor([camera.width, high], device=self.device)
-        floor = torch.tensor([0, low], device=self.device)
-        first = torch.maximum((flat.middle - flat.reach - 0.5).ceil().long(), floor)
-        last = torch.minimum((flat.middle + flat.reach - 0.5).floor().long(), size - 1)
-        span = (last - first + 1).clamp_min(0)
-        count = span[:, 0] * span[:, 1]
-        owner = torch.repeat_interleave(count)
-        start = count.cumsum(0) - count
-        # Rows, so that each is contiguous in what follows.
-        whole = torch.stack([*first.unbind(1), span[:, 0], start])
-        left, top, wide, begin = whole.index_select(1, owner)
-        offset = torch.arange(len(owner), device=self.device) - begin
-        down = torch.div(offset, wide, rounding_mode="floor")
-        x, y = left + offset - down * wide, top + down
-        shape = torch.stack([*flat.middle.unbind(1), *flat.conic.unbind(1), flat.opacity])
-        mx, my, a, b, c, opacity = shape.index_select(1, owner)
-        dx = x.to(self.dtype) + 0.5 - mx
-        dy = y.to(self.dtype) + 0.5 - my
-        power = 0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy
-        alpha = (opacity * torch.exp(-power)).clamp_max(MOST_ALPHA)
-        kept = torch.nonzero((alpha >= LEAST_ALPHA) & (power >= 0))[:, 0]
-        pixel, owner, alpha = (y * camera.width + x)[kept], owner[kept], alpha[kept].double()
-        pixel, order = torch.sort(pixel, stable=True)  # which keeps them front to back
-        owner, alpha = owner[order], alpha[order]
+        x, y, owner, alpha = _spread(flat, camera.width, low, high)
+        # By splats these are columns, front to back; turned into rows they are so in each pixel.
+        count = torch.bincount(owner, minlength=len(flat.index))
+        starts = np.concatenate([[0], count.cumsum(0).cpu().numpy()])
+        pixel = ((y - low) * camera.width + x).cpu().numpy()
+        shape = ((high - low) * camera.width, len(flat.index))
+        rows = csc_matrix((alpha.double().cpu().numpy(), pixel, starts), shape).tocsr()
+        alpha, begin = torch.from_numpy(rows.data), torch.from_numpy(rows.indptr).long()
+        count = begin.diff()
         passed = torch.log1p(-alpha)
         total = passed.cumsum(0)
         ahead = total - passed
-        starts = torch.cat([torch.ones_like(pixel[:1], dtype=torch.bool), pixel[1:] != pixel[:-1]])
-        which = starts.cumsum(0) - 1
-        ahead = ahead - ahead[starts][which]
+        first = ahead[begin[:-1].clamp_max(max(0, len(ahead) - 1))] if len(ahead) else begin[:-1]
+        ahead = ahead - first.repeat_interleave(count)
         # The splat that would let through less than the least is the first left out.
         seen = torch.nonzero(ahead + passed >= math.log(LEAST_LIGHT))[:, 0]
-        weight = (alpha * torch.exp(ahead))[seen].to(self.dtype)
-        return pixel[seen], flat.index[owner[seen]], weight
+        alpha, ahead = alpha.index_select(0, seen), ahead.index_select(0, seen)
+        weight = (alpha * torch.exp(ahead)).to(self.dtype)
+        place = torch.arange(low * camera.width, high * camera.width).repeat_interleave(count)
+        column = torch.from_numpy(rows.indices).index_select(0, seen)
+        return place.index_select(0, seen), flat.index.cpu().index_select(0, column), weight
 
     def _flat(self, camera: Camera) -> _Flat:
         rotation = torch.as_tensor(camera.rotation, device=self.device, dtype=self.dtype)
@@ -196,6 +187,51 @@ class Splatter:
         rotation = torch.as_tensor(camera.rotation, device=self.device, dtype=self.dtype)
         place = torch.as_tensor(camera.position, device=self.device, dtype=self.dtype)
         return (self.means - place) @ rotation[2]
+
+
+def _spread(flat: _Flat, width: int, low: int, high: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns x, y, splat and alpha of all pixels of some rows, by splat, where it is not left out.
+
+    Args:
+        flat: splats.
+        width: pixels.
+        low: the first row.
+        high: the row after the last.
+    """
+    (mx, my), dtype = flat.middle.unbind(1), flat.middle.dtype
+    top = (my - flat.reach[:, 1] - 0.5).ceil().long().clamp_min(low)
+    bottom = (my + flat.reach[:, 1] - 0.5).floor().long().clamp_max(high - 1)
+    owner, offset = _runs((bottom - top + 1).clamp_min(0))
+    y = top.index_select(0, owner) + offset
+    a, b, c = flat.conic.index_select(0, owner).unbind(1)
+    held = torch.stack([mx, my, flat.opacity]).index_select(1, owner)
+    mx, my, opacity = held
+    dy = y.to(dtype) + 0.5 - my
+    # Within a row alpha reaches the least where a dx^2 + 2 b dx dy + c dy^2 <= 2 log(255 opacity).
+    wide, tilt, tall = a.double(), b.double() * dy, c.double() * dy * dy
+    room = tilt * tilt - wide * (tall - 2 * torch.log(opacity.double() / LEAST_ALPHA))
+    reach = room.clamp_min(0).sqrt() / wide + SLACK
+    middle = mx.double() - tilt / wide - 0.5
+    left = (middle - reach).ceil().clamp(0, width).long()
+    right = (middle + reach).floor().clamp(-1, width - 1).long()
+    row, offset = _runs((right - left + 1).clamp_min(0))
+    x = left.index_select(0, row) + offset
+    held = torch.stack([mx, dy, a, b, c * dy * dy, opacity]).index_select(1, row)
+    mx, dy, a, b, tall, opacity = held
+    dx = x.to(dtype) + 0.5 - mx
+    power = 0.5 * (a * dx * dx + tall) + b * dx * dy
+    alpha = (opacity * torch.exp(-power)).clamp_max(MOST_ALPHA)
+    kept = torch.nonzero((alpha >= LEAST_ALPHA) & (power >= 0))[:, 0]
+    row = row.index_select(0, kept)
+    y, owner = (held.index_select(0, row) for held in (y, owner))
+    return x.index_select(0, kept), y, owner, alpha.index_select(0, kept)
+
+
+def _runs(lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the run of each element of runs one after the other, and its place in it."""
+    owner = torch.repeat_interleave(lengths)
+    start = lengths.cumsum(0) - lengths
+    return owner, torch.arange(len(owner), device=lengths.device) - start.index_select(0, owner)
 
 
 def _covariance(scales: Tensor, rotations: Tensor) -> Tensor:
