@@ -8,7 +8,8 @@ strokes stay sharp; between two, the change is gradual. Sums are made in the vie
 Letters: ``F`` faces, ``V`` vertices, ``n`` points, ``H W`` a picture.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
@@ -52,6 +53,9 @@ class Points:
 
     corners: Floats
     """``(n,3)`` barycentric weights."""
+
+    owned: Mapping[int, Mask] = field(default_factory=dict)
+    """Of each paint ``(H*W,)`` which texels some face of the scene has."""
 
 
 def covered(mesh: Mesh, faces: Ints, paint: int) -> Points:
@@ -107,13 +111,15 @@ def wanted(mesh: Mesh, route: Ints) -> Points:
 
     A texel that faces of several routes, or of none, share stays as it is, and so does a vertex.
     """
-    parts = []
+    parts, owned = [], {}
     for paint in range(len(mesh.paints)):
         faces = np.flatnonzero(mesh.paint == paint)
         if not (route[faces] >= 0).any():
             continue
         points = covered(mesh, faces, paint)
         size = mesh.paints[paint].pixels.shape[0] * mesh.paints[paint].pixels.shape[1]
+        owned[paint] = np.zeros(size, bool)
+        owned[paint][points.index] = True
         parts.append(_alone(points, route, size))
     faces = np.flatnonzero(mesh.paint == OF_VERTICES)
     if (route[faces] >= 0).any():
@@ -125,7 +131,8 @@ def wanted(mesh: Mesh, route: Ints) -> Points:
         empty = np.zeros(0, np.int64)
         return Points(empty, empty, empty, np.zeros((0, 3)))
     fields = ("paint", "index", "face", "corners")
-    return Points(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return Points(**joined, owned=owned)
 
 
 def _alone(points: Points, route: Ints, size: int) -> Points:
@@ -170,12 +177,14 @@ class Baking:
             styled: ``(H,W,3)`` sRGB.
             which: ``(n,)`` the points that this style is for.
         """
-        away = (view.camera.position - self.place).astype(np.float32)
-        cosine = np.abs(np.einsum("nc,nc->n", away, self.normal))
+        at = np.flatnonzero(which)
+        away = (view.camera.position - self.place[at]).astype(np.float32)
+        cosine = np.abs(np.einsum("nc,nc->n", away, self.normal[at]))
         cosine /= np.sqrt(np.einsum("nc,nc->n", away, away))
-        at = np.flatnonzero(which & (cosine > LEAST_COSINE))
+        straight = cosine > LEAST_COSINE
+        at, cosine = at[straight], cosine[straight]
         for start in range(0, len(at), AT_ONCE // 8):
-            self._listen(view, styled, *(v[start : start + AT_ONCE // 8] for v in (at, cosine[at])))
+            self._listen(view, styled, *(v[start : start + AT_ONCE // 8] for v in (at, cosine)))
 
     def _listen(self, view: View, styled: Floats, at: Ints, cosine: Floats) -> None:
         """Adds what a view says of some points, where it sees them."""
@@ -202,7 +211,7 @@ class Baking:
         out = self.total / np.maximum(self.weight, 1e-30)[:, None]
         if seen.any() and not seen.all():
             count = min(8, int(seen.sum()))
-            distance, near = cKDTree(self.place[seen]).query(self.place[~seen], count)
+            distance, near = cKDTree(self.place[seen]).query(self.place[~seen], count, workers=-1)
             distance = distance.reshape(-1, count)
             near = near.reshape(-1, count)
             share = 1 / (distance + 1e-9 * self.radius)
@@ -254,8 +263,7 @@ def painted(mesh: Mesh, points: Points, colours: Floats) -> Painted:
         changed, index = _means(points.index[of], srgb(value[of]), old.shape[0] * old.shape[1])
         new = old.copy()
         new.reshape(-1, old.shape[2])[index, :3] = np.round(changed * 255).astype(np.uint8)
-        owned = np.zeros(old.shape[:2], bool)
-        owned.ravel()[covered(mesh, np.flatnonzero(mesh.paint == paint), paint).index] = True
+        owned = points.owned[paint].reshape(old.shape[:2])
         touched = np.zeros(old.shape[:2], bool)
         touched.ravel()[index] = True
         paints[paint] = _with_gutter(new, owned, touched)
