@@ -19,8 +19,14 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from cbs_core.choose import registry
+from cbs_core.choose.presets import defaults
 from cbs_core.live import server
+from cbs_core.live.reading import Reading
 from cbs_core.live.shop import Limits, Shop
+from cbs_core.live.studio import Studio
+from cbs_core.run import settings
+from cbs_core.run.workshop import Workshop
 from tests import live
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -348,3 +354,41 @@ def test_it_fits_and_is_photographed(page, tmp_path, width, height, phone, dark)
     folder = Path(os.environ.get("CBS_SCREENSHOTS", tmp_path))
     folder.mkdir(exist_ok=True)
     assert page.driver.save_screenshot(str(folder / name))
+
+
+def test_a_person_is_clicked_on_and_painted_by_the_packages_own_nets(driver, tmp_path):
+    """From the default configuration to the page; the README's picture, by $CBS_SCREENSHOTS."""
+    base = settings.look(
+        defaults()
+        | {"accelerator": {"name": "eager"}, "compositor": {"name": "feather", "radius": 4}}
+        | {"routes": {"background": {"style": "wave", "strength": 0.5}}, "matte": "soft"}
+    )
+    studio = Studio(base, Workshop.on("cpu", "fp32"), size=384)
+    reading = Reading(studio, lambda: registry.sources.create("sample", path="astronaut"))
+    shop = Shop(studio, tmp_path, Limits(), "sample:astronaut")
+    studio.start()
+    reading.start()
+    try:
+        with served(shop) as port:
+            driver.get(f"http://127.0.0.1:{port}/")
+            page = Page(driver)
+            page.size(1280, 800)
+            page.more_frames(1)
+            page.click_picture(0.45, 0.5)
+            page.until(lambda: page.text("#chosen") == "person")
+            before = page.pixel(0.45, 0.8)
+            page.click("#gallery input[value=starry_night]")
+            page.until(lambda: page.pixel(0.45, 0.8) != before, 40)
+            page.until(
+                lambda: page.script(
+                    "return [...document.images].every((i) => i.complete && i.naturalWidth)"
+                )
+            )
+            page.until(lambda: not page.script("return document.querySelector('.toast.there')"))
+            folder = Path(os.environ.get("CBS_SCREENSHOTS", tmp_path))
+            folder.mkdir(exist_ok=True)
+            assert driver.save_screenshot(str(folder / "studio.png"))
+            driver.get("about:blank")
+    finally:
+        reading.close()
+        studio.close()
