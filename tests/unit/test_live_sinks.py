@@ -144,6 +144,7 @@ def test_addresses_choose_it():
 
 
 class TestUdp(SinkSuite):
+    plugin = "sink/stream"
     writes_files = False
 
     def create(self, folder):
@@ -203,6 +204,7 @@ def until(true, seconds=20):
 
 
 class TestWindow(SinkSuite):
+    plugin = "sink/window"
     writes_files = False
 
     @pytest.fixture(autouse=True)
@@ -289,6 +291,7 @@ def virtual(monkeypatch):
 
 @pytest.mark.usefixtures("virtual")
 class TestVirtualCamera(SinkSuite):
+    plugin = "sink/virtualcam"
     writes_files = False
 
     def create(self, folder):
@@ -322,6 +325,8 @@ def test_without_a_virtual_camera_the_steps_are_told(virtual, monkeypatch):
 
 
 class TestScreen(LiveSourceSuite):
+    plugin = "source/screen"
+
     @pytest.fixture(autouse=True)
     def _display(self, display):
         pytest.importorskip("mss")

@@ -85,6 +85,8 @@ def desk(monkeypatch):
 
 @pytest.mark.usefixtures("desk")
 class TestCamera(LiveSourceSuite):
+    plugin = "source/camera"
+
     def create(self, folder):
         return CameraSource()
 
@@ -259,6 +261,19 @@ def port():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+class TestStream(LiveSourceSuite):
+    plugin = "source/stream"
+
+    @pytest.fixture(autouse=True)
+    def _sender(self, port):
+        self.address = f"udp://127.0.0.1:{port}"
+        with sending(self.address):
+            yield
+
+    def create(self, folder):
+        return StreamSource(self.address, open_s=20)
 
 
 def test_a_stream_of_udp_comes_back_after_a_silence(port, caplog, monkeypatch):
