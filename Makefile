@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench gate ratios paper clean
+.PHONY: demo test lint bench gate ratios steady paper clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -26,6 +26,9 @@ gate: $(READY)
 
 ratios: $(READY)
 	$(BIN)/python -m benchmarks.ratios
+
+steady: $(READY)
+	$(BIN)/python -m benchmarks.steady ../shared/data/video 'routes=[person,car]'
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py

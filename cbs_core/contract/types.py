@@ -193,6 +193,9 @@ class StreamInfo:
     names: tuple[str, ...] = ()
     """Of the frames (`RawFrame.name`), where all are known."""
 
+    moving: bool = True
+    """Whether the frames follow each other in time; pictures of a folder do not."""
+
     notes: tuple[str, ...] = ()
     """What of the input is lost or left out, a line each, for the user."""
 

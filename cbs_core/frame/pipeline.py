@@ -34,7 +34,8 @@ from cbs_core.frame.windows import INVISIBLE, Presence, occupancy
 from cbs_core.machine.device import fetch
 from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
-from cbs_core.temporal import carrying, objects
+from cbs_core.temporal import carrying, objects, steady
+from cbs_core.temporal.carrying import Key, Seen
 from cbs_core.temporal.scenes import thumbnail
 from cbs_core.temporal.state import Scoring, State, Styling
 
@@ -99,23 +100,48 @@ def pipeline(
 def score(
     image: Tensor, plan: Plan, state: Scoring, *, meter: Meter | None = None
 ) -> tuple[Scores, Scoring]:
-    """Segments ``(B,3,H,W)``, the first step. Waits for the device where not each frame is."""
+    """Segments ``(B,3,H,W)``, the first step.
+
+    Waits for the device where something goes along with the motion from frame to frame.
+    """
     with torch.inference_mode(), _timed("segment", plan, meter):
         plan.segmenter.at(state.segmenter)
-        if plan.segment_every == 1:
+        if plan.segment_every == 1 and plan.steady == "off":
             scores = _scores(image, plan)
-            return scores, replace(state, key=None, segmenter=plan.segmenter.memory())
+            return scores, Scoring(state.scene, segmenter=plan.segmenter.memory())
         scene = state.scene.after(fetch(thumbnail(image)))
-        scores, key = carrying.carry(
-            image,
-            state.key,
-            every=plan.segment_every,
-            scene=scene.number,
-            of=plan.scored_by,
-            segment=lambda seen: _scores(seen, plan),
+        scores, state = _carried(image, Seen.of(image, scene.number), plan, state)
+        return replace(scores, scene=scene.number), replace(
+            state, scene=scene, segmenter=plan.segmenter.memory()
         )
-        scores = replace(scores, scene=scene.number)
-        return scores, Scoring(scene, key, plan.segmenter.memory())
+
+
+def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scores, Scoring]:
+    """Scores a frame by itself or by the last one, by the one motion between the two."""
+    before = state.seen if now.follows(state.seen) else None
+    key = state.key if before is not None else None
+    lasts = carrying.lasts(key, every=plan.segment_every, of=plan.scored_by)
+    step = None
+    if before is not None and (lasts or plan.steady != "off"):
+        step = now.since(before.to(image.device))
+    if key is not None and step is not None and lasts:
+        key = key.to(image.device).moved(step.motion)
+        scores = key.carried()
+    else:
+        scores = _scores(image, plan)
+        key = None if plan.segment_every == 1 else Key(plan.scored_by, scores)
+    belief = None
+    if plan.steady != "off" and plan.routes and scores.instances is None:
+        scores, belief = steady.hold(
+            scores,
+            plan.regions.weights > 0,
+            now.size,
+            of=plan.believed_by,
+            before=state.belief,
+            step=step,
+            segmented=not lasts,
+        )
+    return scores, replace(state, seen=now, key=key, belief=belief)
 
 
 def _scores(image: Tensor, plan: Plan) -> Scores:

@@ -76,6 +76,9 @@ class Plan:
     """N: the segmenter is run on every Nth frame, and in between its scores go along with the
     motion (`cbs_core.temporal.carrying`)."""
 
+    steady: str = "off"
+    """One of `cbs_core.temporal.steady.MODES`: what is held from frame to frame."""
+
     facts: Facts = field(default_factory=Facts)
 
     tiles: Tiles = field(default_factory=Tiles)
@@ -103,6 +106,11 @@ class Plan:
     def scored_by(self) -> str:
         """Names what the scores come from: those of another plan with the same can be kept."""
         return f"{self.segmenter.what} at {self.segment_size}: {', '.join(self.classes)}"
+
+    @property
+    def believed_by(self) -> str:
+        """Names what is believed of the scores."""
+        return f"{self.scored_by}: {'; '.join(', '.join(one.classes) for one in self.routes)}"
 
     @property
     def bytes_per_pixel(self) -> int:

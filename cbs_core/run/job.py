@@ -174,6 +174,8 @@ class Job:
     def _stream(self, info: StreamInfo) -> Stream:
         long = worth_trials(info)
         look = self.settings.look
+        if look.steady is None and info.moving and info.frames != 1:
+            look = replace(look, steady="matte")
         plan = self._workshop.plan(look if long else _unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)

@@ -118,6 +118,11 @@ def unlike(look: Look, plan: Plan) -> tuple[str, ...]:
             "preview: this frame is segmented; in the run its matte may be carried along, from up "
             f"to {plan.segment_every - 1} frames before"
         )
+    if look.steady != "off":
+        lines.append(
+            "preview: this frame's matte is by itself; in the run of a video, steady=matte weighs "
+            "it with those before"
+        )
     if plan.selection is not None:
         lines.append(
             "preview: the object is chosen in this frame; in the run, in the first that has it"

@@ -19,6 +19,7 @@ from cbs_core.frame.styling import parse as parse_extent
 from cbs_core.temporal.carrying import parse as parse_every
 from cbs_core.temporal.objects import Wanted
 from cbs_core.temporal.objects import parse as parse_select
+from cbs_core.temporal.steady import parse as parse_steady
 
 T = TypeVar("T")
 
@@ -45,6 +46,9 @@ class Look:
     segment_size: Scale | Auto = "auto"
     segment_every: int = 1
     select: Wanted | None = None
+    steady: str | None = None
+    """One of `cbs_core.temporal.steady.MODES`; None is ``matte`` in a run whose frames follow each
+    other, and else ``off``."""
 
     def with_routes(self, routes: tuple[Route, ...]) -> "Look":
         """Returns it with other routes."""
@@ -160,6 +164,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         segment_size=read(parse_size, config.get("segment_size", "auto")),
         segment_every=read(parse_every, config.get("segment_every", 1), default=1),
         select=read(parse_select, config.get("select")),
+        steady=read(parse_steady, config.get("steady")),
     )
 
 

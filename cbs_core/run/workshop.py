@@ -165,6 +165,7 @@ class Workshop:
             selection=selection,
             segment_size=_size(look, segmenter.plugin, name),
             segment_every=look.segment_every,
+            steady=look.steady or "off",
             facts=_together(look, [segmenter, compositor, *stylings.values()]),
             builder=_Builder(self, look),
         )

@@ -18,7 +18,7 @@ flows added up            0.76  0.67    0.83
 Letters: ``B`` batch, ``H W`` the frame.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -28,7 +28,7 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances, Scores
 from cbs_core.temporal import objects
-from cbs_core.temporal.flow import flow, pyramid, warped
+from cbs_core.temporal.flow import Step, pyramid, small, step, warped
 
 
 def parse(spec: object) -> int:
@@ -47,30 +47,81 @@ def parse(spec: object) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A frame as the motion to the next one is measured from it."""
+
+    scene: int
+    shape: tuple[int, ...]
+    levels: tuple[Tensor, ...]
+    """Its pyramid."""
+
+    colour: Tensor
+    """``(B,3,h,w)``, itself as large as the finest of them."""
+
+    @classmethod
+    def of(cls, image: Tensor, scene: int) -> Self:
+        """Returns it of a frame ``(B,3,H,W)`` of a scene."""
+        return cls(scene, tuple(image.shape), tuple(pyramid(image)), small(image))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the grid that motion is measured on."""
+        height, width = self.levels[-1].shape[2:]
+        return height, width
+
+    def follows(self, before: "Seen | None") -> bool:
+        """Tells whether there is a motion from another frame to this one."""
+        return before is not None and (self.scene, self.shape) == (before.scene, before.shape)
+
+    def since(self, before: "Seen") -> Step:
+        """Returns the motion from a frame that it `follows`."""
+        return step((self.levels, self.colour), (before.levels, before.colour))
+
+    def to(self, device: torch.device) -> "Seen":
+        """Returns it on a device; itself where it lies there."""
+        if self.levels[0].device == device:
+            return self
+        levels = tuple(level.to(device) for level in self.levels)
+        return replace(self, levels=levels, colour=self.colour.to(device))
+
+    def state(self) -> dict[str, object]:
+        """Returns it as plain values and tensors."""
+        return {name: getattr(self, name) for name in ("scene", "shape", "levels", "colour")}
+
+    @classmethod
+    def restore(cls, kept: Mapping[str, Any]) -> Self:
+        """Returns what `state` was called of."""
+        return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Key:
-    """The last frame that was segmented, and the way from there."""
+    """The last frame that was segmented, and the way from there.
+
+    Carrying costs about as much for every frame (`cbs_core.temporal.flow.FINEST`), and more for
+    logits as large as the frame. What comes into view is found in the next key frame; until then it
+    has its surroundings' scores. The pictures of a batch move each by itself; where the first one's
+    scene ends, all are segmented.
+    """
 
     of: str
     """What segmented it: scores of another are not gone on with."""
 
-    scene: int
-    shape: tuple[int, ...]
     scores: Scores
-    last: tuple[Tensor, ...]
-    """The last frame's pyramid."""
-
     motion: Tensor | None = None
-    """From the last frame to this one; None where they are the same."""
+    """From the key frame to the last one; None where they are the same."""
 
     age: int = 0
     """Frames since."""
 
-    def carried(self, now: tuple[Tensor, ...]) -> tuple[Scores, "Key"]:
-        """Returns its scores as they are in the next frame, given as a pyramid, and the way."""
-        step = flow(now, self.last)
-        motion = step if self.motion is None else step + warped(self.motion, step)
-        key = replace(self, motion=motion, last=now, age=self.age + 1)
-        return _carried(self.scores, motion), key
+    def moved(self, last: Tensor) -> "Key":
+        """Returns the way to the next frame, given the motion from the last one to it."""
+        motion = last if self.motion is None else last + warped(self.motion, last)
+        return replace(self, motion=motion, age=self.age + 1)
+
+    def carried(self) -> Scores:
+        """Returns its scores as they are in the last frame."""
+        return self.scores if self.motion is None else _carried(self.scores, self.motion)
 
     def to(self, device: torch.device) -> "Key":
         """Returns it with its tensors on a device; itself where they lie there."""
@@ -87,15 +138,12 @@ class Key:
             ],
         )
         motion = None if self.motion is None else self.motion.to(device)
-        last = tuple(level.to(device) for level in self.last)
-        return replace(self, scores=moved, motion=motion, last=last)
+        return replace(self, scores=moved, motion=motion)
 
     def state(self) -> dict[str, object]:
         """Returns it as plain values and tensors."""
         found = self.scores.instances
-        kept: dict[str, object] = {
-            name: getattr(self, name) for name in ("of", "scene", "shape", "last", "motion", "age")
-        }
+        kept: dict[str, object] = {name: getattr(self, name) for name in ("of", "motion", "age")}
         kept["logits"] = self.scores.logits
         kept["instances"] = (
             None if found is None else [(one.masks, one.classes, one.scores) for one in found]
@@ -111,37 +159,9 @@ class Key:
         return cls(scores=Scores(logits, instances), **rest)
 
 
-def carry(
-    image: Tensor,
-    key: Key | None,
-    *,
-    every: int,
-    scene: int,
-    of: str,
-    segment: Callable[[Tensor], Scores],
-) -> tuple[Scores, Key]:
-    """Returns the scores of the next frame, and the key frame to go on from.
-
-    Every Nth frame is segmented, and whichever begins a scene or has another size. What comes into
-    view is found in the next of these; until then it has its surroundings' scores. Carrying costs
-    about as much for every frame (`cbs_core.temporal.flow.FINEST`), and more for logits as large
-    as the frame. The pictures of a batch move each by itself; where the first one's scene ends, all
-    are segmented.
-
-    Args:
-        image: ``(B,3,H,W)`` in [0,1].
-        key: the last key frame, if there was one.
-        every: N, 1 or more.
-        scene: number of the frame's scene.
-        of: names what segments.
-        segment: what is called with the frame where it is a key frame.
-    """
-    now = tuple(pyramid(image))
-    here = (of, scene, tuple(image.shape))
-    if key is not None and key.age < every - 1 and (key.of, key.scene, key.shape) == here:
-        return key.to(image.device).carried(now)
-    scores = segment(image)
-    return scores, Key(of, scene, tuple(image.shape), scores, now)
+def lasts(key: Key | None, *, every: int, of: str) -> bool:
+    """Tells whether a key frame's scores still count, every Nth frame being segmented by ``of``."""
+    return key is not None and key.age < every - 1 and key.of == of
 
 
 def _carried(scores: Scores, motion: Tensor) -> Scores:

@@ -15,6 +15,8 @@ Letters: ``B`` batch, ``C`` channels, ``H W`` the frame, ``h w`` any smaller siz
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,9 @@ from torch import Tensor
 FINEST = 128 * 256
 """Pixels, at most, at which motion is measured, whatever the frame's: a quarter of the sides of
 512x1024. Half the sides find smaller things less well, at a third of the cost."""
+
+Views: TypeAlias = tuple[Sequence[Tensor], Tensor]
+"""A frame's `pyramid`, and the frame `small`."""
 
 COARSEST = 8
 """Pixels, at least, of the shorter side at the pyramid's top, where the largest motion is found."""
@@ -38,6 +43,22 @@ STIFFNESS = 2e-4
 the texture: more than that of noise of 1%, less than that of things."""
 
 
+SEARCHED = 24
+"""Pixels, at least, of the shorter side of the one level that is searched."""
+
+REACH = 5
+"""Pixels of it to each side: some 80 of 512x1024, 40 of 270x480."""
+
+FARTHER = 0.002
+"""Difference in grey that a motion must make up for, a pixel of it."""
+
+TOLERANCE = 0.04
+"""Difference in grey, [0,1], that noise and light make of the same thing in two frames."""
+
+SLOPE = 0.5
+"""Pixels of the finest level by which motion may be wrong."""
+
+
 def pyramid(image: Tensor) -> list[Tensor]:
     """Returns grey pictures ``(B,1,h,w)`` of ``(B,3,H,W)``, coarsest first, each half the next."""
     height, width = image.shape[2:]
@@ -48,16 +69,22 @@ def pyramid(image: Tensor) -> list[Tensor]:
     return levels[::-1]
 
 
-def flow(now: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
+def flow(
+    now: Sequence[Tensor], before: Sequence[Tensor], *, colours: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """Returns ``(B,2,h,w)`` of the finest level: ``now[p]`` looks like ``before[p + flow[p]]``.
 
     Args:
         now: the `pyramid` of a frame,
         before: and of an earlier one of its size.
+        colours: both frames `small`, to look for things that move by most of their own size, which
+            no coarser level shows.
     """
     out = now[0].new_zeros(len(now[0]), 2, *now[0].shape[2:])
     for ours, theirs in zip(now, before, strict=True):
         out = _enlarged(out, ours.shape[2:])
+        if colours is not None and SEARCHED <= min(ours.shape[2:]) < 2 * SEARCHED:
+            out = _searched(out, *(_to(one, ours.shape[2:]) for one in colours))
         gradient = _gradient(ours)
         dx, dy = gradient.chunk(2, 1)
         xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], 1)).chunk(3, 1)
@@ -75,6 +102,38 @@ def flow(now: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
     return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """The motion from an earlier frame to this one, and how far it can be relied on."""
+
+    motion: Tensor
+    """``(B,2,h,w)``, as `flow` returns it."""
+
+    trust: Tensor
+    """``(B,1,h,w)`` in [0,1]: 0 where a pixel was hidden or outside of the picture before."""
+
+
+def small(image: Tensor) -> Tensor:
+    """Returns ``(B,3,h,w)`` of ``(B,3,H,W)``, as large as the finest level of its `pyramid`."""
+    height, width = image.shape[2:]
+    return _reduced(image.float(), min(1.0, math.sqrt(FINEST / (height * width))))
+
+
+def step(now: "Views", before: "Views") -> Step:
+    """Returns the motion between two frames, each given as its pyramid and as it is, `small`.
+
+    A pixel was in view where the earlier picture, moved, looks like this one: by `TOLERANCE`, and
+    `SLOPE` pixels' worth of the texture, as motion is not exact.
+    """
+    (levels, ours), (earlier, theirs) = now, before
+    motion = flow(levels, earlier, colours=(ours, theirs))
+    grid = _grid(motion)
+    inside = (grid.abs() <= 1).all(3)[:, None]
+    misfit = (_sample(theirs, grid) - ours).abs().mean(1, keepdim=True)
+    slope = _window(_gradient(levels[-1]).abs().sum(1, keepdim=True), 3)
+    return Step(motion, torch.exp(-((misfit / (TOLERANCE + SLOPE * slope)) ** 2)) * inside)
+
+
 def warped(picture: Tensor, motion: Tensor) -> Tensor:
     """Returns what an earlier picture looks like now; beyond its border its edge goes on.
 
@@ -86,6 +145,18 @@ def warped(picture: Tensor, motion: Tensor) -> Tensor:
         float32 ``(B,C,H,W)``.
     """
     return _sample(picture.float(), _grid(_enlarged(motion, picture.shape[2:])))
+
+
+def resized(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns ``(B,C,*,*)`` as ``(B,C,H,W)`` of a size (H, W); itself where it is of that size."""
+    if tuple(values.shape[2:]) == size:
+        return values
+    smaller = values.shape[2] > size[0]
+    return F.interpolate(values, size, mode="bilinear", antialias=smaller)
+
+
+def _to(picture: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(picture, tuple(size), mode="area")
 
 
 def _reduced(picture: Tensor, share: float) -> Tensor:
@@ -109,11 +180,26 @@ def _gradient(picture: Tensor) -> Tensor:
     return torch.cat([x, y], 1) / 2
 
 
-def _window(values: Tensor) -> Tensor:
+def _window(values: Tensor, side: int = WINDOW) -> Tensor:
     """Returns each pixel's mean over its window, as far as that is in the picture."""
-    pad = WINDOW // 2
-    rows = F.avg_pool2d(values, (WINDOW, 1), 1, (pad, 0), count_include_pad=False)
-    return F.avg_pool2d(rows, (1, WINDOW), 1, (0, pad), count_include_pad=False)
+    pad = side // 2
+    rows = F.avg_pool2d(values, (side, 1), 1, (pad, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, side), 1, (0, pad), count_include_pad=False)
+
+
+def _searched(motion: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
+    """Returns each pixel's motion, or one within `REACH` of it where that fits clearly better."""
+    side = 2 * REACH + 1
+    batch, channels, height, width = ours.shape
+    # unfold makes patches of each place; seen the other way they are the picture, shifted.
+    shifted = F.unfold(F.pad(theirs, (REACH,) * 4, mode="replicate"), side)
+    shifted = _sample(shifted.view(batch, -1, height, width), _grid(motion))
+    misfit = (shifted.view(batch, channels, side * side, height, width) - ours[:, :, None]).abs()
+    along = torch.arange(-REACH, REACH + 1, device=ours.device, dtype=ours.dtype)
+    y, x = (axis.flatten() for axis in torch.meshgrid(along, along, indexing="ij"))
+    farther = FARTHER * torch.hypot(x, y)[:, None, None]
+    best = (_window(misfit.mean(1), 5) + farther).argmin(1)
+    return motion + torch.stack([x[best], y[best]], 1)
 
 
 def _best(motion: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:

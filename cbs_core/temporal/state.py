@@ -11,12 +11,13 @@ from typing import Any, Self, TypeAlias
 
 from cbs_core.contract.errors import StateError
 from cbs_core.machine import snapshot
-from cbs_core.temporal.carrying import Key
+from cbs_core.temporal.carrying import Key, Seen
 from cbs_core.temporal.objects import Followed
 from cbs_core.temporal.scenes import Scene
 from cbs_core.temporal.statistics import Statistics
+from cbs_core.temporal.steady import Belief
 
-VERSION = 1
+VERSION = 2
 """Of the saved form; another is refused."""
 
 Memory: TypeAlias = Statistics | Mapping[str, Any] | None
@@ -39,10 +40,16 @@ class Scoring:
     """Of the first step, from a frame to its scores."""
 
     scene: Scene = field(default_factory=Scene)
-    """Kept here only where not every frame is segmented; else in `Styling`."""
+    """Kept here only where something goes along with the motion; else in `Styling`."""
+
+    seen: Seen | None = None
+    """The last frame, where something does."""
 
     key: Key | None = None
     """The frame that scores are carried from, where they are."""
+
+    belief: Belief | None = None
+    """What mattes are held by, where they are."""
 
     segmenter: Memory = None
 
@@ -77,7 +84,9 @@ class State:
             "version": VERSION,
             "scoring": {
                 "scene": scoring.scene.state(),
+                "seen": None if scoring.seen is None else scoring.seen.state(),
                 "key": None if scoring.key is None else scoring.key.state(),
+                "belief": None if scoring.belief is None else scoring.belief.state(),
                 "segmenter": _kept(scoring.segmenter),
             },
             "styling": {
@@ -104,7 +113,9 @@ class State:
         return cls(
             Scoring(
                 Scene.restore(scoring["scene"]),
+                None if scoring["seen"] is None else Seen.restore(scoring["seen"]),
                 None if scoring["key"] is None else Key.restore(scoring["key"]),
+                None if scoring["belief"] is None else Belief.restore(scoring["belief"]),
                 _memory(scoring["segmenter"]),
             ),
             Styling(

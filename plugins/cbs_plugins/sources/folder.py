@@ -90,6 +90,7 @@ class FolderSource:
             first.height,
             rate=self.rate,
             frames=len(headers),
+            moving=False,
             name=folder.resolve().name or "output",
             names=tuple(self._files.values()),
             notes=tuple(self._notes + _told(headers)),

@@ -1,0 +1,195 @@
+"""Mattes that hold on to their object: a frame's scores, weighed with those before.
+
+Of each route there is a belief, how sure it is in each place. From frame to frame it goes along
+with the motion, and each frame that is segmented moves it a part of the way: by `RISE` where the
+net sees more of the classes than was believed, by `FALL` where it sees less. So an object holds
+through frames that miss it and fades when it is gone, and what flashes up once never shows. Between
+two frames the belief is drawn towards 0 or 1, whichever is nearer, so that an edge that the net
+draws a little differently each time stays where it was, and so that being moved does not blur it.
+
+What was not in view before is what the frame alone says; only what has no object of its route near
+it must still earn its place. A scene's first frame is believed as it is.
+
+Letters: ``B`` batch, ``K`` classes, ``R`` routes, ``H W`` the frame, ``h w`` the grid that motion
+is measured on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.types import Scores
+from cbs_core.temporal.flow import Step, resized, warped
+
+MODES = ("off", "matte")
+
+RISE = 0.4
+"""Share of the way that a frame moves a belief up: a net that is sure has to be so twice."""
+
+FALL = 0.15
+"""And down. It is less, because nets miss what is there more often than they invent what is not."""
+
+DRAWN = 0.5
+"""How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
+
+NEAR = 25
+"""Grid pixels a side of what is near to an object: of 512x1024 it reaches 48 pixels beyond."""
+
+SPECK = 2e-4
+"""Share of the grid below which a region is dropped, and a hole filled: 100 pixels of 512x1024."""
+
+AROUND = 7
+"""Grid pixels a side of the square in which a region's pixels are counted."""
+
+EDGE = 3e-4
+"""Least probability of what is not believed, and of its opposite: it bounds the logits."""
+
+
+def parse(spec: object) -> str | None:
+    """Reads the ``steady`` value of the configuration; null is left to what the input is.
+
+    Raises:
+        ConfigError: none of `MODES`.
+
+    Example:
+        >>> parse("matte"), parse(False), parse(None)
+        ('matte', 'off', None)
+    """
+    if spec is None:
+        return None
+    mode = "off" if spec is False else str(spec)  # YAML reads `off` as false
+    if mode not in MODES:
+        raise ConfigError(f"steady={mode} is none of {', '.join(MODES)}{closest(mode, MODES)}")
+    return mode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Belief:
+    """How sure it is, after a frame, that each route's classes are in a place."""
+
+    of: str
+    """What was segmented, and into which routes: another's beliefs are not gone on with."""
+
+    shares: Tensor
+    """``(B,R,h,w)`` in [0,1]."""
+
+    def to(self, device: torch.device) -> "Belief":
+        """Returns it on a device."""
+        return Belief(self.of, self.shares.to(device))
+
+    def state(self) -> dict[str, object]:
+        """Returns it as plain values and tensors."""
+        return {"of": self.of, "shares": self.shares}
+
+    @classmethod
+    def restore(cls, kept: Mapping[str, Any]) -> Self:
+        """Returns what `state` was called of."""
+        return cls(**kept)
+
+
+def hold(
+    scores: Scores,
+    member: Tensor,
+    size: tuple[int, int],
+    *,
+    of: str,
+    before: Belief | None,
+    step: Step | None,
+    segmented: bool,
+) -> tuple[Scores, Belief]:
+    """Returns the scores of a frame by what is believed after it, and that belief.
+
+    The new logits are on the grid. They keep what the net says of one class of a route against
+    another; routes are shifted as a whole, each to its belief against the classes on none.
+
+    Args:
+        scores: the frame's own; those of a detector's objects stay as they are.
+        member: ``(R,K)`` bool, the classes of each route.
+        size: h and w.
+        of: names what was segmented into which routes.
+        before: the belief after the last frame, if there was one.
+        step: the motion since; None begins anew.
+        segmented: whether the scores are new; those that were carried along say nothing new.
+    """
+    own = _on_grid(scores.logits, size)
+    routed, rest = _strongest(own, member)
+    seen = torch.sigmoid(routed - _rival(routed, rest))
+    if step is None or before is None or before.of != of or before.shares.shape != seen.shape:
+        now = seen
+    else:
+        now = _believed(before.to(seen.device).shares, seen, step, segmented=segmented)
+    shown = cleaned(now)
+    shift = rest + torch.logit(shown, eps=EDGE) - routed
+    for index, row in enumerate(member.cpu()):
+        own[:, row] += shift[:, index : index + 1]
+    return Scores(own, scores.instances, scores.scene), Belief(of, now)
+
+
+def _believed(before: Tensor, seen: Tensor, step: Step, *, segmented: bool) -> Tensor:
+    was = warped(before, step.motion)
+    was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
+    near = _highest(torch.maximum(was, before), NEAR) > 0.5
+    anew = torch.where((seen > 0.5) & ~near, RISE * seen, seen)
+    if segmented:
+        was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
+    return torch.lerp(anew, was, step.trust)
+
+
+def cleaned(shares: Tensor) -> Tensor:
+    """Returns beliefs ``(B,R,h,w)`` without specks and holes (`SPECK`).
+
+    A region is one where enough of it lies within a square of `AROUND`; this needs no numbering of
+    regions, for which a GPU would have to be waited for.
+    """
+    least = SPECK * shares.shape[2] * shares.shape[3]
+
+    def kept(mask: Tensor) -> Tensor:
+        pad = AROUND // 2
+        lines = F.avg_pool2d(F.pad(mask, (pad,) * 4, mode="replicate"), (AROUND, 1), 1)
+        square = F.avg_pool2d(lines, (1, AROUND), 1) * AROUND**2
+        return mask * _highest(mask * (square >= least), AROUND)
+
+    shown = (shares > 0.5).float()
+    without = 1 - kept(1 - kept(shown))
+    return torch.where(without == shown, shares, 1 - shares)
+
+
+def _highest(values: Tensor, side: int) -> Tensor:
+    """Returns the highest value in the square around each."""
+    lines = F.max_pool2d(values, (side, 1), 1, (side // 2, 0))
+    return F.max_pool2d(lines, (1, side), 1, (0, side // 2))
+
+
+def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns new logits on the grid: ``(B,K,*,*)`` -> ``(B,K,h,w)``."""
+    logits = logits.float()
+    rows, columns = (
+        max(1, round(have / due)) for have, due in zip(logits.shape[2:], size, strict=True)
+    )
+    # Every nth one is as good as their mean: nets' own outputs are coarser than the frame.
+    some = logits[..., rows // 2 :: rows, columns // 2 :: columns]
+    return resized(some, size) if some.shape[2:] != size else some.clone()
+
+
+def _strongest(logits: Tensor, member: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the highest logit of each route, ``(B,R,h,w)``, and of all on none, ``(B,1,h,w)``."""
+    indices = [row.nonzero()[:, 0].tolist() for row in member.cpu()]
+    routed = torch.stack([logits[:, index].amax(1) for index in indices], 1)
+    rest = (~member.cpu().any(0)).nonzero()[:, 0].tolist()
+    if not rest:  # then the routes are weighed against each other alone
+        return routed, torch.zeros_like(routed[:, :1])
+    return routed, logits[:, rest].amax(1, keepdim=True)
+
+
+def _rival(routed: Tensor, rest: Tensor) -> Tensor:
+    """Returns what each route's logit is to exceed, ``(B,R,h,w)``."""
+    if routed.shape[1] == 1:
+        return rest
+    both = torch.cat([routed, rest], 1)
+    first, second = both.topk(2, 1).values.chunk(2, 1)
+    return torch.where(routed == first, second, first)
