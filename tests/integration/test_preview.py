@@ -99,6 +99,7 @@ def test_it_is_the_frame_of_the_run(
     command: Callable[..., Ran], place: Path, clip: Path, statistics: str
 ) -> None:
     words = (f"input={clip}", ROUTES, WAVE, f"styler.statistics={statistics}", "source.end=1")
+    words += ("steady=off",)
     assert command(*words, "output=run", "sink=folder").code == 0
     ran = command(*words, "output=run", "sink=folder", "preview=20f")
     assert ran.code == 0, ran.err
