@@ -36,6 +36,7 @@ from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
+from cbs_core.temporal.objects import check_inside
 from cbs_core.temporal.state import State
 
 WORTH_TRIALS = 10
@@ -172,10 +173,11 @@ class Job:
         )
 
     def _stream(self, info: StreamInfo) -> Stream:
-        long = worth_trials(info)
         look = self.settings.look
+        check_inside(look.select, info.height, info.width)
         if look.steady is None and info.moving and info.frames != 1:
             look = replace(look, steady="matte")
+        long = worth_trials(info)
         plan = self._workshop.plan(look if long else _unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)

@@ -77,6 +77,22 @@ def parse(spec: object) -> Wanted | None:
     )
 
 
+def check_inside(wanted: Wanted | None, height: int, width: int) -> None:
+    """Refuses a point that is not in a picture.
+
+    Raises:
+        ConfigError: with what would be.
+    """
+    if not isinstance(wanted, tuple):
+        return
+    x, y = wanted
+    if not (0 <= x < width and 0 <= y < height):
+        raise ConfigError(
+            f"select={x},{y} is outside the picture of {width}x{height}: give x in "
+            f"0..{width - 1} and y in 0..{height - 1}"
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
     """The objects of one frame."""
@@ -291,12 +307,7 @@ def _choose(now: Followed, selection: Selection, objects: Objects) -> tuple[int 
 def _first(wanted: Wanted, objects: Objects, numbers: list[int]) -> int | None:
     if isinstance(wanted, int):
         return numbers[wanted - 1] if wanted <= len(numbers) else None
+    check_inside(wanted, *objects.numbers.shape)
     x, y = wanted
-    height, width = objects.numbers.shape
-    if not (0 <= x < width and 0 <= y < height):
-        raise ConfigError(
-            f"select={x},{y} is outside the picture of {width}x{height}: give x in "
-            f"0..{width - 1} and y in 0..{height - 1}"
-        )
     number = int(objects.numbers[y, x])
     return number if number in numbers else None

@@ -208,3 +208,11 @@ def test_bad_input_is_one_line(
     assert words in ran.err
     assert len(ran.err.strip().splitlines()) == 1
     assert not (place / "out.png").exists()
+
+
+def test_a_point_outside_is_told_before_nets_are_looked_for(
+    place: Path, command: Command, still: tuple[Path, Tensor]
+) -> None:
+    missing = ("segmenter=dabnet", "segmenter.weights=none.pth", "styler=none")
+    ran = command(f"input={still[0]}", "select=200,50", *missing)
+    assert "select=200,50 is outside the picture of 200x120" in ran.err

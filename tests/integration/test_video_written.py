@@ -213,6 +213,11 @@ def test_a_pixel_format_of_ones_own(tmp_path: Path) -> None:
 def test_prores_has_its_own_pixel_format_and_containers(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "a.mp4", frames=3)
     assert restyle(source, tmp_path / "b.mov", codec="prores_ks").notes == ()
+    asked = {"codec": "prores_ks", "crf": 10, "preset": "slow"}
+    assert restyle(source, tmp_path / "c.mov", **asked).notes == (
+        "the encoder prores_ks knows no crf, so sink.crf=10 changes nothing",
+        "the encoder prores_ks knows no preset, so sink.preset=slow changes nothing",
+    )
     with av.open(str(tmp_path / "b.mov")) as media:
         assert media.streams.video[0].codec_context.name == "prores"
         assert media.streams.video[0].pix_fmt == "yuv422p10le"

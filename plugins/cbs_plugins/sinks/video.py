@@ -2,6 +2,7 @@
 
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,9 @@ AVI is not among them: it has no time stamps, and H.264 comes back from it one f
 
 _TRANSPARENT = {".mov": "prores_ks", ".mkv": "libvpx-vp9", ".webm": "libvpx-vp9"}
 """Suffix -> the encoder that ``codec=auto`` chooses where transparency is what is written."""
+
+CRF, PRESET = 18, "veryfast"
+"""What is taken where nothing is said."""
 
 _MATTE_CRF = 4
 """Of a matte, whose edges would ring at the one of pictures."""
@@ -78,8 +82,8 @@ class VideoSink:
         self,
         path: str,
         codec: str = "auto",
-        crf: int = 18,
-        preset: str = "veryfast",
+        crf: int = CRF,
+        preset: str = PRESET,
         audio: bool = True,
         size: str | None = None,
         pixel_format: str = "auto",
@@ -124,7 +128,7 @@ class VideoSink:
             size=_read_size(self.size, info.width, info.height),
         )
         self._left = left_over(self.path)
-        self._note(*told(self._left, self.path))
+        self._note(*told(self._left, self.path), *_unheard(self.codec, self._crf, self._preset))
         self._file = VideoFile(self.path, self._encoding, info)
         self._note(*self._file.notes)
         self._frame_size = (info.width, info.height)
@@ -209,6 +213,15 @@ class VideoSink:
 
     def _note(self, *lines: str) -> None:
         self.notes += tuple(line for line in lines if line not in self.notes)
+
+
+def _unheard(codec: str, crf: int, preset: str) -> Iterator[str]:
+    """Yields what was asked for and this encoder does not know."""
+    heard = _options(codec, crf, preset)
+    if crf != CRF and "crf" not in heard:
+        yield f"the encoder {codec} knows no crf, so sink.crf={crf} changes nothing"
+    if preset != PRESET and "preset" not in heard:
+        yield f"the encoder {codec} knows no preset, so sink.preset={preset} changes nothing"
 
 
 def _options(codec: str, crf: int, preset: str) -> dict[str, str]:
