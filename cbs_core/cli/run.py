@@ -51,8 +51,7 @@ def run(config: Mapping[str, object]) -> int:
     print_table(report, console, said)
     report.check()
     if report.interrupted:
-        closed = f"{report.output or 'the output'} is closed, with {report.frames}"
-        print(f"interrupted: {closed}", file=sys.stderr)
+        print(f"interrupted: {report.closed}", file=sys.stderr)
         return INTERRUPTED
     return 0
 

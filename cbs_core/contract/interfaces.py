@@ -10,14 +10,12 @@ core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tens
 """
 
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from cbs_core.contract.accelerated import Accelerated, Kind
-from cbs_core.contract.places import Place
 from cbs_core.contract.types import Instances, RawFrame, StreamInfo, WeightsFile
 
 if TYPE_CHECKING:
@@ -112,30 +110,6 @@ class Stoppable(Protocol):
 
         Called from another thread, at any time from `Source.__enter__` to after `Source.__exit__`,
         and again. It returns at once and frees nothing: `Source.__exit__` does.
-        """
-        ...
-
-
-@runtime_checkable
-class Seekable(Source, Protocol):
-    """A source that finds a place without giving all frames before it.
-
-    A preview, and a run that goes on where it was ended, use it; another source's frames are
-    counted up to the place.
-    """
-
-    def seek(self, place: Place, /) -> Fraction | None:
-        """Lets what is iterated next begin at a place, or somewhat before it.
-
-        Called between `Source.__enter__` and the iteration. Frames and their times are those of
-        the whole stream; `RawFrame.index` then counts from 0 anew.
-
-        Args:
-            place: on the clock of `StreamInfo.media`, or by the frame of that file.
-
-        Returns:
-            The time of the place on the stream's own clock, in seconds; None where it cannot be
-            found so: the frames then come from the stream's start.
         """
         ...
 

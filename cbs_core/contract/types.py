@@ -225,6 +225,19 @@ class StreamInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A file with the pictures of a window of a stream's frames, which begins with a key frame."""
+
+    path: Path
+
+    times: tuple[Fraction, ...]
+    """`RawFrame.pts` of each frame, in order."""
+
+    duration: Fraction | None = None
+    """Of the last frame, where the source states it."""
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsFile:
     """A weight file that was read, as the report names it."""
 

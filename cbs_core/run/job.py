@@ -30,6 +30,7 @@ from cbs_core.run.fingerprint import Fingerprint
 from cbs_core.run.governed import Governed
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
+from cbs_core.run.resuming import Resumed, checked, identity
 from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.sheet import Sheet
@@ -113,12 +114,9 @@ class Job:
         Raises:
             CbsError: whatever a user can mend; no output is left then.
         """
-        source, source_id = _source(self.settings)
-        if self.settings.preview is not None:
-            source = preview.Preview(source, self.settings.preview)
+        source, source_id = self._source()
         own = closing(self._workshop) if self._own else nullcontext()
-        file = _input_file(self.settings)
-        with own, Fingerprint(file) as fingerprint, opened(source):
+        with own, Fingerprint(_input_file(self.settings)) as fingerprint, opened(source):
             info = source.info
             sink, sink_ids, there = self._sinks(info)
             stream = self._stream(info)
@@ -127,14 +125,17 @@ class Job:
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
             governed = self._governed(stream, info)
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
+            parts = (source, stream, scheduler, sink)
+            source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
             begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(info, sink))
             with show(begun) as tick:
                 runner = self._runner(source, scheduler, sink, tick)
-                interrupted, cut = _run(runner)
+                interrupted, cut = _run(runner, resumed)
             sha256 = fingerprint.result(wait=not interrupted and cut is None)
-        if not runner.kept:
-            if cut is not None:
-                raise cut
+        kept = runner.kept if resumed is None else resumed.kept(runner.kept)
+        if not kept and cut is not None:
+            raise cut
+        if not kept:
             return None
         told = Report(
             plan=stream.plan,
@@ -155,10 +156,20 @@ class Job:
             branches=sink.branches if isinstance(sink, Outputs) else (),
             governor=None if governed is None else governed.report(),
             interrupted=interrupted,
-            kept=runner.kept,
+            kept=kept,
             cut=cut,
+            unfinished=None if resumed is None else resumed.unfinished,
         )
-        return report.write(told, watch.sheet, there.beside, over=self.settings.overwrite)
+        return self._written(told, watch.sheet, there)
+
+    def _written(self, told: Report, sheet: Sheet, there: Places) -> Report:
+        places = {} if told.unfinished else there.beside  # what is whole is reported on
+        return report.write(told, sheet, places, over=self.settings.overwrite)
+
+    def _source(self) -> tuple[Source, str]:
+        source, name = _source(self.settings)
+        place = self.settings.preview
+        return (source if place is None else preview.Preview(source, place)), name
 
     def _runner(self, source: Source, scheduler: Scheduler, sink: Sink, tick: Tick) -> Runner:
         info = source.info
@@ -219,6 +230,26 @@ class Job:
     def _unlike(self, plan: Plan) -> tuple[str, ...]:
         return preview.unlike(self.settings.look, plan) if self.settings.preview else ()
 
+    def _in_windows(
+        self,
+        source: Source,
+        stream: Stream,
+        scheduler: Scheduler,
+        sink: Sink,
+        output: Path | None,
+    ) -> tuple[Source, Scheduler, Sink, Resumed | None]:
+        """Returns what takes their places where the run can be gone on with; else themselves."""
+        settings = self.settings
+        if not settings.resume or settings.preview is not None:
+            return source, scheduler, sink, None
+        if settings.target_fps is not None:
+            raise ConfigError("target_fps goes by the clock, which resume=true cannot: say one")
+        dtype = devices.precision(self._workshop.dtype)
+        depends = identity(settings.config, stream.plan, dtype, settings.input)
+        named = output if settings.output else None  # a run folder is another each time
+        resumed = Resumed(source, stream, scheduler, checked(sink, named, source.info), depends)
+        return resumed.source, resumed.windows, resumed.sink, resumed
+
     def _governed(self, stream: Stream, info: StreamInfo) -> Governed | None:
         fps = self.settings.target_fps
         if fps is None:
@@ -263,12 +294,15 @@ def _give_controls(sink: Sink, controls: Controls) -> None:
             one.control(controls)
 
 
-def _run(runner: Runner) -> tuple[bool, CbsError | None]:
+def _run(runner: Runner, resumed: Resumed | None) -> tuple[bool, CbsError | None]:
     """Tells whether Ctrl-C ended the run, and what failed in the middle of it."""
     try:
         return runner.run().interrupted, None
     except CbsError as error:
         return False, error
+    finally:
+        if resumed is not None:
+            resumed.parts.close()
 
 
 def worth_trials(info: StreamInfo) -> bool:

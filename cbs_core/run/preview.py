@@ -7,9 +7,10 @@ from typing import Self
 
 from cbs_core.choose import streams
 from cbs_core.contract.errors import SourceError
-from cbs_core.contract.interfaces import Seekable, Source
+from cbs_core.contract.interfaces import Source
 from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.contract.windows import Seekable
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
 from cbs_core.run.settings import Look

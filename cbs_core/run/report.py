@@ -85,6 +85,9 @@ class Report:
     kept: int = 0
     """Frames in the closed output."""
 
+    unfinished: Path | None = None
+    """The folder of the parts of an output that is not whole (``resume=true``)."""
+
     cut: CbsError | None = None
     """What ended the run before its end; the output holds the frames so far."""
 
@@ -119,8 +122,14 @@ class Report:
             CbsError: the source, the device or a plugin failed.
         """
         if self.cut is not None:
-            closed = f"{self.output or 'the output'} is closed, with {self.frames}"
-            raise type(self.cut)(f"{self.cut}; {closed}") from self.cut
+            raise type(self.cut)(f"{self.cut}; {self.closed}") from self.cut
+
+    @property
+    def closed(self) -> str:
+        """What there is of an output that was ended early, in words."""
+        if self.unfinished is not None:
+            return f"{self.frames} are in '{self.unfinished}': the same command goes on from there"
+        return f"{self.output or 'the output'} is closed, with {self.frames}"
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as plain values; times in milliseconds, rates in frames a second."""
@@ -272,7 +281,7 @@ def print_table(report: Report, console: Console, told: Container[str] = ()) -> 
     for branch in report.branches:
         late = f", {branch['dropped']} dropped" if branch["dropped"] else ""
         console.print(f"{branch['output']}: {branch['frames']} frames{late}", markup=False)
-    for path in [*([report.output] if report.output else []), *report.files]:
+    for path in [*filter(None, [report.unfinished or report.output]), *report.files]:
         console.print(str(path), markup=False)
 
 

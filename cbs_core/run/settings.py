@@ -88,6 +88,9 @@ class Settings:
     cutout: bool = False
     """Whether the restyled classes alone are written, the rest transparent."""
 
+    resume: bool = False
+    """Whether the run can be ended and gone on with."""
+
     preview: Place | None = None
     """The one frame to show instead of the run."""
 
@@ -196,6 +199,7 @@ def parse(config: Mapping[str, object]) -> Settings:
         precision=str(config.get("precision")),
         output_matte=_name(config, "output_matte"),
         cutout=read(flag, config, "cutout", False, default=False),
+        resume=read(flag, config, "resume", False, default=False),
         preview=read(_place, config, "preview"),
         quiet=read(flag, config, "quiet", default=False),
         overwrite=read(flag, config, "overwrite", False, default=False),

@@ -1,6 +1,5 @@
 """One video file being written: pictures encoded, everything else copied from the source's file."""
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -16,13 +15,15 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from cbs_core.contract.errors import SinkError
-from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.unfinished import Unfinished
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
+from cbs_plugins.formats.muxing import muxer_options, time_base
+from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
-from cbs_plugins.formats.tracks import MATROSKA, Tracks, covers, missing_from, tags, unusual
+from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
 from cbs_plugins.formats.video_colours import Sampling, pixel_format
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
@@ -43,11 +44,8 @@ _TELL_ASPECT = frozenset({"libx264", "libx265"})
 _FAILURES = (av.FFmpegError, OSError)
 """What writing raises: FFmpeg's own, or the file's."""
 
-_FINEST = 90_000
-"""Ticks a second that times without a file behind them get at least; MPEG's clock."""
-
-_FRAGMENT = 1_000_000
-"""Microseconds of film that a run which is killed loses at the most."""
+_HELD = 32
+"""Packets at the end of a joined file that are held back: more than are shuffled."""
 
 
 class VideoFile:
@@ -62,6 +60,7 @@ class VideoFile:
         info: of the stream; with ``media``, the file from which the rest is copied.
         start: seconds of the stream that are this file's 0.
         size: width and height of its frames; others are scaled.
+        bare: whether it holds pictures alone, which begin at its 0.
 
     Raises:
         SinkError: the place cannot be written, or the container cannot hold codec or sound.
@@ -75,10 +74,14 @@ class VideoFile:
         *,
         start: Fraction = Fraction(0),
         size: tuple[int, int] | None = None,
+        bare: bool = False,
     ) -> None:
         self._encoding = encoding
         self._info = info
         self._start = start
+        self._bare = bare or info.matte
+        self._from_first = bare
+        self._pending: list[Packet[VideoStream]] = []
         self.size = size or encoding.size or (info.width, info.height)
         self._frame_size = size or (info.width, info.height)
         self._suffix = final.suffix.lower()
@@ -105,16 +108,19 @@ class VideoFile:
         info, encoding = self._info, self._encoding
         self._media = open_media(info.media) if info.media else None
         self._source = picture_stream(self._media, info.media or "") if self._media else None
-        self._tick = self._time_base()
+        self._tick = time_base(self._source, info.rate)
+        options = muxer_options(self._suffix, self._media, self._tick, bare=self._bare)
+        if self._suffix not in MATROSKA:
+            self._grows = "hybrid_fragmented" in options.get("movflags", "")
         self._output = av.open(
             # Not as Python's file: a thread of FFmpeg's that calls back while Python ends crashes.
             str(self._file.path.absolute()),
             "w",
             format=_CONTAINERS[self._suffix],
-            container_options=self._muxer_options(),
+            container_options=options,
         )
         self._stream = self._add_pictures(self._output)
-        if self._media is not None and not info.matte:
+        if self._media is not None and not self._bare:
             self._tracks = Tracks(
                 self._output,
                 self._media,
@@ -138,6 +144,8 @@ class VideoFile:
 
     def write(self, frame: RawFrame) -> None:
         """Encodes a frame and copies the rest up to it."""
+        if self._from_first and self._last is None:
+            self._start = Fraction(frame.pts)
         time = Fraction(frame.pts) - self._start
         tick = round(time / self._tick)
         if self._last is not None and tick <= self._last[0]:
@@ -166,6 +174,18 @@ class VideoFile:
             self._file.show()
             self._grows = False
 
+    def join(self, segments: Sequence[Segment]) -> None:
+        """Copies the pictures of segments, and the rest beside them."""
+        for packet in packets(segments, self._tick, self._start):
+            packet.stream = self._stream
+            self._pending.append(packet)
+            if len(self._pending) > _HELD:
+                first = self._pending.pop(0)
+                self._mux([first])
+                self._copy(until=(first.dts or 0) * self._tick)
+        last = round((segments[-1].times[-1] - self._start) / self._tick)
+        self._last = last, segments[-1].duration or 1 / self._info.rate
+
     def _picture(self, frame: RawFrame) -> VideoFrame:
         pixels = frame.pixels.cpu()
         if frame.alpha is not None and not self._alpha:
@@ -189,7 +209,8 @@ class VideoFile:
         tick, lasts = self._last
         if end is not None:
             lasts = end - self._start - tick * self._tick
-        self._mux(self._ending(self._encode(None), tick, lasts))
+        rest = self._pending or self._encode(None)
+        self._mux(self._ending(rest, tick, lasts))
         self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
         try:
             self._output.close()
@@ -216,7 +237,7 @@ class VideoFile:
         return packets
 
     def _compare(self) -> None:
-        if self._media is None or self._source is None or self._info.matte:
+        if self._media is None or self._source is None or self._bare:
             return
         with open_media(self._file.path) as written:
             lost = missing_from(written, self._media, audio=self._encoding.audio, main=self._source)
@@ -258,33 +279,8 @@ class VideoFile:
     def _add_pictures(self, output: OutputContainer) -> VideoStream:
         info, encoding, source = self._info, self._encoding, self._source
         ratio = self._pixel_aspect()
-        width, height = self.size
-        stream = output.add_stream(
-            encoding.codec,
-            rate=info.rate,
-            options=encoding.options,
-            width=width,
-            height=height,
-            time_base=self._tick,
-        )
-        if not isinstance(stream, VideoStream):
-            raise ValueError(f"{encoding.codec} encodes no pictures")
+        stream = self._encoded(output)
         context = stream.codec_context
-        stream.pix_fmt, lost = pixel_format(
-            encoding.codec,
-            source,
-            width,
-            height,
-            encoding.pixel_format,
-            alpha=info.transparent or (False if info.matte else None),
-        )
-        self.notes += [lost] if lost and not info.matte else []
-        self._alpha = Sampling.of(stream.pix_fmt).alpha
-        if info.transparent and not self._alpha:
-            raise SinkError(
-                f"{encoding.codec} in '{self._suffix}' holds no transparency: name a .mov "
-                "(ProRes 4444), a .webm or .mkv (VP9), or a folder of PNGs, with sink.codec=auto"
-            )
         self._matrix: int | None = None
         self._to_coded = VideoReformatter()
         if encoding.codec == "libx265" and self._suffix not in MATROSKA:
@@ -299,11 +295,43 @@ class VideoFile:
             self._matrix = _MATRICES.get(tags_in.colorspace)
             if self._matrix is not None:
                 context.colorspace = tags_in.colorspace
-            stream.metadata.update({} if info.matte else tags(source.metadata))
-            if code := timecode(source, info.start + self._start):
+            stream.metadata.update({} if self._bare else tags(source.metadata))
+            code = timecode(source, info.start + self._start)
+            if code and not self._from_first:
                 stream.metadata["timecode"] = code
         if ratio != 1:
             context.sample_aspect_ratio = ratio
+        return stream
+
+    def _encoded(self, output: OutputContainer) -> VideoStream:
+        """Adds a stream for the encoder."""
+        info, encoding = self._info, self._encoding
+        width, height = self.size
+        stream = output.add_stream(
+            encoding.codec,
+            rate=info.rate,
+            options=encoding.options,
+            width=width,
+            height=height,
+            time_base=self._tick,
+        )
+        if not isinstance(stream, VideoStream):
+            raise ValueError(f"{encoding.codec} encodes no pictures")
+        stream.pix_fmt, lost = pixel_format(
+            encoding.codec,
+            self._source,
+            width,
+            height,
+            encoding.pixel_format,
+            alpha=info.transparent or (False if info.matte else None),
+        )
+        self.notes += [lost] if lost and not info.matte else []
+        self._alpha = Sampling.of(stream.pix_fmt).alpha
+        if info.transparent and not self._alpha:
+            raise SinkError(
+                f"{encoding.codec} in '{self._suffix}' holds no transparency: name a .mov "
+                "(ProRes 4444), a .webm or .mkv (VP9), or a folder of PNGs, with sink.codec=auto"
+            )
         return stream
 
     def _pixel_aspect(self) -> Fraction:
@@ -323,38 +351,6 @@ class VideoFile:
             f"{float(ratio):.3g} times as wide as high: pictures are {self.size[0]}x{self.size[1]}"
         )
         return Fraction(1)
-
-    def _time_base(self) -> Fraction:
-        interval = 1 / self._info.rate
-        if self._source is not None and self._source.time_base:
-            return Fraction(self._source.time_base)
-        # A whole part of the interval, so that index / rate is exact.
-        return interval / max(round(_FINEST * interval), 1)
-
-    def _muxer_options(self) -> dict[str, str]:
-        # Each fragment is on the disk when it is whole, for a run that is killed.
-        options = {"flush_packets": "1"}
-        if self._suffix in MATROSKA:
-            # It would delay everything by the sound's priming samples, which lie before time 0.
-            options["avoid_negative_ts"] = "disabled"
-            options["cluster_time_limit"] = str(_FRAGMENT // 1000)
-            return options
-        # Where a stream starts is written in these units; the default is a millisecond.
-        sound = self._media.streams.audio if self._media else ()
-        units = [unit.time_base.denominator for unit in sound if unit.time_base]
-        scale = math.lcm(self._tick.denominator, *units)
-        options["movie_timescale"] = str(scale if scale < 2**31 else self._tick.denominator)
-        flags = []
-        if self._media is None or self._info.matte or not covers(self._media):
-            # With cover art, fragments would leave an empty second video track in the file.
-            flags.append("hybrid_fragmented+frag_keyframe")
-            options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
-            if self._media is not None and not self._info.matte and unusual(self._media):
-                flags.append("use_metadata_tags")  # which leaves cover art out
-        self._grows = "hybrid_fragmented+frag_keyframe" in flags
-        if flags:
-            options["movflags"] = "+".join(flags)
-        return options
 
     def _copy(self, until: Fraction | None, *, exact: bool = False) -> None:
         if self._tracks is not None:

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal
 import av
 
 from cbs_core.contract.errors import SinkError
-from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.files import free
 from cbs_core.machine.unfinished import left_over, remove, told
 from cbs_plugins.formats.encoding import Encoding
@@ -98,6 +98,7 @@ class VideoSink:
             )
         self.codec = SUFFIXES[suffix] if codec == "auto" else codec
         self._chosen, self._crf, self._preset = codec, crf, preset
+        self._bare = False
         if on_resize not in ("scale", "split"):
             raise SinkError(f"on_resize='{on_resize}' is unknown: choose scale or split")
         self.on_resize = on_resize
@@ -112,6 +113,12 @@ class VideoSink:
 
     def open(self, info: StreamInfo, /) -> None:
         """Writes the header, so that whatever the container cannot hold is known at once."""
+        self._prepare(info)
+        self._file = VideoFile(self.path, self._encoding, info, bare=self._bare)
+        self._note(*self._file.notes)
+        self._frame_size = (info.width, info.height)
+
+    def _prepare(self, info: StreamInfo) -> None:
         if self.path.is_dir():
             raise SinkError(f"'{self.path}' is a folder: name a file in it, or use sink=folder")
         if info.media and self.path.exists() and self.path.samefile(info.media):
@@ -129,9 +136,31 @@ class VideoSink:
         )
         self._left = left_over(self.path)
         self._note(*told(self._left, self.path), *_unheard(self.codec, self._crf, self._preset))
+
+    def segment(self, path: Path, /) -> "VideoSink":
+        """Returns a sink that writes pictures alone, as this one does, under another path."""
+        if self.on_resize == "split":
+            raise SinkError("sink.on_resize=split and segments do not go together: say scale")
+        encoding = self._encoding
+        other = VideoSink(
+            str(path),
+            self._chosen,
+            self._crf,
+            self._preset,
+            encoding.audio,
+            self.size,
+            encoding.pixel_format,
+        )
+        other._bare = True
+        return other
+
+    def join(self, segments: Sequence[Segment], info: StreamInfo, /) -> None:
+        """Writes the file from segments; sound and all else is copied as always."""
+        self._prepare(info)
         self._file = VideoFile(self.path, self._encoding, info)
-        self._note(*self._file.notes)
-        self._frame_size = (info.width, info.height)
+        with self._busy:
+            self._file.join(segments)
+            self._close(complete=True)
 
     def write(self, frame: RawFrame, /) -> None:
         """Encodes a frame and copies the sound up to it."""
