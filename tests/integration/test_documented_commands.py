@@ -24,7 +24,7 @@ from skimage import data
 
 from cbs_core.choose import weights
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
-from cbs_core.cli import evaluate, export, plugins, run, scene, train
+from cbs_core.cli import evaluate, export, live, plugins, run, scene, train
 from cbs_core.cli.app import DEBUG
 from cbs_core.frame import routes
 from cbs_core.run import settings
@@ -59,6 +59,7 @@ COMMANDS = {
     "cbs-eval": evaluate,
     "cbs-export": export,
     "cbs-scene": scene,
+    "cbs-live": live,
 }
 
 
@@ -112,14 +113,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     photo = Image.fromarray(np.ascontiguousarray(data.astronaut()[:256:2, 100:356:2]))
     for file in ("photo.jpg", "painting.jpg", "holiday/1.jpg", "holiday/2.jpg", "photos/1.jpg"):
         photo.save(file)
-    make_clip(Path("street.mp4"), frames=3, width=96, height=64)
+    for file in ("street.mp4", "clip.mp4"):
+        make_clip(Path(file), frames=3, width=96, height=64)
     for file in ("truck.glb", "person.spz", "photos.csv", "FILE"):
         Path(file).touch()
     for file in ("my_style.pth", "weights/johnson/painting.pth"):
         torch.save(TransformerNet(8).state_dict(), file)
-    Path("mine/job.yaml").write_text(
-        "defaults: [config, _self_]\ninput: photo.jpg\nroutes: {car: wave}\n"
-    )
+    job = "defaults: [config, _self_]\nroutes: {car: wave}\n"
+    Path("mine/job.yaml").write_text(f"{job}input: photo.jpg\n")
+    Path("studio.yaml").write_text(job)  # tests/unit/test_live_studio.py has the studio's own
     return tmp_path
 
 
@@ -138,6 +140,8 @@ def test_it_works(command: str, place: Path, monkeypatch: pytest.MonkeyPatch) ->
     elif name == "python":
         assert words[0] == "-m"
         assert find_spec(words[1])
+    elif name == "cbs-doctor":
+        assert not words  # tests/unit/test_doctor.py runs it
     elif name == "cbs-plugins":
         monkeypatch.setattr("sys.argv", [name, *words])
         if words[0] == "show":

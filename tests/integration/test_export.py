@@ -103,7 +103,9 @@ def test_from_the_command_line(tmp_path, johnson):
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert done.stdout.startswith("a b/x.onnx: max difference from torch ")
+    used, written = done.stdout.splitlines()
+    assert used == f"styler johnson · weights: {johnson}"
+    assert written.startswith("a b/x.onnx: max difference from torch ")
     assert "allowed: 1.0e-03" in done.stdout
     assert {path.name for path in (tmp_path / "a b").iterdir()} == {"x.onnx", "x.onnx.yaml"}
     assert yaml.safe_load((tmp_path / "a b/x.onnx.yaml").read_text()) == {

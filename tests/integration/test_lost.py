@@ -49,9 +49,9 @@ def frames_in(path: Path) -> int:
 def test_a_camera_that_is_unplugged(
     command: Command, place: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
 ) -> None:
-    monkeypatch.setattr(sources, "_registered", {"camera": Camera})
+    monkeypatch.setattr(sources, "_registered", {"webcam": Camera})
     threads = set(threading.enumerate())
-    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}")
+    ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}")
     assert ran.code == 2
     assert ran.err == (
         "cbs-run: error: the source failed (OSError: No such device: unplugged); "
@@ -104,9 +104,9 @@ def test_any_other_error_in_the_middle_keeps_what_is_done(
             raise PluginContractError("the styler is damaged")
         return real(stream, raw)
 
-    monkeypatch.setattr(sources, "_registered", {"camera": Failing})
+    monkeypatch.setattr(sources, "_registered", {"webcam": Failing})
     monkeypatch.setattr(Stream, "upload", upload)
-    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, "scheduler=pipeline")
+    ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, "scheduler=pipeline")
     assert ran.code == 2
     assert "is damaged" in ran.err
     assert frames_in(place / "out.mp4") == 7
@@ -120,8 +120,8 @@ def test_a_camera_that_gives_nothing_leaves_nothing(
         def __iter__(self) -> Iterator[RawFrame]:
             raise OSError("No such device")
 
-    monkeypatch.setattr(sources, "_registered", {"camera": Dead})
-    ran = command("source=camera", "output=out.mp4", WAVE, ROUTES, "hydra.run.dir=run")
+    monkeypatch.setattr(sources, "_registered", {"webcam": Dead})
+    ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, "hydra.run.dir=run")
     assert ran.code == 2
     assert ran.err == "cbs-run: error: the source failed (OSError: No such device)\n"
     assert not (place / "out.mp4").exists()
