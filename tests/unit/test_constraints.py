@@ -1,0 +1,44 @@
+"""The versions of constraints.txt are those that pyproject.toml allows, and all of them."""
+
+import re
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.conftest import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+PINNED = {
+    canonicalize_name(name): version
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE
+    )
+}
+UNTRIED = {"torch-tensorrt", "setuptools"}
+"""Of no machine that the tests ran on, and what pip brings along."""
+
+WANTED = sorted(
+    want
+    for wants in (PROJECT["dependencies"], *EXTRAS.values())
+    for want in set(wants)
+    if not want.startswith("class-based-styling[")
+)
+
+
+@pytest.mark.parametrize("wanted", dict.fromkeys(WANTED))
+def test_a_tested_version_is_one_that_is_allowed(wanted: str) -> None:
+    requirement = Requirement(wanted)
+    name = canonicalize_name(requirement.name)
+    if name in UNTRIED:
+        assert name not in PINNED
+        return
+    assert PINNED[name] in requirement.specifier
+
+
+def test_no_library_of_cuda_is_pinned() -> None:
+    """They would keep torch's CPU build from being installed beside them."""
+    assert not [name for name in PINNED if name.startswith(("nvidia", "cuda", "triton"))]
+    assert "+" not in PINNED["torch"]
