@@ -42,6 +42,9 @@ PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled"
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
 
+MULTIRUN = "multirun.yaml"
+"""What Hydra writes into a sweep's folder."""
+
 FILE_OR_WORD = ("style", "resume", "teacher", "routes", "cameras")
 """Likewise."""
 
@@ -55,7 +58,7 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
 
     Raises:
         ConfigError: an unknown flag, an empty file name, or a sweep (``-m``) over inputs of
-            several kinds.
+            several kinds or into a folder that has one.
     """
     flags, overrides = _separated(argv)
     sweep = "-m" in flags or "--multirun" in flags
@@ -69,10 +72,20 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
     named = {**_job_file(flags), **given}
     chosen = _chosen_plugins(named, sweep=sweep) if streamed else []
+    if sweep:
+        _check_sweep_folder(given.get("hydra.sweep.dir"))
     if sweep and given.get("quiet", "").lower() == "true":
         chosen.append("hydra.hydra_logging.root.level=WARNING")
     # Hydra's parser takes overrides in one run only, and `--info` takes the word that follows it.
     return [*quoted, *chosen, *flags]
+
+
+def _check_sweep_folder(folder: str | None) -> None:
+    """Refuses a folder in which Hydra would write over the list of a sweep, or a user's file."""
+    if folder and (Path(folder.strip("'\"")).expanduser() / MULTIRUN).exists():
+        raise ConfigError(
+            f"'{folder}' has a {MULTIRUN} already: name another folder by hydra.sweep.dir="
+        )
 
 
 def _separated(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -177,6 +177,14 @@ def test_a_sweep_over_files_with_odd_names(tmp_path: Path) -> None:
     assert swept == "input=" + quote("it's.png") + "," + quote("a (1).png")
 
 
+def test_a_sweeps_list_is_not_written_over(tmp_path: Path) -> None:
+    sweep = ["-m", f"hydra.sweep.dir={tmp_path}", "styler.style=wave,udnie"]
+    assert normalise(sweep)
+    (tmp_path / "multirun.yaml").write_text("mine")
+    with pytest.raises(ConfigError, match=r"has a multirun\.yaml already: name another folder"):
+        normalise(sweep)
+
+
 def test_a_quiet_sweep_silences_hydra() -> None:
     assert "hydra.hydra_logging.root.level=WARNING" in normalise(["-m", "quiet=true"])
 
