@@ -7,7 +7,7 @@ from cbs_core import testing
 from cbs_core.choose.registry import segmenters
 from tests.tiny_transformers import save
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="needs transformers: the extra [huggingface]")
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ named beside them run their like.
 
 import re
 import shlex
-import signal
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -89,15 +88,6 @@ ALL = [
 def test_there_are_commands() -> None:
     assert len(ALL) > 30
     assert all(commands(document) for document in ELSEWHERE)
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from cbs_core.choose import weights
 from cbs_core.contract.errors import WeightsError, WeightsMissingError
 from tests.tiny_transformers import save
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="needs transformers: the extra [huggingface]")
 
 from cbs_plugins.formats import hub
 from cbs_plugins.segmenters.huggingface import _check

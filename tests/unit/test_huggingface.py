@@ -16,7 +16,9 @@ from cbs_core.contract.tensors import to_pixels
 from cbs_core.testing.helpers import picture
 from tests.tiny_transformers import MAKERS, save
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip(
+    "transformers", reason="needs transformers: the extra [huggingface]"
+)
 
 from cbs_plugins.nets.transformers import SHARPNESS  # noqa: E402
 

@@ -177,7 +177,7 @@ class Acts:
 def display():
     """An X server without a screen, which `ImageGrab` and `mss` can look at."""
     if shutil.which("Xvfb") is None:
-        pytest.skip("no Xvfb")
+        pytest.skip("no Xvfb: apt-get install xvfb")
     read, write = os.pipe()
     # Without -noreset it is away for a moment whenever its last client leaves.
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "400x300x24", "-noreset"]
@@ -329,7 +329,7 @@ class TestScreen(LiveSourceSuite):
 
     @pytest.fixture(autouse=True)
     def _display(self, display):
-        pytest.importorskip("mss")
+        pytest.importorskip("mss", reason="needs mss: the extra [screen]")
 
     def create(self, folder):
         return ScreenSource()
@@ -337,7 +337,7 @@ class TestScreen(LiveSourceSuite):
 
 @pytest.mark.usefixtures("display")
 def test_a_screen_or_a_part_of_it_is_seen():
-    pytest.importorskip("mss")
+    pytest.importorskip("mss", reason="needs mss: the extra [screen]")
     window = WindowSink()
     window.open(INFO)
     pixels = torch.zeros(64, 96, 3, dtype=torch.uint8)

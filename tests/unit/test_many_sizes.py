@@ -39,7 +39,6 @@ def test_grids_of_windows_are_bounded() -> None:
 def test_a_converted_net_is_kept_for_one_size_at_a_time(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("openvino")
     from cbs_core.accelerators.openvino import Net
     from cbs_core.accelerators.store import Store
 

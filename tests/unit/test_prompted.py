@@ -17,7 +17,9 @@ from cbs_core.run.workshop import Workshop
 from cbs_core.testing.helpers import picture
 from tests.tiny_transformers import save
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip(
+    "transformers", reason="needs transformers: the extra [huggingface]"
+)
 
 from cbs_plugins.formats import hub  # noqa: E402
 

@@ -1,7 +1,6 @@
 """A configuration file of a user's sets this program's keys; whatever else it says is refused."""
 
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -96,15 +95,6 @@ HOSTILE = {
     "no YAML": "defaults: [config\n",
     "binary": "\x00\x01\x02",
 }
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = {number: signal.getsignal(number) for number in numbers}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

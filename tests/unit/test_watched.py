@@ -118,7 +118,7 @@ def test_a_call_that_fails_for_memory_is_not_the_one_that_is_looked_at():
         looked.picture(image)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.cuda
 def test_between_two_looks_on_a_gpu_the_background_stays():
     """And nothing waits there."""
     image = torch.rand(1, 3, 64, 96, device="cuda")
