@@ -158,13 +158,17 @@ def elsewhere(due: Path, final: Path) -> str:
 
 def lock(handle: int) -> bool:
     """Locks an open file for this process's life; tells whether no other process has it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            return True
+    return fcntl is None or _locks(handle) is not False
+
+
+def _locks(handle: int) -> bool | None:
+    """Locks an open file unless another process has; None on a file system without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
     return True
 
 
@@ -240,11 +244,7 @@ def _is_locked(path: Path) -> bool | None:
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return None
+        got = _locks(handle)
     finally:
         os.close(handle)
-    return False
+    return None if got is None else not got
