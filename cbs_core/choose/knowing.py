@@ -51,19 +51,20 @@ def nets() -> list[Net]:
         for path in weights.available(room).values():
             said = weights.header(path)
             kind, _, plugin = said.get("plugin", "").partition("/")
-            classes = _classes(said)
-            if kind == "segmenter" and classes:
+            known = classes(said)
+            if kind == "segmenter" and known:
                 found.append(
-                    Net(plugin, path, classes, said.get("licence", ""), said.get("vocabulary"))
+                    Net(plugin, path, known, said.get("licence", ""), said.get("vocabulary"))
                 )
     return found
 
 
-def _classes(said: Mapping[str, str]) -> tuple[str, ...]:
-    if said.get("vocabulary") in VOCABULARIES:
-        return tuple(VOCABULARIES[said["vocabulary"]])
+def classes(said: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the classes that a weight file's header tells; none where it tells none."""
+    if "classes" not in said:
+        return tuple(VOCABULARIES.get(said.get("vocabulary", ""), ()))
     try:
-        listed = json.loads(said.get("classes", "[]"))
+        listed = json.loads(said["classes"])
     except ValueError:
         return ()
     return tuple(map(str, listed)) if isinstance(listed, list) else ()

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 def main() -> None:
     """Entry point."""
     from cbs_core.choose import streams
-    from cbs_core.cli.app import hydra_app
+    from cbs_core.cli.app import hydra_app, one_line_errors
 
     argv = sys.argv[1:]
     given = dict(arg.split("=", 1) for arg in argv if "=" in arg)
     if "input" in given and "source" not in given:
-        argv.append(f"source={streams.source_for(given['input'].strip(chr(39)))}")
+        with one_line_errors("cbs-live"):
+            argv.append(f"source={streams.source_for(given['input'].strip(chr(39)))}")
     hydra_app("cbs-live", run, argv, config_name="live")
 
 

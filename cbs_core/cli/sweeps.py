@@ -2,13 +2,12 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbs_core.choose import streams
-from cbs_core.contract.errors import CbsError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -45,8 +44,33 @@ def tell_apart(config: "DictConfig", argv: Sequence[str]) -> None:
     own = dict(text.lstrip("+").split("=", 1) for text in hydra.overrides.task)
     labels = [swept[key].get(own[key], own[key]) for key in swept if key in own]
     label = ".".join(labels) or str(hydra.job.num)
-    output = Path(str(config.output))
-    config.output = str(output / label if _is_folder(config) else _inserted(output, label))
+    if isinstance(config.output, str):
+        sink = config.get("sink")
+        config.output = _own(config.output, label, str(sink.name) if sink else None)
+        return
+    config.output = [
+        {**one, "path": _own(str(one["path"]), label, str(one.get("name")))}
+        if isinstance(one, Mapping) and one.get("path")
+        else _own(str(one), label, streams.sink_for(str(one)))
+        for one in config.output
+    ]
+
+
+def _own(output: str, label: str, sink: str | None) -> str:
+    """Returns an output's name with a label in it, where its sink writes a file or a folder.
+
+    Args:
+        output: what ``output=`` names.
+        label: of one run.
+        sink: its plugin; None of a command without sinks.
+    """
+    prefix = f"{sink}:" if sink is not None and output.startswith(f"{sink}:") else ""
+    path = Path(output.removeprefix(prefix))
+    if sink is None:
+        return str(_inserted(path, label))
+    if not streams.is_for_files("sink", sink):
+        return output
+    return prefix + str(path / label if streams.writes_folder(sink) else _inserted(path, label))
 
 
 def _labels(override: "Override") -> dict[str, str]:
@@ -63,16 +87,6 @@ def _labels(override: "Override") -> dict[str, str]:
 def _is_file(text: str) -> bool:
     with suppress(OSError, ValueError):
         return Path(text).expanduser().is_file()
-    return False
-
-
-def _is_folder(config: "DictConfig") -> bool:
-    """Tells whether the sink writes a folder; of commands without one, no."""
-    sink = config.get("sink")
-    if not sink:
-        return False
-    with suppress(CbsError):
-        return streams.writes_folder(str(sink.get("name")))
     return False
 
 

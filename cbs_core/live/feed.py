@@ -57,6 +57,8 @@ class Feed:
         self.error: str | None = None
         """What is wrong now, in a line."""
 
+        self._failed: str | None = None
+
         self.came = 0
         self.dropped = 0
         self.meter = Meter()
@@ -124,6 +126,16 @@ class Feed:
     def frame(self, index: int) -> Shown | None:
         """Returns a frame that is still kept, else the newest."""
         return next((one for one in list(self._done) if one.index == index), self.shown)
+
+    def fail(self, line: str) -> None:
+        """Notes what is wrong with a frame, until one is well."""
+        self.error = self._failed = line
+
+    def well(self) -> None:
+        """Takes back what was wrong with a frame, and nothing that is wrong with a plan."""
+        if self._failed is not None and self.error == self._failed:
+            self.error = None
+        self._failed = None
 
     def tell(self) -> None:
         """Wakes all who look on."""

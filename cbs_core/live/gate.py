@@ -95,7 +95,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if scope["type"] == "http" and self._brings_token(scope, headers):
+        slow = self._rate((scope.get("client") or ("",))[0])
+        if slow and scope["type"] == "http" and self._brings_token(scope, headers):
             assert self._token is not None
             response = RedirectResponse("/", 303, HEADERS)
             response.set_cookie(
@@ -108,7 +109,9 @@ class Gate:
             )
             await response(scope, receive, send)
             return
-        code, told = self._refusal(scope, headers)
+        code, told = (
+            self._refusal(scope, headers) if slow else (429, "too many requests: wait a second")
+        )
         if code and scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008, "reason": told})
@@ -120,8 +123,6 @@ class Gate:
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str]:
         """Returns a status and why; 0 is let in."""
-        if not self._rate((scope.get("client") or ("",))[0]):
-            return 429, "too many requests: wait a second"
         if not self._known_host(headers):
             return 403, "this name is not the server's: say hosts=[NAME] where it is started"
         if not self._same_site(scope, headers):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
@@ -58,7 +58,7 @@ def decode(data: bytes, *, pixels: int) -> Tensor:
                 f"a picture of {opened.width}x{opened.height} is too large: at most {pixels} "
                 "pixels are taken"
             )
-        array = np.array(opened.convert("RGB"))
+        array = np.array(ImageOps.exif_transpose(opened).convert("RGB"))
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"the picture is too large: at most {pixels} pixels are taken") from (
             error

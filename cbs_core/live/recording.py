@@ -97,6 +97,7 @@ class Recording:
         if pts <= self._last:
             return
         if pts > LONGEST:
+            self._untap()
             self._frames.close()
             return
         self._last = pts

@@ -113,6 +113,7 @@ async def _stream(socket: WebSocket, shop: Shop) -> None:
             if shop.recording is not None and shop.recording.feed is feed:
                 await asyncio.to_thread(shop.close)
             shop.studio.close_feed(feed)
+            shop.forget(feed)
 
 
 async def _refused(socket: WebSocket, why: str) -> None:

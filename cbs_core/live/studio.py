@@ -208,10 +208,11 @@ class Studio:
             some = True
             try:
                 feed.run(taken)
+                feed.well()
             except Exception as error:  # a plugin may raise anything, and the show goes on
                 line = " ".join(str(error).split())
                 known = isinstance(error, CbsError)
-                feed.error = line if known else f"{type(error).__name__}: {line}"
+                feed.fail(line if known else f"{type(error).__name__}: {line}")
                 log.warning("a frame was passed over: %s", feed.error)
                 feed.tell()
                 time.sleep(PAUSE)

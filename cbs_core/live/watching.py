@@ -191,7 +191,7 @@ class Watching:
                 try:
                     pixels = await anyio.to_thread.run_sync(_read, data, size)
                 except CbsError as error:
-                    self._feed.error = str(error)
+                    self._feed.fail(str(error))
                     self._feed.tell()
                     continue
                 self._studio.put(self._feed, Taken(pixels, captured, tag))

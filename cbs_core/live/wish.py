@@ -220,8 +220,9 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
         if params:
             body[kind] = params
     body["matte"] = wish.matte
-    if wish.segment_size != 1:
-        body["segment_size"] = wish.segment_size
+    # What the studio shows, and not what these keys are by themselves in a run.
+    body["segment_size"] = wish.segment_size
+    body["steady"] = look.steady or "off"
     if wish.segment_every != 1:
         body["segment_every"] = wish.segment_every
     body["routes"] = {

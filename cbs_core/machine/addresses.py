@@ -15,11 +15,13 @@ def shown(address: str) -> str:
         'rtsp://desk/cam'
         >>> shown("rtmp://live.example/app/KEY")
         'rtmp://live.example/app/...'
+        >>> shown("stream:rtsp://me:secret@desk/cam")
+        'stream:rtsp://desk/cam'
     """
-    match = _URL.match(address)
+    match = _URL.search(address)
     if match is None:
         return address
     path = match["path"]
     if match["scheme"].lower().startswith("rtmp") and path.count("/") > 1:
         path = f"{path.rpartition('/')[0]}/..."
-    return f"{match['scheme']}://{match['host']}{path}"
+    return f"{address[: match.start()]}{match['scheme']}://{match['host']}{path}"

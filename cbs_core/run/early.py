@@ -3,21 +3,15 @@
 Everything here is checked again, by whoever knows more, when the run begins.
 """
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from cbs_core.choose import streams, weights
+from cbs_core.choose import knowing, streams, weights
 from cbs_core.contract.errors import CbsError, SinkError, SourceError
 from cbs_core.frame import routes
 from cbs_core.machine.inputs import input_file, missing
 from cbs_core.run import destinations
 from cbs_core.run.destinations import Places
-from cbs_core.words import vocabularies
-
-HEADER = 1_000_000
-"""Bytes of a safetensors file's header that are read at the most."""
 
 
 def refuse(config: Mapping[str, object]) -> None:
@@ -47,8 +41,9 @@ def _source(config: Mapping[str, object]) -> Path | None:
     name, section = _section(config, "source")
     path = section.get("path", config.get("input"))
     said = streams.by_path("source", name)
-    if not isinstance(path, str) or said is None or path.startswith(f"{name}:") or "://" in path:
+    if not isinstance(path, str) or said is None or "://" in path:
         return None
+    path = path.removeprefix(f"{name}:")
     file = Path(path).expanduser()
     if said.get("folders"):
         if not file.exists():
@@ -61,8 +56,9 @@ def _sink(config: Mapping[str, object], source: Path | None) -> None:
     name, section = _section(config, "sink")
     path = section.get("path", config.get("output"))
     said = streams.by_path("sink", name)
-    if not isinstance(path, str) or not path or said is None or path.startswith(f"{name}:"):
+    if not isinstance(path, str) or not path or said is None:
         return
+    path = path.removeprefix(f"{name}:")
     output = Path(path).expanduser()
     known = said.get("writes", [output.suffix.lower()])
     if output.suffix.lower() not in known:
@@ -99,27 +95,14 @@ def _classes(config: Mapping[str, object]) -> tuple[str, ...]:
     if section.get("classes"):
         return ()
     try:
+        vocabulary = section.get("vocabulary")
         if (given := section.get("weights")) is not None:
             file = Path(str(given)).expanduser()
-        elif (vocabulary := section.get("vocabulary")) is not None:
+        elif vocabulary is not None:
             file = weights.find(name, str(vocabulary), flag="segmenter.weights")
         else:
             (file,) = weights.available(name).values()
-        said = _header(file)
-        if "classes" in said:
-            return tuple(map(str, json.loads(said["classes"])))
-        return tuple(
-            vocabularies.VOCABULARIES[str(section.get("vocabulary") or said["vocabulary"])]
-        )
-    except (CbsError, OSError, ValueError, LookupError, TypeError, struct.error):
+    except (CbsError, ValueError):
         return ()  # whoever loads the net tells
-
-
-def _header(file: Path) -> Mapping[str, str]:
-    """Returns the metadata of a safetensors file."""
-    if file.suffix != ".safetensors":
-        return {}
-    with file.open("rb") as content:
-        (length,) = struct.unpack("<Q", content.read(8))
-        told = json.loads(content.read(min(length, HEADER))).get("__metadata__")
-    return told if isinstance(told, dict) else {}
+    named = {} if vocabulary is None else {"vocabulary": str(vocabulary)}
+    return knowing.classes({**weights.header(file), **named})

@@ -90,7 +90,7 @@ def words(routes: Sequence[Route]) -> list[str]:
     """Returns a name for each route that a file's name can hold: ``car``, ``car+bus``."""
     found: list[str] = []
     for route in routes:
-        word = re.sub(r"[^\w+-]+", "_", "+".join(route.classes))[:_LONGEST]
+        word = re.sub(r"[^\w+-]+", "_", route.named())[:_LONGEST]
         found.append(word if word not in found else f"{word}.{len(found) + 1}")
     return found
 

@@ -40,6 +40,8 @@ from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.objects import check_inside
 from cbs_core.temporal.state import State
 
+FRESHEST = "freshest"
+
 WORTH_TRIALS = 10
 """Frames of a size from which on ``accelerator=auto`` tries what is fastest; where all are of one
 size all nets are built at first, those too whose classes may come later or never."""
@@ -116,14 +118,14 @@ class Job:
         """
         source, source_id = self._source()
         own = closing(self._workshop) if self._own else nullcontext()
-        with own, Fingerprint(_input_file(self.settings)) as fingerprint, opened(source):
+        with own, Fingerprint(self.settings.input_file) as fingerprint, opened(source):
             info = source.info
             sink, sink_ids, there = self._sinks(info)
-            stream = self._stream(info)
-            _give_controls(sink, Controls(stream, self._workshop, self.settings.look))
+            stream = self._stream(info, look := _look(self.settings.look, info))
+            _give_controls(sink, Controls(stream, self._workshop, look))
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
-            governed = self._governed(stream, info)
+            governed = self._governed(stream, info, look)
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             parts = (source, stream, scheduler, sink)
             source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
@@ -183,11 +185,8 @@ class Job:
             **_pace(self.settings, info),
         )
 
-    def _stream(self, info: StreamInfo) -> Stream:
-        look = self.settings.look
+    def _stream(self, info: StreamInfo, look: Look) -> Stream:
         check_inside(look.select, info.height, info.width)
-        if look.steady is None and info.moving and info.frames != 1:
-            look = replace(look, steady="matte")
         long = worth_trials(info)
         plan = self._workshop.plan(look if long else _unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
@@ -217,11 +216,10 @@ class Job:
         if wanted is None or self.settings.preview is not None:
             return sink
         mattes = exports.matte_sinks(wanted, plan.routes, self.settings.sink)
-        source = Path(self.settings.input).expanduser() if self.settings.input else None
         for matte in mattes:
             destinations.check(
                 Places(matte.path, {}),
-                source=source,
+                source=self.settings.input_file,
                 taken=matte.taken(info),
                 overwrite=self.settings.overwrite,
             )
@@ -242,22 +240,23 @@ class Job:
         settings = self.settings
         if not settings.resume or settings.preview is not None:
             return source, scheduler, sink, None
-        if settings.target_fps is not None:
-            raise ConfigError("target_fps goes by the clock, which resume=true cannot: say one")
+        if settings.target_fps is not None or settings.policy == FRESHEST:
+            key = "policy=freshest" if settings.target_fps is None else "target_fps"
+            raise ConfigError(f"{key} goes by the clock, which resume=true cannot: say one")
         dtype = devices.precision(self._workshop.dtype)
-        depends = identity(settings.config, stream.plan, dtype, settings.input)
+        depends = identity(settings.config, stream.plan, dtype, settings.input_file)
         named = output if settings.output else None  # a run folder is another each time
         resumed = Resumed(source, stream, scheduler, checked(sink, named, source.info), depends)
         return resumed.source, resumed.windows, resumed.sink, resumed
 
-    def _governed(self, stream: Stream, info: StreamInfo) -> Governed | None:
+    def _governed(self, stream: Stream, info: StreamInfo, look: Look) -> Governed | None:
         fps = self.settings.target_fps
         if fps is None:
             return None
         return Governed(
             stream,
             self._workshop,
-            self.settings.look,
+            look,
             meter=self.meter,
             target_fps=min(fps, float(info.rate)) if info.live else fps,
             size=(info.height, info.width),
@@ -320,6 +319,12 @@ def _unhurried(look: Look) -> Look:
     return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
 
 
+def _look(look: Look, info: StreamInfo) -> Look:
+    """Returns what a run shows: of frames that follow each other, mattes that do too."""
+    follow = look.steady is None and info.moving and info.frames != 1
+    return replace(look, steady="matte") if follow else look
+
+
 class _Pace(TypedDict):
     """What `Runner` is told of late frames."""
 
@@ -331,21 +336,13 @@ class _Pace(TypedDict):
 def _pace(settings: Settings, info: StreamInfo) -> _Pace:
     policy = settings.policy
     if policy == "auto":
-        policy = "freshest" if info.live else "every_frame"
+        policy = FRESHEST if info.live else "every_frame"
     if settings.max_age_ms is not None and policy == "every_frame":
         raise ConfigError(
             f"max_age_ms drops frames that are late, and '{info.name}' is no live source: leave it "
             "out"
         )
     return _Pace(policy=policy, timeout_s=settings.timeout_s, max_age_ms=settings.max_age_ms)
-
-
-def _input_file(settings: Settings) -> Path | None:
-    """Returns the file that the input names, where it may be one."""
-    path = settings.source.params.get("path", settings.input)
-    if not isinstance(path, str):
-        return None
-    return Path(path.removeprefix(f"{settings.source.name}:")).expanduser()
 
 
 def _source(settings: Settings) -> tuple[Source, str]:

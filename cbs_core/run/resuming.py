@@ -31,10 +31,9 @@ INDIFFERENT = frozenset({"quiet", "report", "sheet", "sheet_frames", "resume", "
 """Keys of a configuration that change no pixel."""
 
 
-def identity(config: Mapping[str, object], plan: Plan, dtype: str, given: str | None) -> object:
+def identity(config: Mapping[str, object], plan: Plan, dtype: str, file: Path | None) -> object:
     """Returns all that the frames of an output depend on."""
     said = {key: value for key, value in config.items() if key not in INDIFFERENT}
-    file = Path(given).expanduser() if given else None
     return {
         "config": json.loads(json.dumps(said, default=str)),
         "input": fingerprint(file) if file is not None and file.exists() else None,

@@ -108,6 +108,14 @@ class Settings:
     config: Mapping[str, object] = field(default_factory=dict, repr=False)
     """The configuration itself, for the report."""
 
+    @property
+    def input_file(self) -> Path | None:
+        """The file that the input names, where it may be one."""
+        path = self.source.params.get("path", self.input)
+        if not isinstance(path, str) or not path:
+            return None
+        return Path(path.removeprefix(f"{self.source.name}:")).expanduser()
+
 
 class _Reader:
     """Reads values, and goes on after one that is wrong."""

@@ -53,8 +53,11 @@ def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink,
         "sheet": settings.sheet if settings.sheet_frames else None,
     }
     suffix: str | None = None
-    if isinstance(path, str) and path.startswith(f"{name}:"):
-        params["path"] = path.removeprefix(f"{name}:")
+    by_name = isinstance(path, str) and path.startswith(f"{name}:")
+    if by_name:
+        path = str(path).removeprefix(f"{name}:")
+    if by_name and streams.by_path("sink", name) is None:
+        params["path"] = path  # what a stranger's plugin makes of it is its own
     elif not streams.is_for_files("sink", name):
         params["path"] = "" if path is None or path == name else path
     elif name != "null" and registry.sinks.takes(name, "path"):
@@ -70,7 +73,7 @@ def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink,
     sink = registry.sinks.create(name, **params)
     destinations.check(
         there,
-        source=Path(settings.input).expanduser() if settings.input else None,
+        source=settings.input_file,
         taken=sink.taken(info) if isinstance(sink, WritesSeveral) else None,
         overwrite=settings.overwrite,
     )

@@ -103,15 +103,16 @@ def test_mattes_lie_on_the_pictures_and_in_their_time(
     with av.open("out.mp4") as film:
         stream = film.streams.video[0]
         times = sorted(p.pts * p.time_base for p in film.demux(stream) if p.size)
+        shape, colours = stream.sample_aspect_ratio, stream.codec_context.colorspace
+        levels = stream.codec_context.color_range
     for name in ("building", "wall"):
         with av.open(f"mask.{name}.mp4") as media:
             assert [one.type for one in media.streams] == ["video"]
             mask = media.streams.video[0]
             assert (mask.width, mask.height) == (96, 128)
-            assert mask.sample_aspect_ratio == stream.sample_aspect_ratio
-            context, other = mask.codec_context, stream.codec_context
-            assert context.colorspace == other.colorspace
-            assert context.color_range == other.color_range
+            assert mask.sample_aspect_ratio == shape
+            assert mask.codec_context.colorspace == colours
+            assert mask.codec_context.color_range == levels
             assert sorted(p.pts * p.time_base for p in media.demux(mask) if p.size) == times
         assert frames(Path(f"mask.{name}.mp4"))[1] == frames(clip)[1]
 

@@ -147,6 +147,15 @@ def test_a_file_that_was_changed_is_refused(
     assert "of another run (input was" in ran.err
 
 
+def test_what_goes_by_the_clock_is_refused(
+    command: Callable[..., Ran], place: Path, clip: Path
+) -> None:
+    words = (f"input={clip}", ROUTES, WAVE, "output=out.mp4", "resume=true")
+    ran = command(*words, "policy=freshest")
+    assert ran.code == 2
+    assert "policy=freshest goes by the clock, which resume=true cannot" in ran.err
+
+
 def test_a_folder_of_somebody_elses_stays(
     command: Callable[..., Ran], place: Path, clip: Path
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cbs_core.cli import sweeps
 from tests.integration.command import ROUTES, WAVE, Ran
 from tests.media import picture
 
@@ -123,3 +124,30 @@ def test_files_of_the_users_are_unchanged(
     if ran.code:
         assert after == before
         assert ran.err.count("\n") == 1
+
+
+def test_an_output_by_its_sinks_name_is_not_written_over(command: Command, photo: Path) -> None:
+    words = ("input=photo.png", "output=image:out.png", WAVE, *QUICK)
+    assert command(*words).code == 0
+    before = files(photo.parent)
+    ran = command(*words)
+    assert ran.code == 2
+    assert "'out.png' is there already" in ran.err
+    ran = command("input=image:photo.png", "output=photo.png", "overwrite=true", WAVE, *QUICK)
+    assert ran.code == 2
+    assert files(photo.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("output", "sink", "own"),
+    [
+        ("out.mp4", "video", "out.wave.mp4"),
+        ("video:out.mp4", "video", "video:out.wave.mp4"),
+        ("done/", "folder", "done/wave"),
+        ("rtmp://h/app/key", "stream", "rtmp://h/app/key"),
+        ("window", "window", "window"),
+        ("net.safetensors", None, "net.wave.safetensors"),
+    ],
+)
+def test_what_an_output_of_a_sweep_is_called(output: str, sink: str | None, own: str) -> None:
+    assert sweeps._own(output, "wave", sink) == own

@@ -204,3 +204,19 @@ def test_memory_is_flat_in_a_long_run(tmp_path, monkeypatch):
     third = len(sizes) // 3
     assert max(size for size, _ in sizes[-third:]) - max(size for size, _ in sizes[:third]) < 16e6
     assert sizes[-1][1] <= sizes[third][1]
+
+
+def test_videos_stay_steady_when_a_look_changes(tmp_path, monkeypatch):
+    """What is on by itself is on in the plans that keys and the governor order too."""
+    monkeypatch.setattr(governed, "SMALLEST", 16)
+    monkeypatch.setattr(SlowSky, "seconds", 0.09)
+    _, report, told = live(
+        monkeypatch,
+        tmp_path,
+        120,
+        plugins={"segmenter": {"slow_sky": SlowSky}},
+        segmenter={"name": "slow_sky"},
+        target_fps=25,
+    )
+    assert told["governor"]["changes"]
+    assert report.plan.steady == "matte"

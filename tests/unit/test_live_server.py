@@ -418,3 +418,21 @@ def test_a_huge_frame_of_a_camera_is_refused(client, made):
         huge = file_of(np.zeros((2000, 2000, 3), np.uint8))
         socket.send_bytes(struct.pack(">I", 1) + huge)
         live.until(lambda: "too large" in (next_state(socket)["error"] or ""))
+
+
+def test_the_right_token_waits_too_where_many_were_tried(shop):
+    with client_of(shop, token="secret-token", rate=Rate(0.001, 3)) as client:
+        assert [client.get("/?token=wrong").status_code for _ in range(3)] == [401, 401, 401]
+        assert client.get("/?token=secret-token").status_code == 429
+
+
+def test_a_photograph_of_a_phone_is_upright():
+    held = np.zeros((8, 16, 3), np.uint8)
+    held[:, :8] = 255
+    tag, file = Image.Exif(), io.BytesIO()
+    tag[0x0112] = 6  # turned by a quarter
+    Image.fromarray(held).save(file, "PNG", exif=tag)
+    seen = decode(file.getvalue(), pixels=1000)
+    assert seen.shape == (16, 8, 3)
+    assert seen[:8].min() == 255
+    assert seen[8:].max() == 0

@@ -385,3 +385,11 @@ def test_a_servers_playlist_reads_no_file_here(tmp_path):
         StreamSource(f"{address}/list.m3u8", open_s=3),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [("rtsp://cam/../live", "rtsp-cam-..-live"), ("Desk/Cam", "Desk-Cam"), ("..", "live")],
+)
+def test_an_output_that_is_not_named_stays_in_its_folder(address, name):
+    assert feed._file_name(address) == name

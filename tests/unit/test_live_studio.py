@@ -326,3 +326,20 @@ def test_the_page_is_whole():
         found = file.read_text()
         assert "https://" not in found, f"{file.name} takes something from another host"
         assert "innerHTML" not in found
+
+
+def test_a_preset_says_what_a_run_would_choose_otherwise(made):
+    said = yaml.safe_load(wish.preset(made.main.wish, made.base, made.catalog))
+    assert said["segment_size"] == made.main.wish.segment_size == 1
+    assert said["steady"] == "off"
+
+
+def test_what_was_wrong_with_a_frame_ends_with_the_next(made):
+    feed = made.main
+    feed.fail("a torn picture")
+    assert feed.error == "a torn picture"
+    feed.well()
+    assert feed.error is None
+    feed.error = "no such style"  # of a plan, while the old one goes on
+    feed.well()
+    assert feed.error == "no such style"

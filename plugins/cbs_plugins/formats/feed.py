@@ -7,6 +7,7 @@ once, and the thread that reads opens anew what was lost and closes what it open
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -312,7 +313,7 @@ class FeedSource:
             frame.height,
             rate=self._feed.rate,
             live=not self._feed.film,
-            name=self._feed.name.partition("'")[2].rstrip("'") or "live",
+            name=_file_name(self._feed.name.partition("'")[2].rstrip("'")),
             notes=self.notes(frame.width, frame.height),
         )
         return self
@@ -338,3 +339,8 @@ class FeedSource:
         for index, shot in enumerate(shots):
             captured = None if self._feed.film else shot.captured
             yield RawFrame(self._feed.picture(shot), index, clock(shot), captured=captured)
+
+
+def _file_name(address: str) -> str:
+    """Returns a name for an output: an address has slashes and dots, which lead elsewhere."""
+    return re.sub(r"[^\w.-]+", "-", address).strip("-.") or "live"
