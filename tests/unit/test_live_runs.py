@@ -52,11 +52,11 @@ class CountingSink(MemorySink):
         self.indices.append(frame.index)
 
 
-def live(monkeypatch, tmp_path, count, *, sink=None, **config):
+def live(monkeypatch, tmp_path, count, *, sink=None, seconds=1 / 30, **config):
     sink = sink or CountingSink()
     registered(
         monkeypatch,
-        source={"desk": lambda path=None: CameraSource(count, seconds=1 / 30)},
+        source={"desk": lambda path=None: CameraSource(count, seconds=seconds)},
         sink={"kept": lambda path=None: sink},
         **config.pop("plugins", {}),
     )
@@ -87,10 +87,13 @@ def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatc
 
 
 def test_auto_keeps_serial_on_a_live_source(tmp_path, monkeypatch):
-    """Whether it keeps up is the machine's; where nothing does, serial has the youngest frames."""
-    _, _, told = live(monkeypatch, tmp_path, 20, scheduler={"name": "auto"})
-    assert told["scheduler"].startswith("serial (")
-    assert told["scheduler"].endswith(", each frame done soonest)")
+    """25 FPS are what the camera says, and it gives a hundred; a machine that is too busy for them
+    has the youngest frames by serial too."""
+    _, _, told = live(monkeypatch, tmp_path, 150, seconds=0.01, scheduler={"name": "auto"})
+    assert told["scheduler"] in (
+        "serial (keeps up with 25 FPS, each frame done soonest)",
+        "serial (nothing holds 25 FPS here, each frame done soonest)",
+    )
 
 
 @pytest.mark.parametrize(
