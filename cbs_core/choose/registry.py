@@ -26,6 +26,7 @@ from cbs_core.contract.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cbs_core.contract.engines import Engine
     from cbs_core.contract.extensions import Finding, Losses
     from cbs_core.contract.interfaces import (
         Accelerator,
@@ -295,12 +296,15 @@ sources: "Registry[Source]" = Registry("source", "cbs.sources")
 sinks: "Registry[Sink]" = Registry("sink", "cbs.sinks")
 schedulers: "Registry[Scheduler]" = Registry("scheduler", "cbs.schedulers")
 accelerators: "Registry[Accelerator]" = Registry("accelerator", "cbs.accelerators")
+engines: "Registry[Engine]" = Registry("engine", "cbs.engines")
 scenes: "Registry[Any]" = Registry("scene", "cbs.scenes")
 """Formats of 3D scenes by the suffix of their files; `cbs_core.scene.types` says what they give."""
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (*(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators),)
+    for registry in (
+        *(segmenters, stylers, compositors, sources, sinks, schedulers, accelerators, engines),
+    )
 }
 """Every registry by its configuration group."""
 

@@ -5,7 +5,7 @@ Only the command line catches `CbsError`; it prints the message as one line and 
     CbsError
     ├── PluginError: PluginNotFoundError, PluginConflictError, PluginLoadError, PluginContractError
     ├── ConfigError: UnknownClassError
-    ├── AcceleratorError
+    ├── AcceleratorError, EngineError
     ├── WeightsError: WeightsMissingError, WeightsHashError, WeightsKeysError
     ├── StreamError: SourceError, SinkError
     └── LostError: SourceLostError (a SourceError too), SinkLostError (a SinkError), DeviceLostError
@@ -62,6 +62,10 @@ class UnknownClassError(ConfigError):
 
 class AcceleratorError(CbsError):
     """A module cannot be made fast this way, or computes something else then."""
+
+
+class EngineError(CbsError):
+    """What does a batch's tasks cannot be had, or has no worker left."""
 
 
 class StateError(CbsError):

@@ -12,6 +12,7 @@ machine with CUDA they also run the plugin there and fail it where it waits for 
 
 from cbs_core.testing.accelerators import AcceleratorSuite
 from cbs_core.testing.compositors import CompositorSuite
+from cbs_core.testing.engines import EngineSuite, ProcessEngineSuite
 from cbs_core.testing.helpers import (
     CUDA,
     SIZES,
@@ -36,7 +37,9 @@ __all__ = [
     "SIZES",
     "AcceleratorSuite",
     "CompositorSuite",
+    "EngineSuite",
     "InstanceSegmenterSuite",
+    "ProcessEngineSuite",
     "PromptableSuite",
     "RegionStylerSuite",
     "SchedulerSuite",

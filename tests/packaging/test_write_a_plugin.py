@@ -20,6 +20,7 @@ import pytest
 import cbs_core.contract.interfaces
 import cbs_core.testing
 from cbs_core.choose.registry import REGISTRIES
+from cbs_core.contract import engines
 from tests.packaging.environments import ROOT, new_environment, wheel
 
 DOCUMENT = (ROOT / "docs" / "write-a-plugin.md").read_text()
@@ -118,7 +119,8 @@ def test_the_table_of_kinds_is_that_of_the_interfaces():
     rows = {kind: rest for kind, *rest in ROW.findall(DOCUMENT)}
     assert rows.keys() == REGISTRIES.keys()
     for kind, (group, told, suite) in rows.items():
-        protocol = getattr(cbs_core.contract.interfaces, kind.capitalize())
+        name = kind.capitalize()
+        protocol = getattr(cbs_core.contract.interfaces, name, None) or getattr(engines, name)
         assert group == REGISTRIES[kind].group
         assert hasattr(cbs_core.testing, suite)
         items = dict(re.findall(r"`(\w+)(?:\(([^`]*)\))?`", told.partition(";")[0]))
