@@ -36,7 +36,6 @@ PRECISIONS: Mapping[str, tuple[str, ...]] = {
     "auto": ("auto",),
     "onnxruntime": ("fp32",),
     "cudagraph": ("fp16",),
-    "tensorrt": ("fp16",),
 }
 """That an accelerator is measured in: all that it can, and those of all others are two."""
 

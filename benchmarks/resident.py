@@ -26,7 +26,7 @@ from benchmarks.workloads import Nets, NotOfferedError, Ours, Scene, ours
 from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame
 
-ACCELERATORS = ("auto", "cudagraph", "tensorrt", "compile", "eager")
+ACCELERATORS = ("auto", "cudagraph", "compile", "eager")
 
 SCHEDULERS = ("serial", "streams")
 

@@ -12,7 +12,6 @@ from cbs_core.accelerators.cudagraph import CUDAGraphWay
 from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
 from cbs_core.accelerators.openvino import Net, OpenVINOWay
 from cbs_core.accelerators.store import Store
-from cbs_core.accelerators.tensorrt import TensorRTWay
 from cbs_core.contract.accelerated import Accelerated, Kind
 
 
@@ -20,14 +19,14 @@ class AutoAccelerator:
     """Tries what is installed and runs what is fastest of that (`Accelerator`).
 
     On the CPU that is OpenVINO (in its absence ONNX Runtime), torch's compiler and plain torch; on
-    CUDA it is CUDA graphs, TensorRT, torch's compiler and plain torch. A result must be within a
-    PSNR of 35 dB (a styler's) or an IoU of 0.995 (a segmenter's) of eager float32's; where half
-    precision was asked for and does not agree, float32 is taken.
+    CUDA it is CUDA graphs, torch's compiler and plain torch. A result must be within a PSNR of
+    35 dB (a styler's) or an IoU of 0.995 (a segmenter's) of eager float32's; where half precision
+    was asked for and does not agree, float32 is taken.
 
     Args:
         budget: seconds that a module's first frame may spend on trying. What usually takes longer
-            by itself is left out: torch's compiler takes about 60, TensorRT about 120. With 0 only
-            what an earlier run found out is used, or else plain torch.
+            by itself is left out: torch's compiler takes about 60. With 0 only what an earlier
+            run found out is used, or else plain torch.
     """
 
     def __init__(self, budget: float = 20.0) -> None:
@@ -57,8 +56,6 @@ def candidates(
     ways: list[Way] = []
     if device.type == "cuda":
         ways += [CUDAGraphWay(module, precision) for precision in precisions(dtype)]
-        if find_spec("torch_tensorrt"):
-            ways.append(TensorRTWay(module, dtype))
     elif find_spec("openvino"):
         net = Net(module, store)
         ways += [OpenVINOWay(net, precision) for precision in precisions(dtype)]

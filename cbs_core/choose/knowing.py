@@ -22,6 +22,9 @@ FILE = "words.yaml"
 
 ANY = "any"
 
+FREE = ("Apache-2.0", "MIT", "BSD", "CC0", "CC BY 4", "CC-BY-4")
+"""How licences begin that allow commercial use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Net:
@@ -32,6 +35,11 @@ class Net:
     classes: tuple[str, ...]
     licence: str
     vocabulary: str | None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether its licence is not known to allow any use."""
+        return not self.licence.startswith(FREE)
 
     @property
     def words(self) -> str:
@@ -77,6 +85,33 @@ def knows(classes: Sequence[str], words: Sequence[str]) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def best(words: Sequence[str]) -> Net:
+    """Returns the net of a package that knows several words together.
+
+    Of several those go first that may be used commercially, and then the larger one.
+
+    Raises:
+        UnknownClassError: a word that none knows, with what does.
+        ConfigError: each word is known, and no net knows all.
+    """
+    brought = [net for net in nets() if weights.origin(net.path).startswith("package ")]
+    if found := [net for net in brought if knows(net.classes, words)]:
+        return min(found, key=lambda net: (net.restricted, -net.path.stat().st_size, net.words))
+    every = tuple(dict.fromkeys(name for net in brought for name in net.classes))
+    with told():
+        for word in words:
+            shares([word], every)
+    lists = (
+        (net.words, ", ".join(word for word in words if knows(net.classes, [word])))
+        for net in brought
+    )
+    parts = "; ".join(f"{said} knows {listed}" for said, listed in lists if listed)
+    raise ConfigError(
+        f"no one net knows {', '.join(words)} together ({parts}): restyle them in two runs, the "
+        "second on what the first one wrote, or say segmenter=prompted, which takes any word"
+    )
 
 
 def remedies(word: str, *, of_any: bool = True) -> list[str]:

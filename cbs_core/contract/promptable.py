@@ -15,10 +15,10 @@ class Promptable(Protocol):
     """
 
     def prompted(self, words: Sequence[str], /) -> Segmenter:
-        """Returns a segmenter of these words and of what is none of them.
+        """Returns a segmenter that knows these words, and what is none of them.
 
-        Its ``classes`` are ``background`` and then the words, spelt and ordered as they are given.
-        What an earlier call returned stays as it is.
+        Each word is one of its ``classes``, or another name of some of them
+        (`cbs_core.words.shares`). What an earlier call returned stays as it is.
 
         Args:
             words: at least one, each once.

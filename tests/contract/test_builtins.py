@@ -311,17 +311,6 @@ class TestCUDAGraph(testing.AcceleratorSuite):
         return create(self.plugin)
 
 
-@pytest.mark.cuda
-@pytest.mark.slow
-class TestTensorRT(testing.AcceleratorSuite):
-    plugin = "accelerator/tensorrt"
-    device = "cuda"
-
-    def create(self):
-        pytest.importorskip("torch_tensorrt")
-        return create(self.plugin)
-
-
 def test_no_built_in_plugin_is_forgotten():
     suites = "".join(file.read_text() for file in Path(__file__).parents[1].rglob("test_*.py"))
     covered = set(re.findall(r'^    plugin = "(.+)"$', suites, flags=re.MULTILINE))

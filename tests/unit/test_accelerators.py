@@ -341,7 +341,6 @@ def test_what_comes_beside_the_picture_is_judged_by_its_own_size():
 @pytest.mark.parametrize(
     ("name", "package", "words"),
     [
-        ("tensorrt", "torch_tensorrt", r"pip install 'class-based-styling\[tensorrt\]'"),
         ("onnxruntime", "onnxruntime", r"pip install 'class-based-styling\[onnx\]'"),
         ("openvino", "openvino", "pip install openvino"),
     ],

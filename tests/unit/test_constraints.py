@@ -17,8 +17,8 @@ PINNED = {
         r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE
     )
 }
-UNTRIED = {"torch-tensorrt", "setuptools"}
-"""Of no machine that the tests ran on, and what pip brings along."""
+UNTRIED = {"setuptools"}
+"""What pip brings along."""
 
 WANTED = sorted(
     want

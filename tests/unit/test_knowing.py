@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from cbs_core.choose import knowing
-from cbs_core.contract.errors import UnknownClassError
+from cbs_core.contract.errors import ConfigError, UnknownClassError
 from cbs_core.frame import routes
 
 
@@ -46,3 +46,33 @@ def test_routes_with_an_unknown_word_tell_them():
         routes.parse({"sky": "wave"}, classes=("background", "cat"), styler="johnson", params={})
     assert "\n" not in str(told.value)
     assert told.value.word == "sky"
+
+
+@pytest.mark.parametrize(
+    ("words", "net"),
+    [
+        (("person", "cat"), ("smp", "voc")),  # dabnet/voc knows them too, and is smaller
+        (("people",), ("smp", "voc")),  # camvid's licence is no free one
+        (("sky", "tree"), ("dabnet", "camvid")),
+        (("road", "person"), ("dabnet", "camvid")),
+    ],
+)
+def test_the_best_net_is_the_packages_own_that_knows_all(words, net):
+    found = knowing.best(words)
+    assert (found.plugin, found.path.stem) == net
+
+
+def test_a_training_of_ones_own_is_not_chosen_by_itself(tmp_path, monkeypatch):
+    (tmp_path / "zoo").mkdir()
+    said = {"plugin": "segmenter/zoo", "classes": '["okapi", "background"]', "licence": "MIT"}
+    save_file({"a": torch.zeros(1)}, tmp_path / "zoo" / "big.safetensors", metadata=said)
+    monkeypatch.setenv("CBS_WEIGHTS", str(tmp_path))
+    with pytest.raises(UnknownClassError, match=r"okapi.*What knows it: segmenter=zoo"):
+        knowing.best(["okapi"])
+
+
+def test_words_that_no_one_net_knows_together_are_told_with_a_way_on():
+    with pytest.raises(ConfigError, match=r"no one net knows sky, cat together.*knows cat") as told:
+        knowing.best(["sky", "cat"])
+    assert "in two runs" in str(told.value)
+    assert "\n" not in str(told.value)

@@ -18,7 +18,7 @@ def result(**measured):
         "p95_ms": 10,
         "floor_ms": 2.0,
         "measured": measured,
-        "not_offered": {"tensorrt": "no such | thing"},
+        "not_offered": {"compile": "no such | thing"},
     }
 
 
