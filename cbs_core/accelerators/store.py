@@ -12,8 +12,11 @@ import logging
 import os
 import pickle
 import platform
+from collections.abc import Callable
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +49,20 @@ class Store:
     Args:
         module: see `fingerprint`; one that has none is not kept.
         device: whose name is part of every name.
+        told_apart: `fingerprint`, or `design` for what holds for all modules of one design.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        told_apart: Callable[[nn.Module], str] | None = None,
+    ) -> None:
         self._folder = folder()
+        self._of = module, device
         try:
             parts = (
-                fingerprint(module),
+                (told_apart or fingerprint)(module),
                 _machine(device),
                 versions("class-based-styling", "torch"),
             )
@@ -61,6 +71,11 @@ class Store:
             self._base: str | None = None
         else:
             self._base = repr(parts)
+
+    @cached_property
+    def shared(self) -> "Store":
+        """What is kept of all modules of this one's design, whatever their weights."""
+        return self if self._base is None else Store(*self._of, design)
 
     def read(self, *parts: object) -> bytes | None:
         """Returns what was kept under these parts, or None."""
@@ -134,6 +149,26 @@ def fingerprint(module: nn.Module) -> str:
     pickler.fast = True
     pickler.dump(module)
     digest.update(written.getvalue())
+    _add_classes(digest, module)
+    return digest.hexdigest()
+
+
+def design(module: nn.Module) -> str:
+    """Returns a SHA-256 of what two modules have in common that do the same work.
+
+    They are its parts and their classes' files, and the shapes and types of its tensors.
+    """
+    digest = hashlib.sha256()
+    for name, part in module.named_modules():
+        digest.update(f"{name} {type(part).__qualname__}\n".encode())
+    tensors = chain(module.named_parameters(), module.named_buffers())
+    for name, tensor in tensors:
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+    _add_classes(digest, module)
+    return digest.hexdigest()
+
+
+def _add_classes(digest: "hashlib._Hash", module: nn.Module) -> None:
     files = set()
     for kind in {type(part) for part in module.modules()}:
         if not kind.__module__.startswith("torch."):
@@ -143,7 +178,6 @@ def fingerprint(module: nn.Module) -> str:
                 digest.update(kind.__qualname__.encode())
     for content in sorted(Path(file).read_bytes() for file in files if Path(file).is_file()):
         digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
 
 
 class _Pickler(pickle.Pickler):

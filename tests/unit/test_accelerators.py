@@ -160,6 +160,24 @@ def test_the_fastest_that_agrees_is_taken_and_remembered(caplog):
     assert [way.built for way in second[:3]] == [[], [], [(1, 3, 64, 96)]]
 
 
+def test_a_net_of_the_same_design_is_not_timed_again():
+    """A second style of one clip finds what the first one's race found out."""
+    module, other = net(), net()
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.25)
+    slow, fast = Way(module, "slow", seconds=0.02), Way(module, "fast", seconds=0.001)
+    make(slow, fast, EagerWay(module, torch.float32)).prepare(picture(64, 96))
+    ways = [Way(other, "slow", seconds=0.02), Way(other, "fast", seconds=0.001)]
+    found = make(*ways, EagerWay(other, torch.float32))
+    found.prepare(picture(64, 96))
+    assert not ways[0].built, "the slow one was tried again"
+    wrong = Way(other, "fast", error=0.1)
+    checked = make(Way(other, "slow"), wrong, EagerWay(other, torch.float32))
+    checked.prepare(picture(64, 72))
+    assert checked.chosen != "fast", "what it makes is still looked at"
+
+
 def test_at_a_size_where_the_fastest_fails_the_next_is_taken():
     class Fickle(Way):
         def build(self, *inputs):
