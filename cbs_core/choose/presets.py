@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
@@ -27,6 +28,7 @@ from hydra.core.override_parser.overrides_visitor import HydraOverrideVisitor
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from cbs_core.choose import userfiles
@@ -193,8 +195,19 @@ def _each_key_once(visitor: HydraOverrideVisitor, tree: Any) -> dict[str, Any]:
     return found
 
 
+def _mode_said(_: Hydra, config_name: str | None, overrides: list[str]) -> RunMode | None:
+    """Returns the mode that ``hydra.mode=`` says; None leaves it to ``-m``.
+
+    Hydra composes the whole configuration a second time for it, a quarter of what a refusal takes.
+    No file may say it: ours do not, and a user's are refused.
+    """
+    said = [one.partition("=")[2] for one in overrides if one.startswith("hydra.mode=")]
+    return next((mode for mode in RunMode if mode.name in said[-1:]), None)
+
+
 def install() -> None:
     """Registers all with Hydra; safe to call again."""
+    Hydra.get_mode = _mode_said  # type: ignore[method-assign,assignment]
     # Hydra copies its store of structured configurations for each group that a help text lists, to
     # keep its own lists of sources apart: a third of that text's time. Nobody writes to the store.
     ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]

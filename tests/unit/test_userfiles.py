@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 
 from cbs_core.choose import userfiles
 from cbs_core.cli.app import DEBUG, hydra_app
@@ -218,3 +220,22 @@ def test_a_run_that_fails_leaves_no_folder(
     with pytest.raises(SystemExit):
         hydra_app("cbs-run", failing, [])
     assert Path("outputs").exists() == kept
+
+
+def test_a_configuration_is_composed_once(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice is a quarter of what a refusal takes; ``hydra.mode=`` says what ``-m`` does."""
+    composed: list[list[str]] = []
+    known = Hydra.compose_config
+
+    def counting(self: Hydra, **given: Any) -> Any:
+        composed.append([*given["overrides"]])
+        return known(self, **given)
+
+    monkeypatch.setattr(Hydra, "compose_config", counting)
+    assert compose("input=sample:cat")["input"] == "sample:cat"
+    assert len(composed) == 1
+    assert "jobs" not in capsys.readouterr().out
+    assert compose("hydra.mode=MULTIRUN", "matte=soft", "hydra.sweep.dir=sweep")["matte"] == "soft"
+    assert "Launching 1 jobs" in capsys.readouterr().out
