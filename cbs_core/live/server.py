@@ -135,14 +135,7 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 async def _json(request: Request) -> Any:
-    return _parsed(await _body(request, JSON_BYTES))
-
-
-def _parsed(text: bytes | str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigError("the request is no JSON") from error
+    return wish.parsed(await _body(request, JSON_BYTES))
 
 
 async def _state(request: Request, shop: Shop) -> Response:
@@ -233,7 +226,7 @@ async def _plugins(request: Request, shop: Shop) -> Response:
 async def _restyle(request: Request, shop: Shop) -> Response:
     limits = shop.limits
     look = request.query_params.get("look", "{}")
-    change = _parsed(look[:JSON_BYTES])
+    change = wish.parsed(look[:JSON_BYTES])
     body = await _body(request, limits.upload_bytes)
     png = body.startswith(b"\x89PNG")
     pixels = await asyncio.to_thread(pictures.decode, body, pixels=limits.upload_pixels)

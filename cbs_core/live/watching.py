@@ -20,10 +20,11 @@ from anyio.abc import TaskGroup
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from torch import Tensor
 
-from cbs_core.contract.errors import CbsError
+from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import VIEWS, Shown, decode, fitted
 from cbs_core.live.studio import Studio
+from cbs_core.live.wish import parsed
 
 AHEAD = 2
 """Frames on the way to a visitor."""
@@ -155,8 +156,8 @@ class Watching:
 
     def _said(self, text: str) -> None:
         try:
-            said = json.loads(text) if len(text) < 1000 else None
-        except ValueError:
+            said = parsed(text) if len(text) < 1000 else None
+        except ConfigError:
             return
         if not isinstance(said, dict):
             return

@@ -4,6 +4,7 @@ A wish names styles and compositors of the `Catalog`, which the owner of the ser
 URL, key of the configuration or class path is ever taken from it.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,21 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "segment_every": (1, 30),
     "size": SIZES,
 }
+
+
+def parsed(text: bytes | str) -> Any:
+    """Returns what a visitor's JSON says.
+
+    Raises:
+        ConfigError: it is none, is nested too deep, or holds half of a character, which no answer
+            could repeat.
+    """
+    try:
+        said = json.loads(text)
+        json.dumps(said, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ConfigError("the request is no JSON") from error
+    return said
 
 
 @dataclass(frozen=True, slots=True)

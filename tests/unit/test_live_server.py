@@ -207,6 +207,38 @@ def test_what_is_refused_is_told_and_changes_nothing(client, made, method, path,
     assert live.shown(made) is not None
 
 
+NOTHING_OF_A_LOOK = (
+    b"[" * 60_000,
+    b'{"routes": {"\\ud800": "wave"}}',
+    b'{"\\ud800": 1}',
+    b'{"matte": "\\ud800"}',
+    b'{"size": 1e400}',
+    b'{"size": NaN}',
+    b'{"size": ' + b"9" * 5000 + b"}",
+    b'{"radius": true}',
+    b"\xff\xfe",
+    b"",
+    b'{"compositor": ["x"]}',
+    b'{"__class__": 1}',
+    b'{"routes": {"person": {"__class__": 1}}}',
+    b'{"matte": "\\u001b[2J"}',
+)
+
+
+@pytest.mark.parametrize("text", NOTHING_OF_A_LOOK, ids=lambda text: repr(text[:40]))
+def test_what_is_no_look_is_told_whatever_it_is(client, made, text):
+    before = made.main.wish
+    asked = {"look": text.decode("latin-1")[:4000]}
+    for answer in (
+        client.patch("/v1/look", content=text),
+        client.post("/v1/pick", content=text),
+        client.post("/v1/restyle", params=asked, content=b"x"),
+    ):
+        assert answer.status_code == 400
+        assert answer.json()["error"]
+    assert made.main.wish == before
+
+
 def test_a_huge_picture_is_refused_before_it_is_decoded(client, monkeypatch):
     """A PNG of 20000x20000 is a few bytes that would become 1.2 GB."""
     file = io.BytesIO()
@@ -348,6 +380,15 @@ def test_frames_come_with_the_views_asked_for(client, made):
             head, files = next_frame(socket)
         assert head["views"] == ["restyled", "original"]
         assert len(files) == 2
+
+
+@pytest.mark.parametrize("text", ["[" * 999, '{"views": [[1]]}', '{"shown": 1e999}', '"\\ud800"'])
+def test_a_visitor_who_sends_what_is_no_message_is_shown_on(client, text):
+    with client.websocket_connect(WS) as socket:
+        socket.send_text(text)
+        socket.send_bytes(b"\x00")
+        next_frame(socket)
+        next_state(socket)
 
 
 def test_who_shows_nothing_is_sent_two_frames_and_the_newest_after(client, made):
