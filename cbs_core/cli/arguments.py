@@ -14,6 +14,7 @@ from pathlib import Path
 from cbs_core.choose import streams, userfiles
 from cbs_core.choose.presets import conf_dir
 from cbs_core.choose.registry import REGISTRIES
+from cbs_core.cli.sweeps import MULTIRUN
 from cbs_core.contract.errors import ConfigError
 
 FLAGS = {
@@ -41,9 +42,6 @@ PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled"
 
 STYLE_ENDING = ".style"
 """A style is a file or else a name, a number or a list of files, which stay as they are."""
-
-MULTIRUN = "multirun.yaml"
-"""What Hydra writes into a sweep's folder."""
 
 FILE_OR_WORD = ("style", "resume", "teacher", "routes", "cameras")
 """Likewise."""

@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cbs_core.choose import streams
+from cbs_core.machine.addresses import masked
+from cbs_core.machine.files import replace
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
+
+MULTIRUN = "multirun.yaml"
+"""What Hydra writes into a sweep's folder: all that was typed."""
 
 BEGUN = time.time()
 """When this module was imported: before Hydra makes a folder."""
@@ -31,7 +36,10 @@ def tell_apart(config: "DictConfig", argv: Sequence[str]) -> None:
     from hydra.types import RunMode
 
     hydra = HydraConfig.get()
-    if hydra.mode != RunMode.MULTIRUN or not config.get("output"):
+    if hydra.mode != RunMode.MULTIRUN:
+        return
+    _mask(Path(hydra.sweep.dir) / MULTIRUN)
+    if not config.get("output"):
         return
     words = [arg for arg in argv if "=" in arg and not arg.startswith("-")]
     swept = {
@@ -56,6 +64,14 @@ def tell_apart(config: "DictConfig", argv: Sequence[str]) -> None:
     ]
 
 
+def _mask(file: Path) -> None:
+    """Takes passwords and keys of addresses out of what Hydra keeps of a sweep."""
+    with suppress(OSError, UnicodeDecodeError):
+        text = file.read_text(encoding="utf-8")
+        if (plain := masked(text)) != text:
+            replace(file, lambda opened: opened.write(plain.encode()))
+
+
 def _own(output: str, label: str, sink: str | None) -> str:
     """Returns an output's name with a label in it, where its sink writes a file or a folder.
 
@@ -64,6 +80,8 @@ def _own(output: str, label: str, sink: str | None) -> str:
         label: of one run.
         sink: its plugin; None of a command without sinks.
     """
+    if "://" in output:
+        return output
     prefix = f"{sink}:" if sink is not None and output.startswith(f"{sink}:") else ""
     path = Path(output.removeprefix(prefix))
     if sink is None:
@@ -109,7 +127,7 @@ def leave_no_empty_folder() -> None:
         for above in folder.parents:
             if above == here:
                 return
-            sweep = above / "multirun.yaml"
+            sweep = above / MULTIRUN
             if [*above.iterdir()] == [sweep] and sweep.stat().st_mtime >= int(BEGUN):
                 sweep.unlink()
             above.rmdir()

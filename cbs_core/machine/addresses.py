@@ -3,7 +3,11 @@
 import re
 
 _URL = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:[^/@\s]*@)?(?P<host>[^/?\s]*)(?P<path>[^?\s]*)", re.I
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
+    # A password may hold anything, "/" and "@" too; a path's "@" belongs to no password.
+    r"(?:(?![\w.-]+(?::\d+)?/)\S*@|[^/@\s]*@)?"
+    r"(?P<host>[^/?\s]*)(?P<path>[^?\s]*)\S*",
+    re.I,
 )
 
 
@@ -19,9 +23,21 @@ def shown(address: str) -> str:
         'stream:rtsp://desk/cam'
     """
     match = _URL.search(address)
-    if match is None:
-        return address
+    return address if match is None else address[: match.start()] + _without_secret(match)
+
+
+def masked(text: str) -> str:
+    """Returns a text with each address in it as it is `shown`.
+
+    Example:
+        >>> masked("input=rtsp://me:se/cr@t@desk/cam output=rtmp://live.example/app/KEY")
+        'input=rtsp://desk/cam output=rtmp://live.example/app/...'
+    """
+    return _URL.sub(_without_secret, text)
+
+
+def _without_secret(match: "re.Match[str]") -> str:
     path = match["path"]
     if match["scheme"].lower().startswith("rtmp") and path.count("/") > 1:
         path = f"{path.rpartition('/')[0]}/..."
-    return f"{address[: match.start()]}{match['scheme']}://{match['host']}{path}"
+    return f"{match['scheme']}://{match['host']}{path}"

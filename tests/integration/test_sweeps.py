@@ -138,6 +138,17 @@ def test_an_output_by_its_sinks_name_is_not_written_over(command: Command, photo
     assert files(photo.parent) == before
 
 
+def test_what_hydra_keeps_of_a_sweep_shows_no_password_and_no_key(
+    command: Command, photo: Path
+) -> None:
+    words = ("output=rtmp://h/app/SECRET", "sink=null", "hydra.sweep.dir=sweep", *QUICK)
+    ran = command("-m", "input=photo.png", "matte=soft,argmax", WAVE, *words)
+    assert ran.code == 0, ran.err
+    assert "rtmp://h/app/..." in (photo.parent / "sweep/multirun.yaml").read_text()
+    files_left = [path for path in photo.parent.rglob("*") if path.is_file()]
+    assert not [path for path in files_left if b"SECRET" in path.read_bytes()]
+
+
 @pytest.mark.parametrize(
     ("output", "sink", "own"),
     [

@@ -15,7 +15,7 @@ from cbs_core.choose.registry import REGISTRIES, checked_parameters
 from cbs_core.cli.keys import finished, unknown_key
 from cbs_core.contract.errors import ConfigError, PluginNotFoundError, closest
 
-OURS = ("config", "eval", "train", "export", "scene")
+OURS = ("config", "eval", "train", "export", "scene", "live")
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,9 @@ def test_each_key_with_one_letter_changed(name: str, section: dict[str, object])
             with pytest.raises(OmegaConfBaseException) as refused:
                 OmegaConf.update(config, slip, 1)
             line = unknown_key(slip, refused.value.parent_node)
-            # 'styleq' is one letter from style as from styler.
-            meant = [key, *(other for other in section if slip[:-1] == other)]
+            # 'styleq' is one letter from style, from styler and from styles, and 'style' from two.
+            near = {slip, slip[:-1]}
+            meant = [key, *(other for other in section if {other, other[:-1]} & near)]
             assert any(f"did you mean '{one}'?" in line for one in meant), (name, slip, line)
 
 
@@ -101,6 +102,17 @@ def test_what_hydra_lets_pass(
 def test_what_there_is_passes(name: str, composed: Callable[..., dict[str, object]]) -> None:
     config = composed(name=name)
     assert finished(config, name) == config
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_command_keeps_what_was_typed_or_a_log(name: str) -> None:
+    """A token, a password and a broadcaster's key are typed."""
+    install()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        hydra = compose(name, return_hydra_config=True).hydra
+    assert hydra.output_subdir is None
+    handlers = hydra.job_logging.get("handlers") or {}
+    assert not [handler for handler in handlers.values() if "filename" in handler]
 
 
 def test_a_route_may_hold_its_stylers_parameters(

@@ -326,6 +326,11 @@ def test_an_address_is_chosen_by_its_scheme():
     for address in ("rtsp://a/b", "RTMP://a/b", "https://a/b.mp4", "udp://@:5000"):
         assert source_for(address) == "stream"
     assert shown("udp://@:5000") == "udp://:5000"
+    for password in ("secret", "se/cret", "se@cret", "se?cret", "se:cret", "//"):
+        for scheme in ("rtsp", "rtmp", "https", "SRT"):
+            told = shown(f"{scheme}://me:{password}@desk:554/cam?token=secret")
+            assert told == f"{scheme}://desk:554/cam", password
+    assert shown("https://desk:8080/@me/live.m3u8") == "https://desk:8080/@me/live.m3u8"
 
 
 @contextmanager
