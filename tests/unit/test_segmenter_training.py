@@ -299,6 +299,7 @@ def test_training_learns_and_the_plugin_loads_what_is_exported(drawn, tmp_path):
     export.write(tmp_path / "net.safetensors", tensors, metadata)
     plugin = DABNetSegmenter(str(tmp_path / "net.safetensors")).eval()
     assert plugin.classes == ("background", "square")
+    assert plugin.good_size == (48, 48), "the size of the pictures that it learnt from"
     image = torch.rand(1, 3, 40, 56, generator=generator())
     with torch.no_grad():
         torch.testing.assert_close(

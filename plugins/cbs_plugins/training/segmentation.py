@@ -30,7 +30,7 @@ from cbs_plugins.nets.backbones import PaddedSegmenter, said_rgb
 from cbs_plugins.training import teacher as teachers
 from cbs_plugins.training.augmentation import cutmix, jittered
 from cbs_plugins.training.kept import Kept
-from cbs_plugins.training.segmentation_data import Views, divided
+from cbs_plugins.training.segmentation_data import Views, divided, usual_size
 from cbs_plugins.training.segmentation_losses import (
     class_weights,
     cross_entropy,
@@ -256,7 +256,8 @@ class SegmentationTask:
         names = {"classes": json.dumps(self.classes)}
         if self.vocabulary is not None:
             names = {"vocabulary": self.vocabulary}
-        return self._result().state_dict(), {**names, **self.trainee.metadata}
+        told = {**names, "good_size": json.dumps(usual_size(self.train))}
+        return self._result().state_dict(), {**told, **self.trainee.metadata}
 
 
 def segmentation_task(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median_low
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.datasets.labelled import IGNORE, LabelledSet, Pair, find, read_rgb
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, log, prefetch
+from cbs_plugins.formats.pictures import picture_size
 from cbs_plugins.training.augmentation import (
     SOFT_STRIDE,
     random_light,
@@ -38,6 +40,9 @@ GRID = 4
 
 LEAST = 0.01
 """Share of a photograph that a class must cover for the photograph to be chosen by that class."""
+
+MEASURED = 100
+"""Pictures, evenly spread, of which the usual size is told."""
 
 Example = tuple[NDArray[np.uint8], NDArray[np.uint8], Tensor | None]
 """A picture, its labels, and the teacher's soft ones where there is a teacher."""
@@ -244,3 +249,11 @@ def divided(data: Data) -> tuple[LabelledSet, LabelledSet]:
         stride = max(1, math.ceil(len(val.pairs) / max(1, data.held_out)))
         val = LabelledSet(val.classes, val.pairs[::stride], val.ignored)
     return train, val
+
+
+def usual_size(labelled: LabelledSet) -> tuple[int, int]:
+    """Returns the median height and width of a set's pictures: what a net has seen most."""
+    pairs = labelled.pairs[:: math.ceil(len(labelled.pairs) / MEASURED)]
+    sizes = [picture_size(pair.picture) for pair in pairs]
+    width, height = (median_low(side) for side in zip(*sizes, strict=True))
+    return height, width
