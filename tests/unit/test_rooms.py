@@ -15,7 +15,7 @@ ROOMS = {
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),
-        *("sources", "sinks", "losses", "checks", "scenes"),
+        *("sources", "sinks", "losses", "checks", "scenes", "engines"),
     ),
 }
 """From the ground floor up: a room imports only those before it (`testing` may see all)."""

@@ -1,0 +1,1 @@
+"""Built-in engines that need an extra; ``local`` is the framework's own."""

@@ -1,0 +1,117 @@
+"""What sits in an actor, wherever that is: a worker, given tasks and asked for its values."""
+
+import os
+import pickle
+import sys
+import time
+from importlib import metadata
+from typing import Any
+
+from cbs_core.contract.engines import Task, Worker
+from cbs_core.contract.errors import CbsError, EngineError
+
+
+def version() -> str:
+    """Returns the version of this project that is installed."""
+    return metadata.version("class-based-styling")
+
+
+class Seat:
+    """The actor: every answer is ``(value, error, seconds)``, pickled here, where it can fail.
+
+    Args:
+        cores: its share of the machine, which bounds its threads.
+        gpu: likewise; with 0 it sees none.
+        folder: where the driver stands, so that relative paths are the same.
+    """
+
+    def __init__(self, cores: int, gpu: float, folder: str) -> None:
+        self._cores = cores
+        self._worker: Worker | None = None
+        self._numbers: Numbers | None = None
+        if not gpu:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        if os.path.isdir(folder):
+            os.chdir(folder)
+
+    def begin(self, start: bytes, wanted: str) -> bytes:
+        """Builds the worker; the answer's value is the machine's address."""
+        began = time.perf_counter()
+        try:
+            if version() != wanted:
+                raise EngineError(
+                    f"{_address()} has class-based-styling {version()}, and this machine {wanted}: "
+                    "install the same on all"
+                )
+            build = pickle.loads(start)
+            if "torch" in sys.modules:
+                sys.modules["torch"].set_num_threads(self._cores)
+            self._worker = build()
+            self._numbers = Numbers(_address())
+        except Exception as error:
+            return answer(None, error, began)
+        return answer(_address(), None, began)
+
+    def do(self, task: Task) -> bytes:
+        """Does a task."""
+        began = time.perf_counter()
+        assert self._worker is not None
+        try:
+            reply = answer(self._worker.do(task), None, began)
+        except Exception as error:
+            self._count("failed", task, began)
+            return answer(None, error, began)
+        self._count("done", task, began)
+        return reply
+
+    def close(self) -> None:
+        """Closes the worker."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def _count(self, ended: str, task: Task, began: float) -> None:
+        if self._numbers is not None:
+            self._numbers.count(ended, task.size, time.perf_counter() - began)
+
+
+class Numbers:
+    """What a worker has done, for Prometheus by Ray's own metrics (``ray_cbs_...``)."""
+
+    def __init__(self, machine: str) -> None:
+        from ray.util import metrics
+
+        names = ("machine", "ended")
+        self._machine = machine
+        self._tasks = metrics.Counter("cbs_tasks", "Tasks that ended.", names)
+        self._frames = metrics.Counter("cbs_frames", "Frames and pictures of these.", names)
+        self._seconds = metrics.Histogram(
+            "cbs_task_seconds", "How long they took.", [0.1, 1, 5, 15, 60, 240, 960], names
+        )
+
+    def count(self, ended: str, size: int, seconds: float) -> None:
+        """Counts a task."""
+        tags = {"machine": self._machine, "ended": ended}
+        self._tasks.inc(1, tags)
+        if size:
+            self._frames.inc(size, tags)
+        self._seconds.observe(seconds, tags)
+
+
+def answer(value: Any, error: Exception | None, began: float) -> bytes:
+    """Returns an answer that the driver can read; an error that cannot travel as its text."""
+    seconds = time.perf_counter() - began
+    try:
+        reply = pickle.dumps((value, error, seconds))
+        pickle.loads(reply)
+    except Exception as unfit:
+        cause = error or unfit
+        told = f"{type(cause).__name__}: {cause}"
+        text = told if error else f"the task's value cannot be sent ({told})"
+        return pickle.dumps((None, CbsError(text), seconds))
+    return reply
+
+
+def _address() -> str:
+    import ray.util
+
+    return str(ray.util.get_node_ip_address())
