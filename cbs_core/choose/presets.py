@@ -70,9 +70,13 @@ def section(kind: str, name: str) -> dict[str, object]:
     return {"name": name} if not found else _plain(found[0])
 
 
-def defaults() -> dict[str, object]:
-    """Returns what ``conf/config.yaml`` says without Hydra, each kind's section by its default."""
-    own = _plain(conf_dir() / "config.yaml")
+def defaults(config_name: str = "config") -> dict[str, object]:
+    """Returns what ``conf/config.yaml`` says without Hydra, each kind's section by its default.
+
+    Args:
+        config_name: another file in ``conf``.
+    """
+    own = _plain(conf_dir() / f"{config_name}.yaml")
     listed = own.pop("defaults")
     assert isinstance(listed, list)
     chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}

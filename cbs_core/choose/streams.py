@@ -19,7 +19,7 @@ FILE = "streams.yaml"
 KEYS = {
     "source": {
         **{"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
-        **{"bare": bool, "schemes": list},
+        **{"bare": bool, "schemes": list, "still": bool},
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
@@ -105,6 +105,16 @@ def sink_of(source: str) -> str:
 def unnamed(sink: str) -> str:
     """Returns the suffix of an output that was not named; empty for a sink that writes a folder."""
     return str(dict(reversed(_declared("sink"))).get(sink, {}).get("unnamed", ""))
+
+
+def suffixes(kind: str) -> frozenset[str]:
+    """Returns every suffix that some plugin of a kind names."""
+    return frozenset(one for _, said in _declared(kind) for one in said.get("suffixes", ()))
+
+
+def is_still(source: str) -> bool:
+    """Tells whether each file that a source reads is one picture."""
+    return bool(dict(reversed(_declared("source"))).get(source, {}).get("still"))
 
 
 def is_for_files(kind: str, name: str) -> bool:

@@ -67,7 +67,8 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")
-    quoted = [_quoted(arg, sweep=sweep) for arg in overrides]
+    lists = ("output",) if streamed else ("input", "output")
+    quoted = [_quoted(arg, sweep=sweep, lists=lists) for arg in overrides]
     named = {**_job_file(flags), **given}
     chosen = _chosen_plugins(named, sweep=sweep) if streamed else []
     if sweep:
@@ -196,7 +197,7 @@ def _exists(value: str) -> bool:
     return os.path.exists(os.path.expanduser(value))
 
 
-def _quoted(arg: str, *, sweep: bool) -> str:
+def _quoted(arg: str, *, sweep: bool, lists: Sequence[str]) -> str:
     key, equals, value = arg.partition("=")
     plain_key = key.lstrip("+")
     if arg == "sink=null":
@@ -212,7 +213,7 @@ def _quoted(arg: str, *, sweep: bool) -> str:
     if plain_key not in PATH_KEYS and not plain_key.endswith(PATH_ENDINGS) and not style_file:
         return arg
     if not _exists(value):
-        several = _entries(value) if plain_key == "output" else None
+        several = _entries(value) if plain_key in lists else None
         if several is not None:
             kept = (one if one[0] in "'\"{" else quote(one) for one in several)
             return f"{key}=[{','.join(kept)}]"

@@ -1,6 +1,7 @@
 """What sources and sinks may have beyond the contract, so that a part of a stream can be done."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -31,6 +32,26 @@ class Seekable(Source, Protocol):
             The time of the place on the stream's own clock, in seconds; None where it cannot be
             found so: the frames then come from the stream's start.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """The frames of a stream, as its file lists them without decoding any."""
+
+    times: tuple[Fraction, ...]
+    """`RawFrame.pts` of each, in order."""
+
+    keys: frozenset[int]
+    """Numbers of those that are decoded by themselves."""
+
+
+@runtime_checkable
+class Indexed(Seekable, Protocol):
+    """A source whose frames are listed, so that a stream can be cut into windows of them."""
+
+    def index(self) -> Index | None:
+        """Returns them; None where the file does not tell. Called between enter and iteration."""
         ...
 
 

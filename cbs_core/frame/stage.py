@@ -209,6 +209,11 @@ class Recall:
         self._at: Memory = None
         self._lock = threading.Lock()
 
+    @property
+    def told(self) -> bool:
+        """Whether the state is a value, by which a stream can be gone on with elsewhere."""
+        return isinstance(self._plugin, Stateful)
+
     def bring(self, memory: Memory) -> None:
         """Brings the plugin to a memory.
 

@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Sequence
+from typing import Any
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Characters that a terminal obeys, but for tab and new line."""
@@ -26,3 +28,18 @@ def clean(record: logging.LogRecord) -> bool:
     """Makes what is logged printable (a filter of `logging`)."""
     record.msg, record.args = printable(record.getMessage()), ()
     return True
+
+
+def first_difference(old: Any, new: Any, at: Sequence[str] = ()) -> str:
+    """Returns, in words, the first place in which two trees of plain values differ.
+
+    Example:
+        >>> first_difference({"config": {"matte": "soft"}}, {"config": {"matte": "argmax"}})
+        'matte was soft, and is argmax'
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                return first_difference(old.get(key), new.get(key), (*at, key))
+    name = ".".join(at[1:] if at[:1] == ("config",) else at)
+    return f"{name or 'all'} was {str(old)[:60]}, and is {str(new)[:60]}"

@@ -121,7 +121,7 @@ class Job:
         with own, Fingerprint(self.settings.input_file) as fingerprint, opened(source):
             info = source.info
             sink, sink_ids, there = self._sinks(info)
-            stream = self._stream(info, look := _look(self.settings.look, info))
+            stream = self._stream(info, look := shown_by(self.settings.look, info))
             _give_controls(sink, Controls(stream, self._workshop, look))
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
@@ -169,7 +169,7 @@ class Job:
         return report.write(told, sheet, places, over=self.settings.overwrite)
 
     def _source(self) -> tuple[Source, str]:
-        source, name = _source(self.settings)
+        source, name = source_of(self.settings)
         place = self.settings.preview
         return (source if place is None else preview.Preview(source, place)), name
 
@@ -188,7 +188,7 @@ class Job:
     def _stream(self, info: StreamInfo, look: Look) -> Stream:
         check_inside(look.select, info.height, info.width)
         long = worth_trials(info)
-        plan = self._workshop.plan(look if long else _unhurried(look))
+        plan = self._workshop.plan(look if long else unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)
         width, height, name = info.largest or (info.width, info.height, "")
@@ -197,7 +197,7 @@ class Job:
         except MemoryLimitError as error:
             raise MemoryLimitError(f"'{name}': {error}" if name else str(error)) from error
         if self.settings.preview is not None and preview.keeps_first(plan, look):
-            with opened(_source(self.settings)[0]) as again:
+            with opened(source_of(self.settings)[0]) as again:
                 stream(stream.upload(preview.first_frame(again)))
         return stream
 
@@ -309,7 +309,7 @@ def worth_trials(info: StreamInfo) -> bool:
     return info.frames is None or info.frames / info.sizes >= WORTH_TRIALS
 
 
-def _unhurried(look: Look) -> Look:
+def unhurried(look: Look) -> Look:
     """Returns it without trials of accelerators.
 
     A trial takes longer than some frames do by plain torch; what an earlier run found is used.
@@ -319,7 +319,7 @@ def _unhurried(look: Look) -> Look:
     return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
 
 
-def _look(look: Look, info: StreamInfo) -> Look:
+def shown_by(look: Look, info: StreamInfo) -> Look:
     """Returns what a run shows: of frames that follow each other, mattes that do too."""
     follow = look.steady is None and info.moving and info.frames != 1
     return replace(look, steady="matte") if follow else look
@@ -345,7 +345,12 @@ def _pace(settings: Settings, info: StreamInfo) -> _Pace:
     return _Pace(policy=policy, timeout_s=settings.timeout_s, max_age_ms=settings.max_age_ms)
 
 
-def _source(settings: Settings) -> tuple[Source, str]:
+def source_of(settings: Settings) -> tuple[Source, str]:
+    """Builds the source; also returns ``source/NAME``.
+
+    Raises:
+        CbsError: it cannot be had.
+    """
     name, params = settings.source.name, dict(settings.source.params)
     if settings.input and registry.sources.takes(name, "path"):
         params.setdefault("path", settings.input)  # a plugin without a preset of its own

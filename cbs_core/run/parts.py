@@ -9,7 +9,7 @@ nothing else, so that another machine may.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +19,7 @@ from typing import Any
 from cbs_core.contract.errors import ConfigError, SinkError, StateError
 from cbs_core.contract.types import RawFrame, Segment
 from cbs_core.machine import files
+from cbs_core.machine.text import first_difference
 from cbs_core.machine.unfinished import lock
 from cbs_core.temporal.state import State
 
@@ -165,7 +166,7 @@ class Parts:
                 f"'{manifest}' is damaged: remove '{self.folder}' to begin anew"
             ) from error
         if identity != self._identity:
-            changed = _first_difference(identity, self._identity)
+            changed = first_difference(identity, self._identity)
             raise ConfigError(
                 f"'{self.folder}' holds {self.frames} frames of another run ({changed}): say what "
                 "that one said, or remove the folder to begin anew"
@@ -226,13 +227,3 @@ def fingerprint(path: Path) -> str:
             opened.seek(place)
             found.update(opened.read(1 << 20))
     return found.hexdigest()
-
-
-def _first_difference(old: Any, new: Any, at: Sequence[str] = ()) -> str:
-    """Returns, in words, the first place in which two trees differ."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            if old.get(key) != new.get(key):
-                return _first_difference(old.get(key), new.get(key), (*at, key))
-    name = ".".join(at[1:] if at[:1] == ("config",) else at)
-    return f"{name or 'all'} was {str(old)[:60]}, and is {str(new)[:60]}"

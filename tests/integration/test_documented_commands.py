@@ -23,7 +23,7 @@ from skimage import data
 
 from cbs_core.choose import weights
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
-from cbs_core.cli import evaluate, export, live, plugins, run, scene, train
+from cbs_core.cli import batch, evaluate, export, live, plugins, run, scene, train
 from cbs_core.cli.app import DEBUG
 from cbs_core.frame import routes
 from cbs_core.run import settings
@@ -53,6 +53,7 @@ extras: `make demo` in .ci/run, tests/integration/test_train*.py, test_export.py
 BEGINS = re.compile(r"cbs-\w+ .|make \w|pip |python ")
 
 COMMANDS = {
+    "cbs-batch": batch,
     "cbs-run": run,
     "cbs-train": train,
     "cbs-eval": evaluate,

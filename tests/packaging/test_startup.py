@@ -33,6 +33,7 @@ LIGHT = [
     "cbs-run --cfg job styler=pastel",
     "cbs-run --info searchpath",
     "cbs-run -sc query=bash",
+    "cbs-batch --help",
     "cbs-eval --help",
     "cbs-train --help",
     "cbs-live --help",

@@ -98,7 +98,7 @@ def test_lines_are_wrapped_and_say_the_value() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["config", "eval", "export", "live", "scene", "train"])
+@pytest.mark.parametrize("name", ["batch", "config", "eval", "export", "live", "scene", "train"])
 def test_each_command_shows_keys_flags_and_environment(name: str) -> None:
     text = yaml.safe_load((conf_dir() / f"{name}.yaml").read_text())["hydra"]["help"]["template"]
     for part in ("$KEYS", "$FLAGS", "$ENVIRONMENT", "$APP_CONFIG_GROUPS"):

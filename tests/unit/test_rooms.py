@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 ROOMS = {
     "cbs_core": (
         *("contract", "machine", "words", "choose", "accelerators", "temporal", "frame", "run"),
-        *("scene", "datasets", "training", "evaluation", "api", "live", "cli", "testing"),
+        *("batch", "scene", "datasets", "training", "evaluation", "api", "live", "cli", "testing"),
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),

@@ -20,6 +20,7 @@ from torch import Tensor
 from cbs_core.contract.errors import SourceError, SourceLostError
 from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.contract.windows import Index
 from cbs_plugins.formats import clock
 from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
 from cbs_plugins.formats.files import reason
@@ -117,6 +118,7 @@ class VideoSource:
         return self
 
     def _describe(self, frame: VideoFrame, pts: Fraction) -> StreamInfo:
+        self._begins = pts
         height, width = self._upright(frame)[0].shape[:2]
         # A frame's number is known only by counting; its time is then the stream's 0.
         self._start = pts if self.span.start.seconds is None else self.span.start.seconds
@@ -170,6 +172,26 @@ class VideoSource:
         self._decoder.flush_buffers()
         self._timed = self._until_end(self._with_times(self._decode()))
         return time - self._start
+
+    def index(self) -> Index | None:
+        """Returns the frames of the chosen part by the packets alone, which costs little.
+
+        None where these do not tell the frames: see `seek`.
+        """
+        if self.deinterlace or self.span.end.frame is not None or self._timeless:
+            return None
+        found: dict[int, bool] = {}
+        with open_media(self.path) as media:  # another, for this one stands at its first frame
+            for packet in media.demux(picture_stream(media, self.path)):
+                if packet.pts is None and packet.size:
+                    return None
+                if packet.pts is not None and packet.size and not packet.is_discard:
+                    found[packet.pts] = packet.is_keyframe
+        listed = [(ticks * self._tick - self._zero, found[ticks]) for ticks in sorted(found)]
+        begins, end = self._begins, self.span.end
+        chosen = [one for one in listed if one[0] >= begins and not end.reached(0, one[0])]
+        times = tuple(time - self._start for time, _ in chosen)
+        return Index(times, frozenset(at for at, (_, key) in enumerate(chosen) if key))
 
     def _time_of(self, frame: int) -> Fraction | None:
         """Returns when a frame is shown, by the packets alone, which costs little."""

@@ -1,0 +1,265 @@
+"""What a batch does: files, folders, globs and manifests, made into inputs with their outputs."""
+
+import csv
+import glob
+import json
+import mimetypes
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cbs_core.choose import streams
+from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.machine.files import is_marked, reason
+from cbs_core.machine.inputs import missing
+
+MANIFESTS = (".csv", ".jsonl", ".txt")
+"""Suffixes of files that list inputs, a line each."""
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An input and its output."""
+
+    name: str
+    """The output below the batch's own, with ``/``: what it is called everywhere."""
+
+    input: str
+    output: Path
+    still: bool = False
+    """Whether it is one picture."""
+
+    stamp: str = ""
+    """Tells the file from a changed one: its size and time."""
+
+    over: bool = False
+    """Whether an output of that name is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the inputs are."""
+
+    items: tuple[Item, ...]
+    passed_over: tuple[str, ...] = ()
+    """Files of folders that are neither picture nor video by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How outputs are called."""
+
+    root: Path
+    """What ``output=`` names."""
+
+    pictures: str = ".png"
+    """Suffix of every picture."""
+
+    videos: str = AUTO
+    """Of every video; ``auto``: the input's, where such a file can be written, else ``.mp4``."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An input, and where it lies below what was named."""
+
+    path: str
+    below: Path
+    output: str | None = None
+    """As a manifest names it."""
+
+
+def find(inputs: object, naming: Naming) -> Found:
+    """Returns all inputs with their outputs, in order.
+
+    Args:
+        inputs: a file, a folder, a glob, a manifest (`MANIFESTS`), or a list of these.
+        naming: of the outputs.
+
+    Raises:
+        CbsError: one is not there, none is, or two have one output.
+    """
+    named = [str(one) for one in inputs] if isinstance(inputs, Sequence | Iterable) else []
+    named = [str(inputs)] if isinstance(inputs, str) else named
+    passed: list[str] = []
+    entries = [entry for one in named for entry in _entries(one, naming.root, passed)]
+    if not entries:
+        raise SourceError(f"no picture and no video in {', '.join(named) or 'input='}")
+    unique = list({(os.path.abspath(one.path), one.output): one for one in entries}.values())
+    return Found(tuple(_items(unique, naming)), tuple(passed))
+
+
+def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
+    path = Path(named).expanduser()
+    if "://" in named:
+        yield _Entry(named, Path(named.partition("://")[2].rpartition("/")[2]))
+    elif path.is_dir():
+        yield from _below(path, root, passed)
+    elif path.suffix.lower() in MANIFESTS and path.is_file():
+        yield from _listed(path)
+    elif not os.path.lexists(path) and glob.has_magic(named):
+        found = sorted(glob.glob(str(path), recursive=True), key=_natural)
+        base = _fixed(path)
+        files = [Path(one) for one in found if Path(one).is_file()]
+        if not files:
+            raise SourceError(f"no file is like '{named}': check the pattern")
+        yield from (_Entry(str(one), one.relative_to(base)) for one in files)
+    elif not os.path.lexists(path):
+        raise SourceError(missing(path))
+    else:
+        yield _Entry(str(path), Path(path.name))
+
+
+def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
+    known = streams.suffixes("source")
+    own = {root.resolve(), state_folder(root).resolve()}
+
+    def failed(error: OSError) -> None:
+        raise SourceError(f"folder '{error.filename}' cannot be read: {reason(error)}") from error
+
+    for above, folders, names in os.walk(folder, onerror=failed):
+        here = Path(above)
+        folders[:] = sorted(
+            (
+                one
+                for one in folders
+                if not one.startswith(".") and (here / one).resolve() not in own
+            ),
+            key=_natural,
+        )
+        for name in sorted(names, key=_natural):
+            file, suffix = here / name, Path(name).suffix.lower()
+            if name.startswith(".") or (name.endswith(".sheet.png") and is_marked(file)):
+                continue
+            kind = mimetypes.guess_type(f"a{suffix}")[0] or ""
+            if suffix in known or kind.startswith("video/"):
+                yield _Entry(str(file), file.relative_to(folder))
+            else:
+                passed.append(str(file))
+
+
+def _listed(manifest: Path) -> Iterator[_Entry]:
+    """Yields what a manifest lists; its paths are from its own folder.
+
+    Raises:
+        SourceError: it cannot be read.
+        ConfigError: it is none.
+    """
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as opened:
+            rows = [*_rows(opened, manifest.suffix.lower())]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"'{manifest}' cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise ConfigError(
+            f"'{manifest}' is no manifest ({error}): .txt holds a path a line, .csv a column "
+            'input and perhaps one output, .jsonl {"input": PATH, "output": PATH} a line'
+        ) from error
+    for row in rows:
+        path, output = row["input"], row.get("output") or None
+        if "://" in path:
+            yield _Entry(path, Path(path.rpartition("/")[2]), output)
+            continue
+        relative = Path(path).expanduser()
+        inside = not relative.is_absolute() and ".." not in relative.parts
+        file = manifest.parent / relative
+        yield _Entry(str(file), relative if inside else Path(relative.name), output)
+
+
+def _rows(opened: Iterable[str], suffix: str) -> Iterator[Mapping[str, str]]:
+    if suffix == ".csv":
+        for row in csv.DictReader(opened):
+            if not row.get("input"):
+                raise ValueError("no column 'input', or nothing in it")
+            yield row
+        return
+    for line in map(str.strip, opened):
+        if not line or line.startswith("#"):
+            continue
+        one = json.loads(line) if suffix == ".jsonl" else {"input": line}
+        if not isinstance(one, dict) or not isinstance(one.get("input"), str):
+            raise ValueError(f"'{line[:60]}' names no input")
+        yield one
+
+
+def _items(entries: Sequence[_Entry], naming: Naming) -> Iterator[Item]:
+    alone = len(entries) == 1 and naming.root.suffix and not naming.root.is_dir()
+    made = [_item(entry, naming, alone=bool(alone)) for entry in entries]
+    # a.jpg beside a.png: with their suffixes their outputs stay two.
+    count = Counter(item.name.casefold() for item in made)
+    names: dict[str, str] = {}
+    for entry, item in zip(entries, made, strict=True):
+        if count[item.name.casefold()] > 1 and entry.output is None:
+            suffix = item.output.suffix
+            name = entry.below.with_name(entry.below.name + suffix).as_posix()
+            item = replace(item, name=name, output=naming.root / name)
+        other = names.setdefault(item.name.casefold(), entry.path)
+        if other is not entry.path:
+            raise ConfigError(
+                f"'{other}' and '{entry.path}' would both become '{item.output}': rename one, or "
+                "name their outputs in a manifest"
+            )
+        yield item
+
+
+def _item(entry: _Entry, naming: Naming, *, alone: bool) -> Item:
+    path = entry.path
+    source = streams.source_for(path.partition("?")[0] if "://" in path else path)
+    still = streams.is_still(source)
+    if alone:
+        output, name = naming.root, naming.root.name
+    elif entry.output is not None:
+        name = entry.output
+        if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).suffix:
+            raise ConfigError(
+                f"'{name}', an output of a manifest, must be a file's name below '{naming.root}'"
+            )
+        output = naming.root / name
+    else:
+        below = entry.below.with_suffix(_suffix(entry.below, still, naming))
+        output, name = naming.root / below, below.as_posix()
+    try:
+        stat = os.stat(path)
+        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
+    except OSError:  # whoever reads it tells
+        stamp = ""
+    return Item(name, path, output, still, stamp)
+
+
+def _suffix(path: Path, still: bool, naming: Naming) -> str:
+    if still:
+        return naming.pictures
+    if naming.videos != AUTO:
+        return naming.videos
+    sink = streams.sink_for("a.mp4")
+    said = streams.by_path("sink", sink) or {}
+    own = path.suffix.lower()
+    return own if own in said.get("writes", ()) else streams.unnamed(sink)
+
+
+def _fixed(pattern: Path) -> Path:
+    """Returns the folders of a glob before its first wild one."""
+    parts: list[str] = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    # "img2" before "img10": runs of digits compare as numbers.
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part)
+        for part in re.split(r"([0-9]+)", text.casefold())
+    ]
+
+
+def state_folder(output: Path) -> Path:
+    """Returns the folder in which a batch keeps how far it is: ``restyled.batch``."""
+    return output.with_name(f"{output.name}.batch")

@@ -1,0 +1,243 @@
+"""One run of ``cbs-batch``: finds the inputs, goes on where it was ended, and reports."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbs_core.batch import report
+from cbs_core.batch.coordinator import Coordinator, told
+from cbs_core.batch.items import Naming, find
+from cbs_core.batch.journal import Journal
+from cbs_core.batch.progress import Shown
+from cbs_core.batch.tasks import Hello
+from cbs_core.batch.units import units
+from cbs_core.choose import registry, streams
+from cbs_core.choose.sections import choice, flag
+from cbs_core.contract.engines import Engine, Task, Worker
+from cbs_core.contract.errors import CbsError, ConfigError, SinkError
+from cbs_core.machine.terminal import PlainConsole
+from cbs_core.run.destinations import beside, refuse_beside, same, writable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130
+
+INDIFFERENT = frozenset(
+    {"input", "output", "engine", "quiet", "overwrite", "report", "tries", "pictures", "scheduler"}
+)
+"""Keys of a configuration that change no pixel of an output."""
+
+
+def batch_session(config: Mapping[str, object]) -> int:
+    """Does a batch (``conf/batch.yaml``, as plain values).
+
+    Returns:
+        The exit code: 0; 2 where something could not be done; 130 where Ctrl-C ended it.
+
+    Raises:
+        CbsError: whatever a user can mend, before any work.
+    """
+    batch = _Batch(config)
+    try:
+        return batch.run()
+    finally:
+        batch.close()
+
+
+def begun(config: Mapping[str, object]) -> Worker:
+    """Builds a worker (`cbs_core.contract.engines.Start`)."""
+    from cbs_core.batch.work import Workplace  # torch, which the driver can do without
+
+    return Workplace(config)
+
+
+class _Batch:
+    """A batch, from its configuration to its report."""
+
+    def __init__(self, config: Mapping[str, object]) -> None:
+        self._config = config
+        self._over = flag(config, "overwrite")
+        self._window = _count(config, "window", least=2)
+        self._bundle = _count(config, "pictures")
+        self._tries = _count(config, "tries")
+        self._engine = choice(config.get("engine"), "engine")
+        self._console: Console = PlainConsole(quiet=flag(config, "quiet"))
+        self._complete = False
+        naming = _naming(config)
+        self._root = naming.root
+        self._found = find(config["input"], naming)
+        self._journal: Journal | None = None
+        identity = {key: value for key, value in config.items() if key not in INDIFFERENT}
+        journal = Journal(naming.root, {"config": identity})
+        self._journal = journal
+        self._hello: Mapping[str, Any] | None = None
+        try:
+            self._due = [
+                replace(item, over=self._over or item.name in journal.begun)
+                for item in self._found.items
+                if not journal.has(item)
+            ]
+            self._refuse(journal)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse(self, journal: Journal) -> None:
+        """Refuses what would write over something, before any work.
+
+        Raises:
+            CbsError: with what is to be changed.
+        """
+        there = [item for item in self._due if os.path.lexists(item.output)]
+        for item in there:
+            if "://" not in item.input and same(Path(item.input), item.output):
+                raise ConfigError(
+                    f"'{item.input}' would be written over by its output: choose another output="
+                )
+        taken = [item.output for item in there if not item.over]
+        if taken:
+            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+            raise ConfigError(
+                f"'{taken[0]}'{more} is there already: name another output=, or say overwrite=true"
+            )
+        for item in self._due:
+            _check_suffix(item.output)
+        self._report = self._report_path()
+        if self._report is not None:
+            ours = bool(journal.done or journal.begun)
+            refuse_beside("report", self._report, overwrite=self._over or ours)
+        writable(self._root)
+
+    def _report_path(self) -> Path | None:
+        name = self._config.get("report")
+        if name is None:
+            return None
+        if Path(str(name)).name != name:
+            raise ConfigError(f"report={name} is no plain file name: it lies beside the output")
+        alone = len(self._found.items) == 1 and self._found.items[0].output == self._root
+        return beside(self._root, {"report": str(name)}, whole=not alone)["report"]
+
+    def run(self) -> int:
+        """Does what is left to do."""
+        journal = self._journal
+        assert journal is not None
+        earlier = [journal.done[one.name] for one in self._found.items if journal.has(one)]
+        if earlier:
+            self._console.print(f"{len(earlier)} of {len(self._found.items)} were done before")
+        shown = Shown(self._console, len(self._due), sum(one.still for one in self._due))
+        if self._due:
+            try:
+                self._work(journal, shown)
+            except KeyboardInterrupt:
+                done = len(earlier) + len(shown.tally.entries) - len(shown.tally.failed)
+                print(
+                    f"interrupted: {done} of {len(self._found.items)} are done: the same command "
+                    "goes on",
+                    file=sys.stderr,
+                )
+                return INTERRUPTED
+        self._complete = not shown.tally.failed
+        passed = self._found.passed_over
+        facts = report.as_dict(shown.tally, earlier, passed, self._hello, self._config)
+        self._end(facts, shown)
+        return 0 if self._complete else 2
+
+    def _work(self, journal: Journal, shown: Shown) -> None:
+        start = partial(begun, dict(self._config))
+        with registry.engines.create(
+            self._engine.name, start=start, **self._engine.params
+        ) as engine:
+            self._hello = _met(engine)
+            journal.met(self._hello["depends"])
+            for line in self._hello["lines"]:
+                self._console.print(line)
+            parts = units(
+                self._due,
+                journal,
+                window=self._window,
+                pictures=self._bundle,
+                tries=self._tries,
+            )
+            with shown.showing():
+                Coordinator(engine, parts, tries=self._tries, watcher=shown).run()
+
+    def _end(self, facts: Mapping[str, Any], shown: Shown) -> None:
+        written = None if self._report is None else report.write(facts, self._report, over=True)
+        tally, counts = shown.tally, facts["outputs"]
+        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+        self._console.print(f"{told} · {tally.frames} frames · {tally.fps:.1f} FPS")
+        self._console.print(str(self._root))
+        if written is not None:
+            self._console.print(str(written))
+        if tally.failed:
+            more = f" (and {len(tally.failed) - 1} more)" if len(tally.failed) > 1 else ""
+            where = f"; '{written}' tells of each" if written else ""
+            first = tally.failed[0]
+            print(
+                f"cbs-batch: error: {len(tally.failed)} of {len(self._found.items)} could not be "
+                f"done: {first.item.input}: {first.error}{more}{where}; the same command tries "
+                "these again",
+                file=sys.stderr,
+            )
+
+    def close(self) -> None:
+        """Lets others at the output; where all is done, nothing of the work is left."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            shutil.rmtree(journal.folder / "drafts", ignore_errors=True)
+            journal.close(complete=self._complete)
+
+
+def _met(engine: Engine) -> Mapping[str, Any]:
+    """Returns what a worker says of itself, with its nets built.
+
+    Raises:
+        CbsError: the configuration is wrong, or a plugin cannot be had.
+    """
+    engine.submit(Task("hello", Hello(), size=0))
+    outcome = engine.wait()
+    if outcome.error is not None:
+        raise outcome.error
+    if outcome.lost:
+        raise CbsError(f"no worker could build its nets ({told(outcome)})")
+    facts: Mapping[str, Any] = outcome.value
+    return facts
+
+
+def _naming(config: Mapping[str, object]) -> Naming:
+    output = config.get("output")
+    if not isinstance(output, str) or not output:
+        raise ConfigError("output= names nothing: name a folder")
+    suffixes = {key: str(config.get(f"{key}_suffix")) for key in ("picture", "video")}
+    for key, suffix in suffixes.items():
+        if suffix != "auto" and not suffix.startswith("."):
+            raise ConfigError(f"{key}_suffix={suffix} is no suffix: say .png, .mp4 or so")
+    return Naming(Path(output).expanduser(), suffixes["picture"], suffixes["video"])
+
+
+def _check_suffix(output: Path) -> None:
+    """Refuses an output that its sink does not write.
+
+    Raises:
+        SinkError: with what it does.
+    """
+    sink = streams.sink_for(str(output))
+    known = (streams.by_path("sink", sink) or {}).get("writes", [output.suffix.lower()])
+    if output.suffix.lower() not in known:
+        raise SinkError(
+            f"'{output}' has a suffix that sink={sink} does not write: choose one of "
+            f"{', '.join(known)}"
+        )
+
+
+def _count(config: Mapping[str, object], key: str, *, least: int = 1) -> int:
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{key}={value} is no whole number of {least} or more")
+    return value

@@ -1,0 +1,404 @@
+"""A batch, in the test's own process, of plugins that take no time."""
+
+import json
+import shutil
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import ClassVar
+
+import av
+import numpy as np
+import pytest
+import torch
+from cbs_plugins.sources.video import VideoSource
+from PIL import Image
+
+from cbs_core.batch import restyling
+from cbs_core.batch.journal import Journal
+from cbs_core.batch.local import LocalEngine
+from cbs_core.batch.pieces import Part, cut, fit
+from cbs_core.batch.session import batch_session
+from cbs_core.choose.presets import defaults
+from cbs_core.contract.engines import Outcome
+from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.windows import Index
+from tests import jobs
+from tests.media import cut as cut_short
+from tests.media import make_clip, picture, sound_packets
+
+LOSSLESS = {"name": "video", "crf": 0, "pixel_format": "yuv444p"}
+
+
+class Bright:
+    """Finds ``sky`` where a picture is bright, and here and there where it is not, by its frame."""
+
+    classes = ("background", "sky")
+
+    def __call__(self, image):
+        grey = image.mean(1, keepdim=True)
+        noise = ((grey * 255).round() * 7919 + image.sum() * 31).sin()
+        return torch.cat([torch.zeros_like(grey), (grey - 0.45) * 20 + noise], 1)
+
+
+class Flaky(LocalEngine):
+    """Loses its worker in tasks with a word in their names, so many times; and counts."""
+
+    lose: ClassVar[Counter[str]] = Counter()
+    interrupt: str | None = None
+    seen: ClassVar[list[str]] = []
+
+    def wait(self):
+        task = self._tasks[0]
+        self.seen.append(task.name)
+        if task.name == self.interrupt:
+            raise KeyboardInterrupt
+        for word in self.lose:
+            if word in task.name and self.lose[word]:
+                self.lose[word] -= 1
+                return Outcome(self._tasks.popleft(), lost=True, worker="local")
+        return super().wait()
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    jobs.registered(
+        monkeypatch, segmenter={"bright": Bright}, engine={"flaky": Flaky}, source={}, sink={}
+    )
+    monkeypatch.setattr(Flaky, "lose", Counter())
+    monkeypatch.setattr(Flaky, "interrupt", None)
+    monkeypatch.setattr(Flaky, "seen", [])
+    monkeypatch.chdir(tmp_path)
+
+
+def said(**more: object) -> dict[str, object]:
+    fast = {
+        "segmenter": {"name": "bright"},
+        "styler": {"name": "invert"},
+        "accelerator": {"name": "eager"},
+        "scheduler": {"name": "serial"},
+        "engine": {"name": "flaky"},
+        "sink": LOSSLESS,
+        "device": "cpu",
+        "precision": "fp32",
+        "routes": ["sky"],
+        "steady": "off",
+        "quiet": True,
+        "output": "out",
+    }
+    return {**defaults("batch"), **fast, **more}
+
+
+def batch(**more: object) -> int:
+    return batch_session(said(**more))
+
+
+def told(path: str = "out.report.json") -> dict[str, dict[str, object]]:
+    return {one["input"]: one for one in json.loads(Path(path).read_text())["items"]}
+
+
+def in_one_piece(clip: Path, output: str, **more: object) -> Path:
+    config = {key: value for key, value in said(**more).items() if key != "report"}
+    report = jobs.job(Path(), **{**config, "input": str(clip), "output": output, "report": None})
+    assert report.run() is not None
+    return Path(output)
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as media:
+        return [frame.to_ndarray(format="rgb24") for frame in media.decode(video=0)]
+
+
+def times(path: Path) -> list[Fraction]:
+    with VideoSource(str(path)) as source:
+        return [frame.pts for frame in source]
+
+
+def pictures(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(picture(number, 32, 24)).save(folder / f"p{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 frames at uneven times with sound, in groups of 12, with B-frames."""
+    folder = tmp_path_factory.mktemp("clip")
+    ticks = [i * 40 + (i % 3) * 7 for i in range(300)]
+    base = Fraction(1, 1000)
+    return make_clip(folder / "clip.mp4", frames=300, ticks=ticks, time_base=base, sound=12)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """90 frames."""
+    return make_clip(tmp_path_factory.mktemp("short") / "short.mp4", frames=90)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, list[np.ndarray]]:
+    """What a run in one piece makes of `clip`; filled when it is asked for."""
+    return {}
+
+
+def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
+    return len(a) == len(b) and all(np.array_equal(*pair) for pair in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("window", "count"), [(300, 1), (100, 3), (42, 7)])
+def test_windows_make_the_run_in_one_piece(
+    clip: Path, whole: dict[str, list[np.ndarray]], window: int, count: int
+) -> None:
+    if not whole:
+        whole["off"] = frames(in_one_piece(clip, "whole.mp4"))
+    assert batch(input=str(clip), window=window) == 0
+    assert told()[str(clip)]["windows"] == {"all": count, "made_before": 0}
+    out = Path("out/clip.mp4")
+    assert times(out) == times(clip)
+    assert sound_packets(out) == sound_packets(clip)
+    assert len(whole["off"]) == 300
+    assert same(frames(out), whole["off"])
+    assert not Path("out.batch").exists()
+    assert [path.name for path in Path("out").iterdir()] == ["clip.mp4"]
+
+
+def test_steady_mattes_are_nearly_those_of_the_run_in_one_piece(short: Path) -> None:
+    due = frames(in_one_piece(short, "whole.mp4", steady="matte"))
+    apart = frames(in_one_piece(short, "apart.mp4"))
+    assert batch(input=str(short), window=30, steady="matte") == 0
+    assert told()[str(short)]["windows"] == {"all": 3, "made_before": 0}
+    out = frames(Path("out/short.mp4"))
+
+    def differ(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+        pairs = zip(a, b, strict=True)
+        return float(np.mean([(abs(x.astype(int) - y) > 1).any(-1).mean() for x, y in pairs]))
+
+    assert differ(out, due) <= 1e-3
+    assert differ(apart, due) > 1e-2
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"segment_every": 7, "steady": "matte"}, {"select": "largest"}],
+    ids=["carried", "one object"],
+)
+def test_what_goes_on_from_frame_to_frame_is_handed_on(
+    short: Path, more: dict[str, object]
+) -> None:
+    due = frames(in_one_piece(short, "whole.mp4", **more))
+    assert batch(input=str(short), window=40, **more) == 0
+    assert told()[str(short)]["windows"] == {"all": 2, "made_before": 0}
+    assert same(frames(Path("out/short.mp4")), due)
+
+
+def test_a_cut_falls_on_a_frame_that_is_decoded_by_itself() -> None:
+    index = Index(tuple(map(Fraction, range(100))), frozenset({0, 22, 39, 77}))
+    spans = cut(index, 20, 0)
+    assert [span.first for span in spans] == [0, 22, 42, 62, 82]
+    assert [span.frames for span in spans] == [22, 20, 20, 20, 18]
+    assert [span.seek for span in spans] == [None, 22, 41, 61, 81]
+    assert [span.end for span in spans] == [22, 42, 62, 82, None]
+    assert [span.seek for span in cut(index, 20, 30)][1:] == [0, 12, 32, 52]
+
+
+def test_the_source_lists_its_frames(tmp_path: Path) -> None:
+    ticks = [i * 40 + (i % 3) * 7 for i in range(50)]
+    base = Fraction(1, 1000)
+    path = make_clip(tmp_path / "a.mkv", frames=50, ticks=ticks, time_base=base, gop=10)
+    for span in ({}, {"start": 0.5}, {"start": "10f", "end": 1.5}):
+        with VideoSource(str(path), **span) as source:
+            index = source.index()
+            due = [frame.pts for frame in source]
+        assert index is not None
+        assert list(index.times) == due
+    with VideoSource(str(path)) as source:
+        index = source.index()
+    assert index is not None
+    assert index.keys == {0, 10, 20, 30, 40}
+
+
+def test_seeking_that_finds_other_frames_is_given_up(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    due = frames(in_one_piece(clip, "whole.mp4"))
+    seek = VideoSource.seek
+
+    def wrong(self, place):
+        return seek(self, place if place.seconds < 7 else type(place)("", seconds=Fraction(11)))
+
+    monkeypatch.setattr(VideoSource, "seek", wrong)
+    assert batch(input=str(clip), window=100) == 0
+    assert same(frames(Path("out/clip.mp4")), due)
+    (note,) = told()[str(clip)]["notes"]
+    assert "done in one piece" in note
+
+
+def test_parts_that_do_not_follow_each_other_are_found() -> None:
+    one = Part(Path("a"), "a", (Fraction(0), Fraction(1)), None, last="x")
+    assert fit([one, Part(Path("b"), "b", (Fraction(2),), None, last="y", before="x")])
+    assert not fit([one, Part(Path("b"), "b", (Fraction(2),), None, last="y", before="z")])
+    assert not fit([one, Part(Path("b"), "b", (Fraction(1),), None, last="y")])
+
+
+def test_a_worker_that_dies_costs_its_window(clip: Path) -> None:
+    Flaky.lose = Counter({"clip.mp4 96-": 2, "joined": 1})
+    assert batch(input=str(clip), window=96) == 0
+    assert Counter(Flaky.seen)["clip.mp4 96-192"] == 3
+    assert Counter(Flaky.seen)["clip.mp4 0-96"] == 1
+    assert len(frames(Path("out/clip.mp4"))) == 300
+
+
+def test_a_poisoned_window_is_named_and_the_rest_goes_on(clip: Path, tmp_path: Path) -> None:
+    shutil.copy(clip, "other.mp4")
+    Flaky.lose = Counter({"clip.mp4 96-": 3})
+    assert batch(input=[str(clip), "other.mp4"], window=96) == 2
+    assert not Path("out/clip.mp4").exists()
+    assert len(frames(Path("out/other.mp4"))) == 300
+    assert str(told()[str(clip)]["error"]).startswith("frames 96-192: its worker died each time")
+    Flaky.seen.clear()
+    assert batch(input=[str(clip), "other.mp4"], window=96) == 0
+    windows = [name for name in Flaky.seen if "mp4 " in name]
+    assert windows == ["clip.mp4 as it is", "clip.mp4 96-192", "clip.mp4 joined"]
+    assert {one["status"] for one in told().values()} == {"done", "done before"}
+    assert not Path("out.batch").exists()
+
+
+def test_an_ended_batch_goes_on_with_what_is_missing(clip: Path) -> None:
+    pictures(Path("in"), 10)
+    shutil.copy(clip, "in/z.mp4")
+    Flaky.interrupt = "z.mp4 192-300"
+    assert batch(input="in", pictures=4, window=96) == 130
+    assert not Path("out/z.mp4").exists()
+    assert len(list(Path("out").glob("*.png"))) == 10
+    before = {path: path.stat().st_mtime_ns for path in Path("out").iterdir()}
+    with pytest.raises(ConfigError, match=r"tells of another batch.*matte was argmax, and is soft"):
+        batch(input="in", matte="soft")
+    Flaky.interrupt = None
+    Flaky.seen.clear()
+    assert batch(input="in", pictures=4, window=96) == 0
+    assert Flaky.seen == ["hello", "z.mp4 as it is", "z.mp4 192-300", "z.mp4 joined"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(frames(Path("out/z.mp4"))) == 300
+    assert not Path("out.batch").exists()
+
+
+def test_what_was_being_written_when_the_driver_died_is_written_again() -> None:
+    pictures(Path("in"), 4)
+    journal = Journal(Path("out"), {"config": {}})
+    journal.begin(["p0.png"])
+    identity = json.loads(Path("out.batch/journal.jsonl").read_text().splitlines()[0])["identity"]
+    assert identity == {"config": {}}
+    journal.close(complete=False)
+    Path("out").mkdir()
+    Path("out/p0.png").write_text("whole, but nobody noted it")
+    with pytest.raises(ConfigError, match="another batch"):
+        batch(input="in")
+    Path("out.batch/journal.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"'out/p0.png' is there already"):
+        batch(input="in")
+    Flaky.interrupt = "p0.png and 3 more"
+    Path("out/p0.png").unlink()
+    assert batch(input="in") == 130
+    Path("out/p0.png").write_text("whole, but nobody noted it")
+    with Path("out.batch/journal.jsonl").open("a") as journal_file:
+        journal_file.write('{"done": [{"name": "p1.p')  # torn by a crash
+    Flaky.interrupt = None
+    assert batch(input="in") == 0
+    assert Image.open("out/p0.png").size == (32, 24)
+
+
+def test_poisoned_inputs_cost_themselves_alone(tmp_path: Path) -> None:
+    pictures(Path("in"), 40)
+    short = make_clip(tmp_path / "whole.mp4", frames=30)
+    for number in range(4):
+        make_clip(Path(f"in/good{number}.mp4"), frames=6, sound=0.2)
+    cut_short(short, 0.6, Path("in/cut.mp4"))
+    cut_short(make_clip(tmp_path / "whole.mkv", frames=30), 0.6, Path("in/cut.mkv"))
+    Path("in/text.mp4").write_text("no video")
+    Path("in/text.jpg").write_text("no picture")
+    Path("in/empty.png").write_bytes(b"")
+    Path("in/nothing.mp4").write_bytes(b"")
+    assert batch(input="in") == 2
+    lines = told()
+    assert len(lines) == 50
+    failed = {name for name, line in lines.items() if line["status"] == "failed"}
+    bad = ("cut.mp4", "cut.mkv", "text.mp4", "text.jpg", "empty.png", "nothing.mp4")
+    assert failed == {f"in/{name}" for name in bad}
+    assert all(line.get("error") for name, line in lines.items() if name in failed)
+    assert len(list(Path("out").iterdir())) == 44
+    assert "is empty: get the file again" in str(lines["in/empty.png"]["error"])
+    assert not list(Path("out").glob(".*"))
+
+
+def test_what_is_there_is_refused(clip: Path) -> None:
+    pictures(Path("in"), 3)
+    Path("out").mkdir()
+    Path("out/p1.png").write_text("mine")
+    with pytest.raises(ConfigError, match=r"'out/p1.png' is there already"):
+        batch(input="in")
+    assert Path("out/p1.png").read_text() == "mine"
+    assert [path.name for path in Path("out").iterdir()] == ["p1.png"]
+    assert not Path("out.batch").exists()
+    assert batch(input="in", overwrite=True) == 0
+    assert Image.open("out/p1.png").size == (32, 24)
+    with pytest.raises(ConfigError, match="would be written over by its output"):
+        batch(input="in", output="in", overwrite=True)
+    Path("out2.report.json").write_text("mine")
+    with pytest.raises(ConfigError, match=r"where the report goes"):
+        batch(input="in", output="out2")
+
+
+def test_two_batches_at_once_are_refused() -> None:
+    pictures(Path("in"), 1)
+    journal = Journal(Path("out"), {})
+    with pytest.raises(ConfigError, match="another batch is writing 'out'"):
+        batch(input="in")
+    journal.close(complete=False)
+    assert batch(input="in") == 0
+
+
+def test_a_folder_of_somebody_elses_stays() -> None:
+    pictures(Path("in"), 1)
+    Path("out.batch").mkdir()
+    Path("out.batch/mine").write_text("mine")
+    with pytest.raises(ConfigError, match="holds other things"):
+        batch(input="in")
+    assert Path("out.batch/mine").read_text() == "mine"
+
+
+def test_a_wrong_configuration_is_told_once(clip: Path) -> None:
+    with pytest.raises(CbsError, match="zebra"):
+        batch(input=str(clip), routes=["zebra"])
+    assert Flaky.seen == ["hello"]
+    assert not Path("out.batch").exists()
+    with pytest.raises(ConfigError, match="tries=0 is no whole number of 1 or more"):
+        batch(input=str(clip), tries=0)
+    with pytest.raises(CbsError, match=r"sink=video does not write"):
+        batch(input=str(clip), video_suffix=".avi")
+
+
+def test_a_changed_input_is_done_again() -> None:
+    pictures(Path("in"), 3)
+    Path("in/bad.png").write_text("no picture")
+    assert batch(input="in") == 2
+    Image.fromarray(picture(9, 40, 30)).save("in/p1.png")
+    Image.fromarray(picture(9, 40, 30)).save("in/bad.png")
+    Flaky.seen.clear()
+    assert batch(input="in") == 0
+    assert Image.open("out/p1.png").size == (40, 30)
+    assert [line["status"] for line in told().values()].count("done before") == 2
+
+
+def test_one_input_may_have_a_file_as_its_output(clip: Path) -> None:
+    assert batch(input=str(clip), output="film.mkv") == 0
+    assert times(Path("film.mkv")) == times(clip)
+    assert Path("film.report.json").is_file()
+
+
+def test_a_sink_without_segments_is_used_as_always(clip: Path, monkeypatch) -> None:
+    short = make_clip(Path("short.mp4"), frames=5)
+    monkeypatch.setattr(restyling, "_joins", lambda sink: False)
+    assert batch(input=str(short)) == 0
+    assert len(frames(Path("out/short.mp4"))) == 5
+    assert "short.mp4" in Flaky.seen
