@@ -20,7 +20,7 @@ from cbs_core.frame.covers import covered
 from cbs_core.frame.cutout import Exports
 from cbs_core.frame.pipeline import Located, Result
 from cbs_core.frame.plan import Plan
-from cbs_core.machine.memory import check_memory
+from cbs_core.machine.memory import check_memory, give_back
 from cbs_core.machine.meter import Meter
 from cbs_core.temporal.state import State
 
@@ -59,6 +59,7 @@ class Stream:
         self._scoring, self._styling = start.scoring, start.styling
         self.ahead = ahead
         self._fits: set[tuple[int, int, int]] = set()
+        self._size: tuple[int, int] | None = None
         self._prepared: tuple[Plan, set[torch.Size]] = (plan, set())
 
     @property
@@ -96,9 +97,14 @@ class Stream:
     def check(self, height: int, width: int) -> None:
         """Refuses frames too large for the device before any work is done.
 
+        What frames of another size left free in the heap goes back to the system.
+
         Raises:
             MemoryLimitError: with the memory needed and that there is.
         """
+        if self._size not in (None, (height, width)):
+            give_back()
+        self._size = height, width
         cost = self._plan.bytes_per_pixel
         if (height, width, cost) not in self._fits:
             check_memory(height, width, cost, self.device)

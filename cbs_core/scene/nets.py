@@ -139,8 +139,8 @@ class Styling:
         return self.dense is not None
 
     def measure(self, pictures: Sequence[Floats]) -> None:
-        """Takes the statistics over all views: the mean of each's."""
-        if self.dense is None:
+        """Takes the statistics over all views: the mean of each's; of no view there are none."""
+        if self.dense is None or not pictures:
             return
         found = []
         with torch.inference_mode():

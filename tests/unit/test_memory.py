@@ -1,5 +1,7 @@
-"""A frame that would not fit is refused with what it needs and a size that would."""
+"""A frame that would not fit is refused, and what is freed goes back to the system."""
 
+import ctypes
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,3 +83,41 @@ def test_no_memory_at_all_is_told_too(machine):
     limit(machine, GIB, 2 * GIB)
     with pytest.raises(MemoryLimitError, match=r"0\.0 GiB free"):
         check_memory(1, 1, 1, CPU)
+
+
+def resident() -> int:
+    """Bytes of this process that are no file's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    told = dict(line.split(":", 1) for line in lines)
+    return int(told["RssAnon"].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+def test_holes_in_the_heap_go_back():
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        pytest.skip("needs glibc")
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    size, count = 65536, 2048  # too small for pages of their own
+    blocks = [libc.malloc(size) for _ in range(count)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in blocks[:-1]:  # the last keeps the heap's end where it is
+        libc.free(block)
+    full = resident()
+    memory.give_back()
+    assert full - resident() > size * count // 2
+    libc.free(blocks[-1])
+
+
+def test_a_stream_gives_back_where_the_size_changes(monkeypatch):
+    from cbs_core.run import stream
+
+    given: list[int] = []
+    monkeypatch.setattr(stream, "give_back", lambda: given.append(1))
+    plan = SimpleNamespace(bytes_per_pixel=1, device=CPU)
+    made = stream.Stream(plan)
+    for height, changes in ((8, 0), (8, 0), (9, 1), (9, 1), (8, 2)):
+        made.check(height, 8)
+        assert len(given) == changes

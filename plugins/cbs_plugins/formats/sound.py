@@ -7,7 +7,7 @@ import av
 
 from cbs_core.contract.errors import SinkError
 from cbs_plugins.formats.files import reason
-from cbs_plugins.formats.media import open_media
+from cbs_plugins.formats.media import clock_zero, open_media
 from cbs_plugins.formats.tracks import Tracks
 
 STEM = "sound"
@@ -16,8 +16,13 @@ STEM = "sound"
 _FILES = {"aac": ".m4a", "alac": ".m4a", "mp3": ".mp3", "flac": ".flac", "opus": ".opus"}
 """Codec -> the suffix by which editors know it; PCM is ``.wav``, and Matroska holds all others."""
 
+_TIMED = {".wav": ".mov", ".mp3": ".mp4", ".flac": ".mp4"}
+"""Suffix of a format without times -> one that tells where between two packets the sound begins."""
 
-def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None) -> str:
+
+def write_sound(
+    folder: Path, media: Path, start: Fraction, end: Fraction | None
+) -> tuple[str, list[str]]:
     """Copies the sound of a video, bit by bit.
 
     Args:
@@ -27,7 +32,7 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
         end: seconds from there where the sound ends; None is its own end.
 
     Returns:
-        The file's name; empty where there is no sound.
+        The file's name, empty where there is no sound, and what of that is not exact.
 
     Raises:
         SinkError: it cannot be written.
@@ -35,9 +40,11 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
     with open_media(media) as source:
         streams = source.streams.audio
         if not streams:
-            return ""
+            return "", []
         codecs = {s.codec_context.name if s.codec_context else "" for s in streams}
         name = _name(codecs) if len(streams) == 1 else f"{STEM}.mka"
+        if start or _begins(media):
+            name = f"{STEM}{_TIMED.get(Path(name).suffix, Path(name).suffix)}"
         path = folder / name
         try:
             # The container is told, for ".mka" and ".m4a" are no names that `Tracks` goes by.
@@ -59,7 +66,17 @@ def write_sound(folder: Path, media: Path, start: Fraction, end: Fraction | None
                 f"the sound cannot be written as '{name}' ({reason(error)}): leave it out with "
                 "sink.audio=false"
             ) from error
-    return name
+        return name, tracks.notes
+
+
+def _begins(media: Path) -> Fraction:
+    """Returns when a file's sound begins, with what a decoder drops of it, seconds on its clock."""
+    with open_media(media) as source:
+        stream = source.streams.audio[0]
+        first = next((packet for packet in source.demux(stream) if packet.size), None)
+        if first is None or first.pts is None:
+            return Fraction(0)
+        return first.pts * first.time_base - clock_zero(source)
 
 
 def _name(codecs: set[str]) -> str:

@@ -41,8 +41,9 @@ _USUAL = frozenset(
 _APART = 10
 """Seconds by which packets of one time may lie apart in a file, taken widely."""
 
-_PREROLL = 2
-"""Packets of sound before a cut that a decoder needs to be exact behind it."""
+_PREROLL = Fraction(1, 4)
+"""Seconds of sound before a cut that a decoder needs to be exact behind it: Opus wants 0.08 (RFC
+7845, 4.6), and MP3 takes bits from the nine frames before."""
 
 
 def tags(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -110,6 +111,7 @@ class Tracks:
         output.metadata.update(tags(media.metadata))
         main = picture_stream(media, "")
         self._copies: dict[int, Stream] = {}
+        self._late = Fraction(0)
         for stream in media.streams:
             wanted_kind = stream.type == "audio" or not only_audio
             if stream.index != main.index and wanted_kind:
@@ -205,9 +207,22 @@ class Tracks:
                 elif packet.pts < 0:
                     if packet.stream.type == "audio" and exact:
                         early.setdefault(packet.stream.index, []).append(packet)
+                    elif packet.stream.type == "audio":
+                        ends = (packet.pts + (packet.duration or 0)) * packet.time_base
+                        self._late = max(self._late, ends)
                 else:
-                    yield from early.pop(packet.stream.index, [])[-_PREROLL:]
+                    yield from _needed(early.pop(packet.stream.index, []))
                     yield packet
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the sound is not exact."""
+        if not self._late:
+            return []
+        return [
+            f"'{self._suffix}' holds whole packets of sound alone, and the first behind "
+            f"source.start begins {float(self._late):.3f} s later: .mp4 and .mov begin exactly"
+        ]
 
     def until(self, end: Fraction | None, *, exact: bool = False) -> Iterator["Packet[Stream]"]:
         """Yields the packets, for the output, up to the first that begins later than ``end``.
@@ -233,6 +248,11 @@ class Tracks:
                 return
             packet.stream = self._copies[packet.stream.index]
             yield packet
+
+
+def _needed(early: "list[Packet[Stream]]") -> "list[Packet[Stream]]":
+    """Returns those of the packets before a cut that what follows is decoded with."""
+    return [p for p in early[:-1] if -(p.pts or 0) * p.time_base <= _PREROLL] + early[-1:]
 
 
 def missing_from(

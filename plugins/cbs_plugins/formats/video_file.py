@@ -212,6 +212,7 @@ class VideoFile:
         rest = self._pending or self._encode(None)
         self._mux(self._ending(rest, tick, lasts))
         self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
+        self.notes += self._tracks.notes if self._tracks is not None else []
         try:
             self._output.close()
         except _FAILURES as error:

@@ -130,9 +130,10 @@ class FolderSink:
         if not self.audio or info is None or info.matte or info.media is None or not self._end:
             return
         end = None if complete and not info.cut else self._end
-        name = write_sound(self._temporary, info.media, info.start, end)
+        name, inexact = write_sound(self._temporary, info.media, info.start, end)
         if name:
-            self.notes += (f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second",)
+            said = f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second"
+            self.notes += (said, *inexact)
 
     def abort(self) -> None:
         """Removes the temporary folder."""
