@@ -97,7 +97,7 @@ def give(made: Studio, pixels: NDArray[np.uint8] | None = None) -> None:
     made.put(made.main, Taken(one, time.monotonic()))
 
 
-def until(true: Callable[[], object], seconds: float = 20.0) -> None:
+def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Waits until something is so."""
     end = time.monotonic() + seconds
     while not true():

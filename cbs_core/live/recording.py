@@ -89,6 +89,8 @@ class Recording:
         self._untap()
         self._frames.close()
         self._writer.wait()
+        if not self.frames and self.error is None:
+            self.error = "no frame came while it was recorded, so that there is no file"
 
     def _put(self, shown: Shown) -> None:
         if self._first is None:

@@ -69,7 +69,7 @@ class Shop:
         """Returns what a page shows of a feed."""
         shown = feed.shown
         recording = self.recording
-        own = recording is not None and recording.feed is feed
+        own = recording is not None and recording.feed is feed and not recording.over
         return {
             "feed": feed.name,
             "source": self.source if feed.name == MAIN else "camera",
@@ -87,7 +87,7 @@ class Shop:
             "recordings": [
                 {"name": name, "frames": one.frames, "error": one.error}
                 for name, one in self.recordings.items()
-                if one.feed is feed and one is not recording
+                if one.feed is feed and one.over
             ],
             "watchers": feed.watched,
             **feed.figures(),

@@ -13,7 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from cbs_core.live import server, watching
+from cbs_core.live import recording, server, watching
 from cbs_core.live.gate import Rate
 from cbs_core.live.pictures import decode
 from cbs_core.live.session import Served, addresses
@@ -159,6 +159,29 @@ def test_photo_preset_and_recording(client, made):
     assert client.delete("/v1/recording").status_code == 404
     assert len(client.get(f"/v1/recordings/{name}").content) > 500
     assert [one["name"] for one in client.get("/v1/state").json()["recordings"]] == [name]
+
+
+def test_a_recording_that_ends_by_itself_is_over(client, made, monkeypatch):
+    monkeypatch.setattr(recording, "LONGEST", 0.05)
+    name = client.post("/v1/recording").json()["name"]
+    live.shown(made)
+    live.until(lambda: client.get("/v1/state").json()["recording"]["frames"] == 1)
+    time.sleep(0.06)
+    live.shown(made)
+    live.until(lambda: client.get("/v1/state").json()["recording"] is None)
+    told = client.get("/v1/state").json()["recordings"]
+    assert told == [{"name": name, "frames": 1, "error": None}]
+    assert client.get(f"/v1/recordings/{name}").status_code == 200
+    assert client.post("/v1/recording").status_code == 201, "another may begin"
+
+
+def test_a_recording_of_nothing_is_told(client):
+    name = client.post("/v1/recording").json()["name"]
+    answer = client.delete("/v1/recording")
+    assert "no frame came" in answer.json()["error"]
+    (told,) = client.get("/v1/state").json()["recordings"]
+    assert told["name"] == name
+    assert "no frame came" in told["error"]
 
 
 def test_every_route_is_in_the_openapi_document(client):
