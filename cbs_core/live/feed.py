@@ -19,6 +19,7 @@ from cbs_core.frame.plan import Plan
 from cbs_core.live.pictures import Shown
 from cbs_core.live.wish import Wish
 from cbs_core.machine.meter import Meter
+from cbs_core.run.governed import Governed
 from cbs_core.run.stream import Stream
 
 KEPT = 8
@@ -56,6 +57,9 @@ class Feed:
         self.wish = wish
         self.error: str | None = None
         """What is wrong now, in a line."""
+
+        self.governed: Governed | None = None
+        """Holds the frame rate, where one is asked for."""
 
         self._failed: str | None = None
 

@@ -94,6 +94,8 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
     served = _served(config)
     size = _whole(config, "size", *SIZES)
     styles = _names(config, "styles")
+    asked = config.get("target_fps")
+    target_fps = None if asked is None else _whole(config, "target_fps", 1, 120)
     limits = Limits(watchers=_whole(config, "watchers", 1, 1000))
     cameras = _whole(config, "cameras", 0, 100)
     create, name = _source(config)
@@ -106,7 +108,9 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
         workshop = Workshop(device.device, dtype)
         say(f"{device.device} ({device.name}): preparing the nets")
         _warm(look, workshop, create, size)
-        studio = Studio(look, workshop, size=size, styles=styles, feeds=cameras)
+        studio = Studio(
+            look, workshop, size=size, styles=styles, target_fps=target_fps, feeds=cameras
+        )
         reading = Reading(studio, create)
         shop = Shop(studio, folder, limits, name)
         try:

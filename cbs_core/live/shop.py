@@ -76,6 +76,7 @@ class Shop:
             "look": feed.wish.to_json(),
             "building": feed.building,
             "error": feed.error,
+            "lowered": feed.governed.line() if feed.governed is not None else "",
             "size": [*shown.restyled.shape[1::-1]] if shown else None,
             "in_view": [
                 {"class": index, "name": self.studio.catalog.classes[index], "share": share}

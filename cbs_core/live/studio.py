@@ -29,7 +29,8 @@ from cbs_core.frame.plan import Plan
 from cbs_core.frame.windows import Presence, occupancy
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import encode
-from cbs_core.live.wish import RADIUS, Catalog, Wish, first
+from cbs_core.live.wish import RADIUS, Catalog, Wish, first, paced
+from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
 from cbs_core.run.workers import PATIENCE, Worker
@@ -90,6 +91,7 @@ class Studio:
         workshop: where the live plans are built.
         size: longest side of live pictures at the start, pixels.
         styles: see `catalog`.
+        target_fps: frames a second that are held at the start; None: as they come.
         feeds: how many there may be at once.
         waiting: how many pictures may wait for `restyle`.
 
@@ -104,6 +106,7 @@ class Studio:
         *,
         size: int = 640,
         styles: list[str] | None = None,
+        target_fps: int | None = None,
         feeds: int = 4,
         waiting: int = 4,
     ) -> None:
@@ -112,7 +115,7 @@ class Studio:
         plan = workshop.plan(look)
         self.catalog = catalog(look, plan.classes, styles)
         usual = _usual(plan, self.catalog.styles)
-        self.wish = first(look, self.catalog, size, usual=usual)
+        self.wish = first(look, self.catalog, size, usual=usual, target_fps=target_fps)
         # The look by the wish may differ in words from the owner's, and nothing may be built twice.
         self.main = Feed(MAIN, workshop.plan(self.wish.look(self.base, self.catalog)), self.wish)
         self.feeds: dict[str, Feed] = {MAIN: self.main}
@@ -172,20 +175,52 @@ class Studio:
         """
         with self._lock:
             wish = feed.wish.changed(change, self.catalog)
-            if wish.look(self.base, self.catalog) != feed.wish.look(self.base, self.catalog):
-                self._wishes[feed.name] = wish
+            other = self._look(wish) != self._look(feed.wish)
+            if feed.governed is not None and paced(wish) != paced(feed.wish):
+                feed.governed, other = None, True
             feed.wish = wish
-            if not feed.building:
-                self._order(feed)
+            if other:
+                self._again(feed)
         feed.tell()
         return wish
+
+    def _look(self, wish: Wish) -> Look:
+        return wish.look(self.base, self.catalog)
+
+    def _again(self, feed: Feed) -> None:
+        """Builds the plan that a feed is to have now, after one that is being built."""
+        self._wishes[feed.name] = feed.wish
+        if not feed.building:
+            self._order(feed)
 
     def _order(self, feed: Feed) -> None:
         wish = self._wishes.pop(feed.name, None)
         if wish is None or self._ended:
             return
-        look = wish.look(self.base, self.catalog)
+        look = self._look(wish)
+        if feed.governed is not None:
+            look = feed.governed.lowered(look)
         feed.expect(self.workshop.order(look, feed.like), wish, lambda: self._next(feed))
+
+    def _hold(self, feed: Feed, pixels: Tensor) -> None:
+        """Holds a frame rate, where a feed's visitors asked for one."""
+        with self._lock:
+            size, wish = (pixels.shape[0], pixels.shape[1]), feed.wish
+            held = feed.governed
+            if held is not None and held.size != size:
+                held = feed.governed = None
+                self._again(feed)
+            if held is None and wish.target_fps is not None and not feed.building:
+                held = feed.governed = Governed(
+                    feed.stream,
+                    self.workshop,
+                    lambda: self._look(feed.wish),
+                    meter=feed.meter,
+                    target_fps=wish.target_fps,
+                    size=size,
+                )
+            if held is not None:
+                held(pixels)
 
     def _next(self, feed: Feed) -> None:
         with self._lock:
@@ -209,6 +244,7 @@ class Studio:
             try:
                 feed.run(taken)
                 feed.well()
+                self._hold(feed, taken.pixels)
             except Exception as error:  # a plugin may raise anything, and the show goes on
                 line = " ".join(str(error).split())
                 known = isinstance(error, CbsError)

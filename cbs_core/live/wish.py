@@ -31,6 +31,7 @@ BOUNDS: Mapping[str, tuple[float, float]] = {
     "segment_size": (0.1, 1),
     "segment_every": (1, 30),
     "size": SIZES,
+    "target_fps": (1, 120),
 }
 
 
@@ -107,6 +108,12 @@ class Wish:
     """Share of the picture's sides."""
 
     segment_every: int = 1
+    steady: bool = False
+    """Whether mattes hold on to their object."""
+
+    target_fps: int | None = None
+    """Frames a second that are held, by lower quality where needed."""
+
     size: int = 640
     """Longest side of the picture, pixels."""
 
@@ -135,7 +142,9 @@ class Wish:
                 new[key] = _one_of(value, catalog.compositors, key)
             elif key == "segment_size":
                 new[key] = _number(value, key)
-            elif key == "radius" and value is None:
+            elif key == "steady":
+                new[key] = _flag(value, key)
+            elif key in ("radius", "target_fps") and value is None:
                 new[key] = None
             else:
                 new[key] = _whole(value, key)
@@ -167,6 +176,7 @@ class Wish:
             compositor=self._compositor(base, catalog),
             segment_size=None if self.segment_size == 1 else self.segment_size,
             segment_every=self.segment_every,
+            steady="matte" if self.steady else "off",
         )
 
     def _compositor(self, base: Look, catalog: Catalog) -> Choice:
@@ -190,7 +200,9 @@ class Wish:
         return plain
 
 
-def first(base: Look, catalog: Catalog, size: int, *, usual: str) -> Wish:
+def first(
+    base: Look, catalog: Catalog, size: int, *, usual: str, target_fps: int | None = None
+) -> Wish:
     """Returns the wish that the owner's own look is; ``usual`` is the styler's own style."""
     parsed = routes.parse(
         base.routes, classes=catalog.classes, styler=base.styler.name, params=base.styler.params
@@ -211,8 +223,15 @@ def first(base: Look, catalog: Catalog, size: int, *, usual: str) -> Wish:
         radius=radius if isinstance(radius, int) else None,
         segment_size=share if isinstance(share, float) else 1.0,
         segment_every=base.segment_every,
+        steady=base.steady == "matte",
+        target_fps=target_fps,
         size=size,
     )
+
+
+def paced(wish: Wish) -> tuple[object, ...]:
+    """Returns what a frame rate that is held depends on, beside the frames' size."""
+    return wish.target_fps, wish.segment_size, wish.segment_every
 
 
 def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
@@ -238,9 +257,11 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
     body["matte"] = wish.matte
     # What the studio shows, and not what these keys are by themselves in a run.
     body["segment_size"] = wish.segment_size
-    body["steady"] = look.steady or "off"
+    body["steady"] = look.steady
     if wish.segment_every != 1:
         body["segment_every"] = wish.segment_every
+    if wish.target_fps is not None:
+        body["target_fps"] = wish.target_fps
     body["routes"] = {
         name: paint.route(catalog, shown=True) for name, paint in wish.routes.items()
     } or {catalog.classes[0]: NONE}
@@ -276,10 +297,10 @@ def _paint(value: object, name: str, old: Paint | None, catalog: Catalog) -> Pai
         raise ConfigError(f"routes: '{name}' has no style")
     strength = given.get("strength", old.strength if old else 1.0)
     keep = given.get("keep_color", old.keep_color if old else False)
-    if not isinstance(keep, bool):
-        raise ConfigError(f"keep_color '{keep}' is not true or false")
     return Paint(
-        _one_of(style, (*catalog.styles, NONE), "style"), _number(strength, "strength"), keep
+        _one_of(style, (*catalog.styles, NONE), "style"),
+        _number(strength, "strength"),
+        _flag(keep, "keep_color"),
     )
 
 
@@ -293,6 +314,12 @@ def _one_of(value: object, known: tuple[str, ...], what: str) -> str:
     if not isinstance(value, str) or value not in known:
         shown = str(value)[:40]
         raise ConfigError(f"no {what} '{shown}'{closest(shown, known)}")
+    return value
+
+
+def _flag(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{what} '{str(value)[:40]}' is not true or false")
     return value
 
 

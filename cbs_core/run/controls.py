@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 
@@ -35,6 +36,13 @@ class Controls:
         self._routes: tuple[Route, ...] = stream.plan.routes
         self._at = 0
         self._wish = 0
+        self.lowered: Callable[[Look], Look] = lambda look: look
+        """What becomes of a look where a frame rate is held (`Governed.lowered`)."""
+
+    @property
+    def look(self) -> Look:
+        """What is wanted now, at full quality."""
+        return self._look.with_routes(self._routes)
 
     def route(self, step: int, /) -> str:
         """Chooses the next route, or the one before."""
@@ -75,18 +83,20 @@ class Controls:
     def _change(self, route: Route) -> None:
         self._routes = (*self._routes[: self._at], route, *self._routes[self._at + 1 :])
         self._wish += 1
-        wish = self._wish
-        ordered = self._workshop.order(self._look.with_routes(self._routes))
-        ordered.add_done_callback(lambda done: self._take(done, wish))
+        self._order(self._wish)
 
-    def _take(self, done: "Future[Plan]", wish: int) -> None:
+    def _order(self, wish: int) -> None:
+        look = self.lowered(self.look)
+        ordered = self._workshop.order(look)
+        ordered.add_done_callback(lambda done: self._take(done, wish, look))
+
+    def _take(self, done: "Future[Plan]", wish: int, look: Look) -> None:
         if done.cancelled():
             return
         if (error := done.exception()) is not None:
             log.warning("%s", " ".join(str(error).split()))
         elif wish == self._wish:
-            plan, now = done.result(), self._stream.plan
-            # Whatever else was chosen meanwhile stays.
-            self._stream.plan = replace(
-                plan, segment_size=now.segment_size, segment_every=now.segment_every
-            )
+            if self.lowered(self.look) == look:
+                self._stream.plan = done.result()
+            else:  # the rate is held by another level by now
+                self._order(wish)

@@ -7,8 +7,10 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import TypeAlias
 
+from torch import Tensor
+
 from cbs_core.choose import registry
-from cbs_core.contract.types import RawFrame
+from cbs_core.frame import pipeline
 from cbs_core.frame.mattes import Fit
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
@@ -39,7 +41,7 @@ class Governed:
     Args:
         stream: whose plan is changed, between two frames.
         workshop: builds plans.
-        look: what the stream's plan was built from: full quality.
+        wanted: tells what is wanted now, at full quality; at first, what the plan was built from.
         meter: of the stages' times; its ``chosen`` tells what is lowered.
         target_fps: frames a second that are to be held.
         size: the frames' height and width.
@@ -50,7 +52,7 @@ class Governed:
         self,
         stream: Stream,
         workshop: Workshop,
-        look: Look,
+        wanted: Callable[[], Look],
         *,
         meter: Meter,
         target_fps: float,
@@ -59,10 +61,12 @@ class Governed:
     ) -> None:
         self._stream = stream
         self._workshop = workshop
-        self._look = look
+        self._wanted = wanted
+        self._look = look = wanted()
         self._meter = meter
         self._clock = clock
         self.target_fps = target_fps
+        self.size = size
         self._full = stream.plan.segment_size
         self._size = self._full(*size) if isinstance(self._full, Fit) else self._full
         self._segment = _segment_levels(self._size, look.segment_every, *size)
@@ -79,33 +83,33 @@ class Governed:
             knobs["halo"] = Knob("style", tuple(cost for _, cost in self._halos))
         self._governor = Governor(1 / target_fps, knobs)
         self._begun: float | None = None
-        self._ordered: tuple[Future[Plan], tuple[Route, ...]] | None = None
+        self._ordered: tuple[Future[Plan], Look] | None = None
         self.history: list[dict[str, object]] = []
         """Each change: the seconds since the first frame, and what is set from then on."""
 
-    def __call__(self, raw: RawFrame) -> None:
-        """Notes that a frame is done; takes a plan that is ready, or orders another."""
+    def __call__(self, pixels: Tensor) -> None:
+        """Notes that a frame, uint8 ``(H,W,3)``, is done; takes a plan that is ready, or orders."""
         now = self._clock()
         if self._begun is None:
             self._begun = now
         if self._ordered is not None:
-            self._take(now, raw)
+            self._take(now, pixels)
         elif self._governor.saw(now, self._seconds()):
-            self._order(raw)
+            self._order(pixels)
 
     def _seconds(self) -> dict[str, float]:
         return {
             name: ms / 1e3 for name, ms in self._meter.totals().items() if name not in NOT_THE_PLAN
         }
 
-    def _order(self, raw: RawFrame) -> None:
-        routes = self._stream.plan.routes
-        image = self._stream.upload(raw)
-        self._ordered = self._workshop.order(self._lowered(routes), image), routes
+    def _order(self, pixels: Tensor) -> None:
+        look = self.lowered(self._wanted())
+        image = pipeline.upload(pixels, self._stream.device)
+        self._ordered = self._workshop.order(look, image), look
 
-    def _take(self, now: float, raw: RawFrame) -> None:
+    def _take(self, now: float, pixels: Tensor) -> None:
         assert self._ordered is not None
-        done, routes = self._ordered
+        done, look = self._ordered
         if not done.done():
             return
         self._ordered = None
@@ -113,10 +117,11 @@ class Governed:
             log.warning("%s", " ".join(str(error).split()))
             self._governor.settled(now)
             return
-        if self._stream.plan.routes != routes:  # another style was chosen meanwhile
-            self._order(raw)
+        if self.lowered(self._wanted()) == look:
+            self._stream.plan = done.result()
+        if self.lowered(self._wanted()) != look:  # another style was chosen meanwhile, or just now
+            self._order(pixels)
             return
-        self._stream.plan = done.result()
         self._governor.settled(now)
         assert self._begun is not None
         self._meter.chosen = self.line()
@@ -145,23 +150,34 @@ class Governed:
         """Returns what was chosen, and when."""
         return {"target_fps": self.target_fps, "now": self.chosen(), "changes": self.history}
 
-    def _lowered(self, routes: tuple[Route, ...]) -> Look:
-        chosen = self.chosen()
-        halo = chosen.get("halo")
-        if "halo" in chosen:
-            routes = tuple(
-                replace(route, params={**route.params, "halo": halo})
-                if registry.stylers.takes(route.styler, "halo")
-                else route
-                for route in routes
-            )
+    def lowered(self, look: Look) -> Look:
+        """Returns it as it is to be now: whoever builds a plan for the stream builds it by this.
+
+        Args:
+            look: at full quality, with routes that were read already; of the same
+                ``segment_size``, ``segment_every`` and extent as the first.
+        """
         share, every = self._segment[self._governor.levels["segment"]]
+        halo = self._halos[self._governor.levels.get("halo", 0)][0]
+        routes = look.routes
+        if halo is not None:
+            assert isinstance(routes, tuple)
+            routes = tuple(_with_halo(route, halo) for route in routes)
         return replace(
-            self._look,
+            look,
             routes=routes,
-            segment_size=self._look.segment_size if share == 1 else _scaled(self._size, share),
+            segment_size=look.segment_size if share == 1 else _scaled(self._size, share),
             segment_every=every,
         )
+
+
+def _with_halo(route: Route, most: int) -> Route:
+    """Returns it with a halo no larger than that, where its styler has one."""
+    if not registry.stylers.takes(route.styler, "halo"):
+        return route
+    own = route.params.get("halo")
+    halo = min(own, most) if isinstance(own, int) else most
+    return replace(route, params={**route.params, "halo": halo})
 
 
 Size: TypeAlias = float | tuple[int, int] | None

@@ -122,10 +122,10 @@ class Job:
             info = source.info
             sink, sink_ids, there = self._sinks(info)
             stream = self._stream(info, look := shown_by(self.settings.look, info))
-            _give_controls(sink, Controls(stream, self._workshop, look))
+            _give_controls(sink, controls := Controls(stream, self._workshop, look))
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
-            governed = self._governed(stream, info, look)
+            governed = self._governed(stream, info, controls)
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             parts = (source, stream, scheduler, sink)
             source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
@@ -249,18 +249,20 @@ class Job:
         resumed = Resumed(source, stream, scheduler, checked(sink, named, source.info), depends)
         return resumed.source, resumed.windows, resumed.sink, resumed
 
-    def _governed(self, stream: Stream, info: StreamInfo, look: Look) -> Governed | None:
+    def _governed(self, stream: Stream, info: StreamInfo, controls: Controls) -> Governed | None:
         fps = self.settings.target_fps
         if fps is None:
             return None
-        return Governed(
+        governed = Governed(
             stream,
             self._workshop,
-            look,
+            lambda: controls.look,
             meter=self.meter,
             target_fps=min(fps, float(info.rate)) if info.live else fps,
             size=(info.height, info.width),
         )
+        controls.lowered = governed.lowered
+        return governed
 
     def _scheduler(
         self, stream: Stream, info: StreamInfo, watch: report.Watch, governed: Governed | None
@@ -273,7 +275,7 @@ class Job:
         def observe(raw: RawFrame, result: Result) -> None:
             watch(raw, result)
             if governed is not None:
-                governed(raw)
+                governed(raw.pixels)
 
         scheduler = registry.schedulers.create(
             chosen.name, stream=stream, meter=self.meter, observe=observe, **params

@@ -74,6 +74,7 @@ class Workshop:
         self.dtype = dtype
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._lock = threading.RLock()
+        self._ordering = threading.Lock()  # who orders a plan does not wait for those being built
         self._thread: ThreadPoolExecutor | None = None
 
     @classmethod
@@ -110,14 +111,14 @@ class Workshop:
                 pipeline.prepare(image, plan)
             return plan
 
-        with self._lock:
+        with self._ordering:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, "cbs-workshop")
             return self._thread.submit(build)
 
     def close(self) -> None:
         """Ends its thread, after the plan that is being built; may be called again."""
-        with self._lock:
+        with self._ordering:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.shutdown(cancel_futures=True)

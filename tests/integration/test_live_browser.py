@@ -38,7 +38,7 @@ STRANGER = "http://localhost"
 """A name that the server was not given."""
 
 AWAY = re.compile(r"v1/(classes|styles)/\d+\.jpg\S* .* 404 ")
-"""A thumbnail of a class, or of a feed, that left the picture before its thumbnail was asked for."""
+"""A thumbnail of a class or of a feed that had left when it was asked for."""
 
 LOST = ("ERR_CONNECTION", "ERR_ABORTED", "WebSocket", "Failed to fetch", "willReadFrequently")
 """What a page may say whose server is left, and of what the tests themselves read of a canvas."""

@@ -165,21 +165,29 @@ def test_full_quality_where_the_machine_is_fast_enough(tmp_path, monkeypatch):
 
 def test_a_style_chosen_while_a_level_is_built_is_kept(monkeypatch):
     registered(monkeypatch)
-    wanted = look(job_config())
+    wanted = [look(job_config())]
     workshop = Workshop(torch.device("cpu"), torch.float32)
-    stream, meter = Stream(workshop.plan(wanted)), Meter()
+    stream, meter = Stream(workshop.plan(wanted[0])), Meter()
+    wanted[0] = wanted[0].with_routes(stream.plan.routes)
     now = [0.0]
     held = Governed(
-        stream, workshop, wanted, meter=meter, target_fps=25, size=(480, 640), clock=lambda: now[0]
+        stream,
+        workshop,
+        lambda: wanted[0],
+        meter=meter,
+        target_fps=25,
+        size=(480, 640),
+        clock=lambda: now[0],
     )
     while held._ordered is None:
         now[0] += 0.1
         meter.add("segment", 100.0)
-        held(raw_frame(HEIGHT, WIDTH, 0))
+        held(raw_frame(HEIGHT, WIDTH, 0).pixels)
     stream.plan = stream.plan.with_route("background", "light")
+    wanted[0] = wanted[0].with_routes(stream.plan.routes)
     for _ in range(2):
-        workshop.order(wanted).result()  # all before it is built
-        held(raw_frame(HEIGHT, WIDTH, 0))
+        workshop.order(wanted[0]).result()  # all before it is built
+        held(raw_frame(HEIGHT, WIDTH, 0).pixels)
     workshop.close()
     assert [route.label for route in stream.plan.routes] == ["invert", "light"]
     assert stream.plan.segment_size == held.chosen()["segment_size"] == 0.5

@@ -46,6 +46,8 @@ export class Panel {
     on("edges", (one) => ({ compositor: one.value }));
     on("radius", (one) => ({ radius: Number(one.value) }), (one) => ($("radius-out").value = `${one.value} px`));
     on("soft", (one) => ({ matte: one.checked ? "soft" : "argmax" }));
+    on("steady", (one) => ({ steady: one.checked }));
+    on("target", (one) => ({ target_fps: Number(one.value) || null }));
     on("size", (one) => ({ size: Number(one.value) }));
     on("share", (one) => ({ segment_size: Number(one.value) }));
     on("every", (one) => ({ segment_every: Number(one.value) }), (one) => this.sayEvery(one.value));
@@ -97,6 +99,8 @@ export class Panel {
     }
     for (const [index, one] of this.seen) if (now - one.last > STAY) this.seen.delete(index);
     if (!settling()) this.look = told.look;
+    $("lowered").hidden = !told.lowered;
+    $("lowered").textContent = told.lowered ? `Lowered: ${told.lowered}` : "";
     this.showLook();
     this.showClasses(now);
   }
@@ -212,6 +216,8 @@ export class Panel {
       $("radius-out").value = `${look.radius} px`;
     }
     $("soft").checked = look.matte === "soft";
+    $("steady").checked = Boolean(look.steady);
+    choice("target", look.target_fps ?? 0);
     choice("size", look.size);
     choice("share", look.segment_size);
     if (!dragged("every")) $("every").value = look.segment_every;
