@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench gate ratios steady paper clean
+.PHONY: demo test lint bench gate ratios steady soak paper clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -29,6 +29,9 @@ ratios: $(READY)
 
 steady: $(READY)
 	$(BIN)/python -m benchmarks.steady ../shared/data/video 'routes=[person,car]'
+
+soak: $(READY)
+	$(BIN)/python -m benchmarks.soak --minutes 30
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py

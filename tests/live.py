@@ -14,6 +14,7 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.live.feed import Taken
+from cbs_core.live.inputs import Inputs
 from cbs_core.live.studio import Studio
 from cbs_core.run.settings import Look
 from cbs_core.run.workshop import Workshop
@@ -68,6 +69,11 @@ def look(**more: object) -> Look:
         routes={"car": "dark"},
         **more,
     )
+
+
+def inputs(name: str) -> Inputs:
+    """Returns what a page calls so, and offers nothing to choose from."""
+    return Inputs(Choice("sample"), name)
 
 
 def picture() -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """What live plugins may have beside the interfaces of all (`cbs_core.contract.interfaces`)."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -9,6 +10,22 @@ class CountsDrops(Protocol):
 
     dropped: int
     """Frames in whose place a newer one came before they were asked for."""
+
+
+@runtime_checkable
+class OffersDevices(Protocol):
+    """The class of a source of which there are several on a machine, such as cameras.
+
+    ``path=NAME`` opens one of them, and ``size=`` asks it for a size.
+    """
+
+    sizes: Sequence[str]
+    """Sizes that one may ask for, ``1280x720``."""
+
+    @staticmethod
+    def devices() -> Sequence[str]:
+        """Returns the names of those that are there now."""
+        ...
 
 
 class Controls(Protocol):

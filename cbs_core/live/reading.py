@@ -43,35 +43,48 @@ class Reading:
         self._create = create
         self._source: Source | None = None
         self._ended = threading.Event()
+        self._due = threading.Event()
+        """Set where the source that is open is to be left."""
+
         self._tries = 0
+        self._told: str | None = None
         self._worker = Worker(self._read, "cbs-live-reader")
 
     def start(self) -> None:
         """Begins to read."""
         self._worker.start()
 
+    def again(self) -> None:
+        """Opens the source anew: another is chosen."""
+        self._tries = 0
+        self._due.set()
+        if self._source is not None:
+            stop(self._source)
+
     def close(self) -> None:
         """Ends it, within a second."""
         self._ended.set()
-        if self._source is not None:
-            stop(self._source)
+        self.again()
         if not self._worker.wait(PATIENCE):
             log.warning("the source does not return; its thread is left")
 
     def _read(self) -> None:
-        while not self._ended.is_set():
+        while True:
+            self._due.clear()
+            if self._ended.is_set():
+                return
             try:
                 self._once()
                 self._tries = 0
             except Exception as error:
                 if self._ended.is_set():
                     return
-                self._studio.main.error = str(told(error, "source", SourceError))
+                self._told = self._studio.main.error = str(told(error, "source", SourceError))
                 self._studio.main.tell()
                 pause = PAUSES[min(self._tries, len(PAUSES) - 1)]
                 self._tries += 1
                 log.warning("%s; it is tried again in %d s", self._studio.main.error, pause)
-                self._ended.wait(pause)
+                self._due.wait(pause)
 
     def _once(self) -> None:
         source = self._create()
@@ -80,14 +93,13 @@ class Reading:
             live, start, only, count = source.info.live, time.monotonic(), None, 0
             first: RawFrame | None = None
             for raw in source:
-                if self._ended.is_set():
+                if self._due.is_set():
                     return
-                if self._tries and self._studio.main.error:
-                    self._studio.main.error, self._tries = None, 0
+                self._well()
                 first = first or raw
                 if not live:
                     due = start + min(float(raw.pts - first.pts), LONG * (count + 1))
-                    if self._ended.wait(max(0.0, due - time.monotonic())):
+                    if self._due.wait(max(0.0, due - time.monotonic())):
                         return
                 self._give(raw)
                 only, count = raw, count + 1
@@ -95,11 +107,17 @@ class Reading:
                 lasts = only.duration if only.duration and count > 1 else 1 / source.info.rate
                 self._rest(only, float(lasts), still=count == 1)
 
+    def _well(self) -> None:
+        """Takes back what was wrong with the source, and nothing else that is wrong."""
+        if self._told is not None and self._studio.main.error == self._told:
+            self._studio.main.error = None
+        self._told, self._tries = None, 0
+
     def _rest(self, last: RawFrame, seconds: float, *, still: bool) -> None:
         """Waits for as long as the last frame is shown; a picture alone is given on and on."""
         if not still:
-            self._ended.wait(min(seconds, LONG))
-        while still and not self._ended.wait(STILL):
+            self._due.wait(min(seconds, LONG))
+        while still and not self._due.wait(STILL):
             self._give(last)
 
     def _give(self, raw: RawFrame) -> None:

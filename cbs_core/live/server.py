@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cbs_core import __version__
 from cbs_core.choose import registry
@@ -25,7 +25,7 @@ from cbs_core.live import pictures, wish
 from cbs_core.live.gate import Gate, Rate
 from cbs_core.live.pictures import TooLargeError
 from cbs_core.live.recording import Recording
-from cbs_core.live.shop import MissingError, Shop
+from cbs_core.live.shop import MissingError, Opening, Shop
 from cbs_core.live.studio import BusyError
 from cbs_core.live.watching import Watching
 from cbs_core.words.vocabularies import colours
@@ -34,6 +34,9 @@ PAGE = Path(__file__).with_name("page")
 
 JSON_BYTES = 65536
 """Of a request that is no picture."""
+
+GLANCE = 0.25
+"""Seconds between two looks whether there is something to serve."""
 
 STATUS: dict[type[CbsError], int] = {
     TooLargeError: 413,
@@ -46,12 +49,12 @@ Handler = Callable[[Request, Shop], Awaitable[Response]]
 
 
 def application(
-    shop: Shop, *, hosts: Iterable[str], token: str | None = None, rate: Rate | None = None
+    opening: Opening, *, hosts: Iterable[str], token: str | None = None, rate: Rate | None = None
 ) -> Starlette:
     """Returns the ASGI application.
 
     Args:
-        shop: what it serves.
+        opening: what it serves; until that is there, the page alone.
         hosts: see `Gate`.
         token: likewise.
         rate: likewise.
@@ -59,8 +62,11 @@ def application(
 
     def route(path: str, handler: Handler, method: str = "GET") -> Route:
         async def endpoint(request: Request) -> Response:
+            if opening.shop is None:
+                told = {"error": f"not ready yet: {opening.told}"}
+                return JSONResponse(told, 503, {"retry-after": "1"})
             try:
-                return await handler(request, shop)
+                return await handler(request, opening.shop)
             except CbsError as error:
                 status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
                 headers = {"retry-after": "1"} if status == 429 else {}
@@ -69,12 +75,18 @@ def application(
         return Route(path, endpoint, methods=[method])
 
     async def stream(socket: WebSocket) -> None:
-        await _stream(socket, shop)
+        with suppress(WebSocketDisconnect):
+            await socket.accept()
+            while opening.shop is None:
+                await socket.send_text(json.dumps({"preparing": opening.told}))
+                await asyncio.sleep(GLANCE)
+            await _stream(socket, opening.shop)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(shop.close)
+        if opening.shop is not None:
+            await asyncio.to_thread(opening.shop.close)
 
     return Starlette(
         routes=[
@@ -95,7 +107,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _stream(socket: WebSocket, shop: Shop) -> None:
     camera = socket.query_params.get("camera") == "true"
-    await socket.accept()
     if shop.watchers >= shop.limits.watchers:
         await _refused(socket, "all places are taken: try again later")
         return
@@ -145,6 +156,17 @@ async def _state(request: Request, shop: Shop) -> Response:
 async def _look(request: Request, shop: Shop) -> Response:
     change = await _json(request)
     return JSONResponse(shop.studio.change(shop.feed(request), change).to_json())
+
+
+async def _source(request: Request, shop: Shop) -> Response:
+    return JSONResponse(await asyncio.to_thread(shop.inputs.offered))
+
+
+async def _choose(request: Request, shop: Shop) -> Response:
+    change = await _json(request)
+    await asyncio.to_thread(shop.inputs.choose, change)
+    await asyncio.to_thread(shop.reopen)
+    return await _source(request, shop)
 
 
 async def _pick(request: Request, shop: Shop) -> Response:
@@ -301,6 +323,8 @@ async def _openapi(request: Request, shop: Shop) -> Response:
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/state", _state),
     ("PATCH", "/v1/look", _look),
+    ("GET", "/v1/source", _source),
+    ("PATCH", "/v1/source", _choose),
     ("POST", "/v1/pick", _pick),
     ("GET", "/v1/classes", _classes),
     ("GET", "/v1/classes/{number:int}.jpg", _class_picture),

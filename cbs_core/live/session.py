@@ -1,10 +1,12 @@
 """One evening of ``cbs-live``: builds the studio, serves it, and closes all behind it."""
 
 import ipaddress
+import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,20 +14,23 @@ import psutil
 import torch
 import uvicorn
 
-from cbs_core.choose import registry
-from cbs_core.choose.sections import Choice, choice
+from cbs_core.choose.sections import choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import Source
+from cbs_core.contract.types import StreamInfo
+from cbs_core.frame import pipeline
+from cbs_core.live.inputs import Inputs
 from cbs_core.live.pictures import fitted
 from cbs_core.live.reading import Reading
+from cbs_core.live.sending import Sending
 from cbs_core.live.server import application
-from cbs_core.live.shop import Limits, Shop
+from cbs_core.live.shop import Limits, Opening, Shop
 from cbs_core.live.studio import Studio
 from cbs_core.live.wish import SIZES
 from cbs_core.machine import device as devices
 from cbs_core.run import settings
 from cbs_core.run.settings import Look
-from cbs_core.run.workers import opened
+from cbs_core.run.workers import Worker, opened
 from cbs_core.run.workshop import Workshop
 
 CONNECTIONS = 128
@@ -34,7 +39,12 @@ CONNECTIONS = 128
 MESSAGE = 4 * 2**20
 """Bytes of a WebSocket's message: a frame of a visitor's camera."""
 
+LEAVE = 5.0
+"""Seconds that the server may take to end; it waits one second for what is under way."""
+
 Say = Callable[[str], object]
+
+log = logging.getLogger("cbs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,38 +101,59 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
         CbsError: whatever a user can mend.
     """
     look = settings.look(config)
+    outputs = settings.outputs(config)
     served = _served(config)
     size = _whole(config, "size", *SIZES)
-    styles = _names(config, "styles")
     asked = config.get("target_fps")
     target_fps = None if asked is None else _whole(config, "target_fps", 1, 120)
+    styles = _names(config, "styles")
     limits = Limits(watchers=_whole(config, "watchers", 1, 1000))
     cameras = _whole(config, "cameras", 0, 100)
-    create, name = _source(config)
+    given = config.get("input")
+    inputs = Inputs(choice(config.get("source"), "source"), str(given) if given else None)
     folder = Path(str(config.get("recordings") or run_folder)).expanduser()
     device = devices.choose(str(config.get("device")))
-    dtype = devices.dtype(str(config.get("precision")), device.device)
-    listening = _listen(served)
-    with listening:
-        port = listening.getsockname()[1]
-        workshop = Workshop(device.device, dtype)
-        say(f"{device.device} ({device.name}): preparing the nets")
-        _warm(look, workshop, create, size)
+    workshop = Workshop(device.device, devices.dtype(str(config.get("precision")), device.device))
+    opening = Opening()
+    opening.told = f"{device.device} ({device.name}): preparing the nets"
+    with _served_at(opening, served, say) as serving, ExitStack() as ending:
+        say(opening.told)
+        info = _warm(look, workshop, inputs, size)
         studio = Studio(
             look, workshop, size=size, styles=styles, target_fps=target_fps, feeds=cameras
         )
-        reading = Reading(studio, create)
-        shop = Shop(studio, folder, limits, name)
+        ending.callback(studio.close)
+        if outputs:
+            sending = Sending(studio.main, outputs, info, look, run_folder)
+            ending.callback(sending.close)
+        reading = Reading(studio, inputs)
+        shop = Shop(studio, folder, limits, inputs=inputs, reopen=reading.again)
+        ending.callback(shop.close)
+        ending.callback(reading.close)
+        studio.start()
+        reading.start()
+        opening.shop = shop
+        say("the studio is open (Ctrl-C ends it)")
+        with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+            while not serving.wait(1):
+                pass
+
+
+@contextmanager
+def _served_at(opening: Opening, served: Served, say: Say) -> Iterator[Worker]:
+    """Serves in a thread of its own, at once: what takes long is got ready meanwhile."""
+    with _listen(served) as listening:
+        server = _server(opening, served)
+        worker = Worker(lambda: server.run(sockets=[listening]), "cbs-live-server")
+        worker.start()
         try:
-            studio.start()
-            reading.start()
-            for line in addresses(served, port):
+            for line in addresses(served, listening.getsockname()[1]):
                 say(line)
-            _serve(shop, served, listening)
+            yield worker
         finally:
-            reading.close()
-            shop.close()
-            studio.close()
+            server.should_exit = True
+            if not worker.wait(LEAVE):
+                log.warning("the server does not end; its thread is left")
 
 
 def addresses(served: Served, port: int) -> list[str]:
@@ -131,7 +162,7 @@ def addresses(served: Served, port: int) -> list[str]:
     shown = "127.0.0.1" if served.host in ("0.0.0.0", "::") else served.host
     shown = f"[{shown}]" if ":" in shown else shown
     token = f"?token={served.token}" if served.token else ""
-    lines = [f"the studio is at {scheme}://{shown}:{port}/{token} (Ctrl-C ends it)"]
+    lines = [f"the studio is at {scheme}://{shown}:{port}/{token}"]
     if not served.private:
         others = sorted(
             one for one in served.names() - {shown, "localhost"} if not is_loopback(one)
@@ -146,29 +177,33 @@ def addresses(served: Served, port: int) -> list[str]:
     return lines
 
 
-def _serve(shop: Shop, served: Served, listening: socket.socket) -> None:
-    app = application(shop, hosts=served.names(), token=served.token)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            log_level="warning",
-            lifespan="on",
-            ws="websockets-sansio",
-            ws_max_size=MESSAGE,
-            ws_max_queue=4,
-            ws_per_message_deflate=False,  # JPEG gets no smaller
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_graceful_shutdown=1,
-            ssl_certfile=served.certificate,
-            ssl_keyfile=served.key,
-        )
+def _server(opening: Opening, served: Served) -> uvicorn.Server:
+    app = application(opening, hosts=served.names(), token=served.token)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        log_level="warning",
+        lifespan="on",
+        ws="websockets-sansio",
+        ws_max_size=MESSAGE,
+        ws_max_queue=4,
+        ws_per_message_deflate=False,  # JPEG gets no smaller
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=served.certificate,
+        ssl_keyfile=served.key,
     )
-    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends; uvicorn passes it on at its end
-        server.run(sockets=[listening])
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(
+            f"certificate= and key= cannot be read ({error}): give a PEM file of each, which "
+            "belong together, without a password"
+        ) from error
+    return uvicorn.Server(config)
 
 
 def _listen(served: Served) -> socket.socket:
@@ -187,30 +222,22 @@ def _listen(served: Served) -> socket.socket:
     return listening
 
 
-def _warm(look: Look, workshop: Workshop, create: Callable[[], Source], size: int) -> None:
-    """Finds out, on the first frame, by what each net runs fastest; the source must work, too."""
+def _warm(look: Look, workshop: Workshop, create: Callable[[], Source], size: int) -> StreamInfo:
+    """Finds out, on the first frame, by what each net runs fastest; the source must work, too.
+
+    Returns:
+        What the live pictures are like.
+    """
     with opened(create()) as source:
-        raw = next(iter(source), None)
+        raw, info = next(iter(source), None), source.info
     if raw is None:
         raise ConfigError("the input holds no frame: choose another")
-    from cbs_core.frame import pipeline
-
+    pixels = fitted(raw.pixels, size)
     plan = workshop.plan(look)
     with torch.inference_mode():
-        pipeline.prepare(pipeline.upload(fitted(raw.pixels, size), workshop.device), plan)
-
-
-def _source(config: Mapping[str, object]) -> tuple[Callable[[], Source], str]:
-    """Returns what builds the source, and its name for the page."""
-    chosen: Choice = choice(config.get("source"), "source")
-    params = dict(chosen.params)
-    given = config.get("input")
-    if given and registry.sources.takes(chosen.name, "path"):
-        params.setdefault("path", str(given))
-    if isinstance(params.get("path"), str):
-        params["path"] = str(params["path"]).removeprefix(f"{chosen.name}:")
-    shown = Path(str(given)).name if given else chosen.name
-    return lambda: registry.sources.create(chosen.name, **params), shown
+        pipeline.prepare(pipeline.upload(pixels, workshop.device), plan)
+    height, width = pixels.shape[:2]
+    return StreamInfo(width, height, rate=info.rate, live=True, name=info.name)
 
 
 def _served(config: Mapping[str, object]) -> Served:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from cbs_core.contract.errors import CbsError
 from cbs_core.live.feed import Feed
+from cbs_core.live.inputs import Inputs
 from cbs_core.live.recording import Recording
 from cbs_core.live.studio import MAIN, Studio
 
@@ -33,6 +35,19 @@ class Limits:
     """At once."""
 
 
+class Opening:
+    """A shop that is got ready while its page is served already.
+
+    Args:
+        shop: where it is there from the first.
+    """
+
+    def __init__(self, shop: "Shop | None" = None) -> None:
+        self.shop = shop
+        self.told = "the nets are being prepared"
+        """What is done until then, for visitors."""
+
+
 @dataclass
 class Shop:
     """What the handlers share."""
@@ -42,8 +57,11 @@ class Shop:
     """Where recordings go."""
 
     limits: Limits
-    source: str
-    """What the server's own source is called on the page."""
+    inputs: Inputs
+    """The server's own source."""
+
+    reopen: Callable[[], object] = lambda: None
+    """Has it opened anew."""
 
     watchers: int = 0
     recording: Recording | None = None
@@ -72,7 +90,7 @@ class Shop:
         own = recording is not None and recording.feed is feed and not recording.over
         return {
             "feed": feed.name,
-            "source": self.source if feed.name == MAIN else "camera",
+            "source": self.inputs.shown if feed.name == MAIN else "camera",
             "look": feed.wish.to_json(),
             "building": feed.building,
             "error": feed.error,

@@ -33,7 +33,7 @@ from cbs_core.live.wish import RADIUS, Catalog, Wish, first, paced
 from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
-from cbs_core.run.workers import PATIENCE, Worker
+from cbs_core.run.workers import Worker
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
 
@@ -42,6 +42,9 @@ MAIN = "main"
 
 GALLERY = 256
 """Painted thumbnails that are kept."""
+
+LEAVE = 60.0
+"""Seconds that the frame under way may take at the end."""
 
 PAUSE = 0.25
 """Seconds that a feed rests after its picture could not be restyled."""
@@ -138,7 +141,8 @@ class Studio:
         """Ends all threads, after the pictures under way."""
         self._ended = True
         self._due.set()
-        self._worker.wait(10 * PATIENCE)
+        if not self._worker.wait(LEAVE):  # a program that ends under a net's feet may crash
+            log.warning("the frame under way does not come to its end; its thread is left")
         self._pool.shutdown(cancel_futures=True)
         self.workshop.close()
         self._beside.close()

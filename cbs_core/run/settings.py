@@ -220,6 +220,19 @@ def parse(config: Mapping[str, object]) -> Settings:
     return settings
 
 
+def outputs(config: Mapping[str, object]) -> tuple[Choice, ...]:
+    """Reads ``output``, one or a list, where no ``sink`` is configured; null is none.
+
+    Raises:
+        ConfigError: an entry that is no output.
+    """
+    given = config.get("output")
+    if given is None:
+        return ()
+    listed = given if isinstance(given, list) else [given]
+    return _outputs({"output": listed}, Choice(""))
+
+
 def _outputs(config: Mapping[str, object], sink: Choice) -> tuple[Choice, ...]:
     """Reads a list of outputs: each chooses its sink as a single one does.
 

@@ -25,7 +25,7 @@ from cbs_core.choose import registry
 from cbs_core.choose.presets import defaults
 from cbs_core.live import server
 from cbs_core.live.reading import Reading
-from cbs_core.live.shop import Limits, Shop
+from cbs_core.live.shop import Limits, Opening, Shop
 from cbs_core.live.studio import Studio
 from cbs_core.run import settings
 from cbs_core.run.workshop import Workshop
@@ -130,15 +130,15 @@ def shop(plugins, tmp_path_factory):
 
         thread = threading.Thread(target=feeding)
         thread.start()
-        yield Shop(made, tmp_path_factory.mktemp("recordings"), Limits(), "car.mp4")
+        yield Shop(made, tmp_path_factory.mktemp("recordings"), Limits(), live.inputs("car.mp4"))
         ended.set()
         thread.join()
 
 
 @contextmanager
-def served(shop, port=0):
+def served(shop, port=0, opening=None):
     """Serves it in a thread; yields the port."""
-    app = server.application(shop, hosts={"127.0.0.1"})
+    app = server.application(opening or Opening(shop), hosts={"127.0.0.1"})
     config = uvicorn.Config(
         app, port=port, log_config=None, ws="websockets-sansio", timeout_graceful_shutdown=1
     )
@@ -336,6 +336,20 @@ def test_a_connection_that_is_lost_is_regained(driver, shop):
             driver.get("about:blank")
 
 
+def test_who_comes_too_soon_sees_that_nets_are_prepared(driver, shop):
+    opening = Opening()
+    with served(shop, opening=opening) as port:
+        driver.get(f"http://127.0.0.1:{port}/")
+        page = Page(driver)
+        page.until(lambda: page.text("#note") == "The nets are being prepared…")
+        assert page.one("#note").is_displayed()
+        opening.shop = shop
+        page.more_frames()
+        page.until(lambda: not page.one("#note").is_displayed())
+        page.until(lambda: page.text("#gallery").count("Light") == 1)
+        driver.get("about:blank")
+
+
 def test_the_visitors_own_camera(page, shop):
     page.click("#camera")
     page.until(lambda: len(shop.studio.feeds) == 2)
@@ -349,6 +363,13 @@ def test_the_visitors_own_camera(page, shop):
     page.click("#gallery input[value=light]")
     page.until(lambda: near(page.pixel(0.5, 0.2), 204))
     assert "sky" not in shop.studio.main.wish.routes
+    page.until(lambda: page.text("#device").endswith("camera.y4m"))
+    page.script(
+        "const s = document.getElementById('asked'); s.value = '640x480';"
+        "s.dispatchEvent(new Event('change', { bubbles: true }))"
+    )
+    before = own.meter.frames_out
+    page.until(lambda: own.meter.frames_out > before + 3)
     page.click("#camera")
     page.until(lambda: len(shop.studio.feeds) == 1)
     page.until(lambda: page.text("#source") == "car.mp4")
@@ -410,7 +431,7 @@ def test_a_person_is_clicked_on_and_painted_by_the_packages_own_nets(driver, tmp
     )
     studio = Studio(base, Workshop.on("cpu", "fp32"), size=384)
     reading = Reading(studio, lambda: registry.sources.create("sample", path="astronaut"))
-    shop = Shop(studio, tmp_path, Limits(), "sample:astronaut")
+    shop = Shop(studio, tmp_path, Limits(), live.inputs("sample:astronaut"))
     studio.start()
     reading.start()
     try:

@@ -17,7 +17,7 @@ from cbs_core.live import recording, server, watching
 from cbs_core.live.gate import Rate
 from cbs_core.live.pictures import decode
 from cbs_core.live.session import Served, addresses
-from cbs_core.live.shop import Limits, Shop
+from cbs_core.live.shop import Limits, Opening, Shop
 from tests import live
 
 HOST = "http://127.0.0.1:8188"
@@ -39,11 +39,13 @@ def made():
 
 @pytest.fixture
 def shop(made, tmp_path):
-    return Shop(made, tmp_path, Limits(2**20, 100_000, 3), "clip.mp4")
+    return Shop(made, tmp_path, Limits(2**20, 100_000, 3), live.inputs("clip.mp4"))
 
 
 def client_of(shop, *, token=None, rate=None, base=HOST):
-    app = server.application(shop, hosts={"127.0.0.1", "localhost"}, token=token, rate=rate)
+    app = server.application(
+        Opening(shop), hosts={"127.0.0.1", "localhost"}, token=token, rate=rate
+    )
     return TestClient(app, base_url=base, follow_redirects=False)
 
 
@@ -103,6 +105,24 @@ def test_the_page_and_its_headers(client):
     assert client.get("/main.js").headers["content-type"].startswith("text/javascript")
     assert client.get("/../server.py").status_code == 404
     assert client.get("/%2e%2e/server.py").status_code == 404
+
+
+def test_the_page_is_served_while_the_nets_are_prepared(shop):
+    opening = Opening()
+    opening.told = "cpu: preparing the nets"
+    app = server.application(opening, hosts={"127.0.0.1"})
+    with TestClient(app, base_url=HOST) as client:
+        assert "<canvas" in client.get("/").text
+        answer = client.get("/v1/state")
+        assert answer.status_code == 503
+        assert answer.json() == {"error": "not ready yet: cpu: preparing the nets"}
+        with client.websocket_connect(WS) as socket:
+            assert next_state(socket) == {"preparing": "cpu: preparing the nets"}
+            opening.shop = shop
+            while "preparing" in (told := next_state(socket)):
+                pass
+            assert told["source"] == "clip.mp4"
+        assert client.get("/v1/state").status_code == 200
 
 
 def test_state_look_pick(client, made):
@@ -182,6 +202,11 @@ def test_a_recording_of_nothing_is_told(client):
     (told,) = client.get("/v1/state").json()["recordings"]
     assert told["name"] == name
     assert "no frame came" in told["error"]
+
+
+def test_most_sources_offer_nothing_to_choose(client):
+    assert client.get("/v1/source").json()["devices"] == []
+    assert client.patch("/v1/source", json={"device": "/dev/video0"}).status_code == 400
 
 
 def test_every_route_is_in_the_openapi_document(client):
@@ -373,7 +398,7 @@ def test_without_the_token_nothing_is_had(shop):
 
 def test_the_address_is_told_with_the_token():
     (line,) = addresses(Served("127.0.0.1", 8188), 8188)
-    assert line.startswith("the studio is at http://127.0.0.1:8188/ ")
+    assert line == "the studio is at http://127.0.0.1:8188/"
     told = addresses(Served("0.0.0.0", 8188, token="abc"), 8188)
     assert "?token=abc" in told[0]
     assert "certificate=" in told[-1]

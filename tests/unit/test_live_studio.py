@@ -2,21 +2,30 @@
 
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
+import av
 import numpy as np
 import pytest
 import torch
 import yaml
 
 from cbs_core.choose import registry
-from cbs_core.contract.errors import ConfigError
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import ConfigError, SinkLostError, SourceError
+from cbs_core.contract.types import StreamInfo
 from cbs_core.live import pictures, wish
 from cbs_core.live.feed import Taken
+from cbs_core.live.inputs import Inputs
 from cbs_core.live.reading import Reading
 from cbs_core.live.recording import Recording
+from cbs_core.live.sending import Sending
 from cbs_core.live.studio import BusyError
 from cbs_core.run import governed
+from cbs_core.run.settings import outputs
+from cbs_core.testing.runs import CameraSource, MemorySink
 from tests import live
 from tests.media import make_clip
 
@@ -270,12 +279,45 @@ def test_a_recording_has_the_times_of_capture(made, tmp_path):
     recording.close()
     assert recording.over
     assert recording.error is None
-    import av
-
     with av.open(str(recording.path)) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert len(times) == recording.frames
     assert 0.15 < times[-1] - times[0] < took
+
+
+def test_the_owners_outputs_keep_their_size_and_the_times_of_capture(made, tmp_path):
+    path = tmp_path / "take.mp4"
+    info = StreamInfo(live.WIDTH, live.HEIGHT, rate=Fraction(10), live=True, name="clip")
+    sending = Sending(
+        made.main, outputs({"output": str(path)}), info, live.look(), tmp_path / "elsewhere"
+    )
+    live.shown(made)
+    live.give(made, live.picture()[::2, ::2])  # a visitor chose another size
+    live.until(lambda: made.main.meter.frames_out == 2)
+    sending.close()
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    assert [(one.width, one.height) for one in frames] == [(live.WIDTH, live.HEIGHT)] * 2
+    assert np.abs(frames[1].to_ndarray(format="rgb24")[CAR].astype(int) - 51).max() < 12
+    with pytest.raises(ConfigError, match="is there already"):
+        Sending(made.main, outputs({"output": [str(path)]}), info, live.look(), tmp_path)
+    assert outputs({"output": None}) == ()
+
+
+def test_an_output_that_fails_does_not_end_the_show(made, monkeypatch, tmp_path, caplog):
+    class Lost(MemorySink):
+        def write(self, frame):
+            raise SinkLostError("the server left")
+
+    monkeypatch.setitem(registry.sinks._registered, "lost", lambda path=None: Lost())
+    info = StreamInfo(live.WIDTH, live.HEIGHT, rate=Fraction(10), live=True, name="clip")
+    sending = Sending(
+        made.main, outputs({"output": [{"name": "lost"}]}), info, live.look(), tmp_path
+    )
+    live.until(lambda: live.shown(made) is not None and "goes on without it" in caplog.text)
+    assert "the server left" in caplog.text
+    live.shown(made)
+    sending.close()
 
 
 def test_a_file_is_played_again_and_again(made, tmp_path):
@@ -301,6 +343,48 @@ def test_a_source_that_fails_is_told_and_tried_again(made, tmp_path, monkeypatch
     assert "clip.mp4" in made.main.error
     make_clip(path, frames=4)
     live.until(lambda: made.main.came >= 2 and made.main.error is None)
+    reading.close()
+
+
+class Desk(CameraSource):
+    """Two cameras, of which one is broken."""
+
+    sizes = ("640x480", "1280x720")
+    opened: ClassVar = []
+
+    @staticmethod
+    def devices():
+        return ["Front", "Broken"]
+
+    def __init__(self, path=None, size="640x480"):
+        super().__init__(seconds=0.01)
+        if path == "Broken":
+            raise SourceError("it cannot be opened")
+        self.opened.append((path, size))
+
+
+def test_another_camera_and_size_are_chosen_of_what_is_offered(made, monkeypatch):
+    monkeypatch.setitem(registry.sources._registered, "desk", Desk)
+    monkeypatch.setattr(Desk, "opened", [])
+    inputs = Inputs(Choice("desk", {"size": "640x480"}), None)
+    told = {"devices": ["Front", "Broken"], "sizes": ["640x480", "1280x720"]}
+    assert inputs.offered() == told | {"device": "Front", "size": "640x480"}
+    reading = Reading(made, inputs)
+    reading.start()
+    live.until(lambda: made.main.came > 2)
+    for wrong in ({"device": "/dev/video0"}, {"size": "9x9"}, {"path": "Front"}, {}, ["Front"]):
+        with pytest.raises(ConfigError):
+            inputs.choose(wrong)
+    inputs.choose({"size": "1280x720"})
+    reading.again()
+    live.until(lambda: Desk.opened[-1] == (None, "1280x720"))
+    inputs.choose({"device": "Broken"})
+    reading.again()
+    live.until(lambda: made.main.error == "it cannot be opened")
+    inputs.choose({"device": "Front"})
+    reading.again()
+    live.until(lambda: Desk.opened[-1] == ("Front", "1280x720") and made.main.error is None)
+    assert inputs.shown == "Front"
     reading.close()
 
 

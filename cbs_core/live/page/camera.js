@@ -4,6 +4,8 @@ const AHEAD = 2;
 const PATIENCE = 2000;
 const QUALITY = 0.82;
 
+export const SIZES = ["640x480", "1280x720", "1920x1080"];
+
 export class Camera {
   constructor(stream) {
     this.stream = stream;
@@ -14,18 +16,21 @@ export class Camera {
     this.ages = [];
     this.tag = 0;
     this.size = 640;
+    this.device = null;
+    this.asked = "1280x720";
   }
 
   get on() {
     return Boolean(this.media);
   }
 
-  async start(device) {
+  async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
       throw new Error("browsers give a camera to https and to localhost only");
     }
-    const wanted = { width: { ideal: 1280 }, frameRate: { ideal: 30 } };
-    if (device) wanted.deviceId = { exact: device };
+    const [width, height] = this.asked.split("x").map((side) => ({ ideal: Number(side) }));
+    const wanted = { width, height, frameRate: { ideal: 30 } };
+    if (this.device) wanted.deviceId = { exact: this.device };
     const media = await navigator.mediaDevices.getUserMedia({ video: wanted });
     this.stop();
     this.media = media;

@@ -1,7 +1,7 @@
 // Joins the parts of the page.
 
 import { address, ask, change, setFeed } from "./api.js";
-import { Camera } from "./camera.js";
+import { Camera, SIZES } from "./camera.js";
 import { Panel, nice } from "./panel.js";
 import { Stage } from "./stage.js";
 import { Stream } from "./stream.js";
@@ -56,11 +56,27 @@ const stream = new Stream({
     if (!refused) note("Connection lost. Trying again…");
   },
   onRefused: (why) => note(nice(why)),
+  onPreparing: (what) => note(`${nice(what)}…`),
 });
 const camera = new Camera(stream);
 let restore = null;
 
-function showState(told) {
+let offered = null;
+
+async function offer() {
+  try {
+    const [styles, classes] = await Promise.all([ask("styles"), ask("classes")]);
+    panel.offer(styles, classes);
+    await showDevices();
+  } catch (error) {
+    offered = null; // it is asked for again with the next state
+    note(error.message);
+  }
+}
+
+async function showState(told) {
+  if (!panel.classes.length) await (offered ??= offer());
+  if (!panel.classes.length) return;
   setFeed(told.feed);
   if (restore) {
     const look = restore;
@@ -127,24 +143,62 @@ function photo() {
   toast("Picture taken");
 }
 
-async function toggleCamera(device) {
+async function startCamera() {
   try {
-    if (camera.on && !device) {
-      camera.stop();
-      stream.open(false);
-    } else {
-      await camera.start(device);
-      if (!stream.camera) stream.open(true);
-      const all = await camera.devices();
-      $("device").replaceChildren(...all.map((one, at) => new Option(one.label || `Camera ${at + 1}`, one.deviceId)));
-      if (device) $("device").value = device;
-    }
+    await camera.start();
+    if (!stream.camera) stream.open(true);
   } catch (error) {
     toast(`No camera: ${error.message}`);
   }
+}
+
+async function toggleCamera() {
+  if (camera.on) {
+    camera.stop();
+    stream.open(false);
+  } else await startCamera();
   panel.seen.clear();
   $("camera").setAttribute("aria-pressed", String(camera.on));
-  $("device-row").hidden = !camera.on;
+  await showDevices();
+}
+
+// Of the visitor, while that is what is seen; else of the server, where it has any to choose from.
+async function showDevices() {
+  let told = { devices: [], sizes: [] };
+  try {
+    if (camera.on) {
+      const all = await camera.devices();
+      const devices = all.map((one, at) => [one.label || `Camera ${at + 1}`, one.deviceId]);
+      told = { devices, sizes: SIZES, device: camera.device ?? devices[0]?.[1], size: camera.asked };
+    } else {
+      told = await ask("source");
+      told.devices = told.devices.map((name) => [name, name]);
+    }
+  } catch (error) {
+    failed(error);
+  }
+  fill("device", told.devices, told.device);
+  fill("asked", told.sizes.map((size) => [size.replace("x", " × "), size]), told.size);
+}
+
+function fill(id, options, chosen) {
+  $(`${id}-row`).hidden = !options.length;
+  $(id).replaceChildren(...options.map(([text, value]) => new Option(text, value)));
+  if (options.some(([, value]) => value === chosen)) $(id).value = chosen;
+}
+
+async function chooseDevice(part) {
+  if (camera.on) {
+    Object.assign(camera, part.device ? part : { asked: part.size });
+    await startCamera();
+    return;
+  }
+  try {
+    await ask("source", "PATCH", part);
+  } catch (error) {
+    failed(error);
+  }
+  await showDevices();
 }
 
 function presets() {
@@ -210,16 +264,11 @@ $("views").addEventListener("change", (event) => view(event.target.value));
 $("record").addEventListener("click", record);
 $("photo").addEventListener("click", photo);
 $("camera").addEventListener("click", () => toggleCamera());
-$("device").addEventListener("change", (event) => toggleCamera(event.target.value));
+$("device").addEventListener("change", (event) => chooseDevice({ device: event.target.value }));
+$("asked").addEventListener("change", (event) => chooseDevice({ size: event.target.value }));
 $("keep-preset").addEventListener("click", keepPreset);
 $("help-open").addEventListener("click", () => $("help").showModal());
 
 showPresets();
-try {
-  const [offer, classes] = await Promise.all([ask("styles"), ask("classes")]);
-  panel.offer(offer, classes);
-} catch (error) {
-  note(error.message);
-}
 view("restyled");
 stream.open(false);

@@ -3,8 +3,8 @@
 const PAUSES = [300, 700, 1500, 3000];
 
 export class Stream {
-  constructor({ onFrame, onState, onOpen, onLost, onRefused }) {
-    Object.assign(this, { onFrame, onState, onOpen, onLost, onRefused });
+  constructor({ onFrame, onState, onOpen, onLost, onRefused, onPreparing }) {
+    Object.assign(this, { onFrame, onState, onOpen, onLost, onRefused, onPreparing });
     this.views = ["restyled"];
     this.camera = false;
     this.tries = 0;
@@ -62,6 +62,8 @@ export class Stream {
       if (told.refused) {
         this.refused = true;
         this.onRefused(told.refused);
+      } else if (told.preparing) {
+        this.onPreparing(told.preparing);
       } else {
         this.tries = 0;
         this.onState(told);

@@ -37,6 +37,19 @@ class CameraSource(FeedSource):
         SourceLostError: it was lost, and ``reconnect`` is false.
     """
 
+    sizes = ("640x480", "1280x720", "1920x1080")
+    """That are offered where one chooses; a camera gives the nearest it has."""
+
+    @staticmethod
+    def devices() -> list[str]:
+        """Returns the names of the cameras that are connected; of two alike, their numbers.
+
+        Raises:
+            SourceError: they cannot be listed.
+        """
+        names = [one.name for one in devices.cameras()]
+        return [name if names.count(name) == 1 else str(place) for place, name in enumerate(names)]
+
     def __init__(
         self,
         path: str | int | None = None,

@@ -1,0 +1,90 @@
+"""The owner's outputs: the live picture sent on to a virtual camera, a broadcast, a file.
+
+They are given the newest frame, at the time at which it was captured, and never hold the picture
+up. All keep the size that the first frame had, whatever size visitors choose later.
+"""
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import CbsError, SinkClosedError
+from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.live.feed import Feed
+from cbs_core.live.pictures import Shown
+from cbs_core.run import sinks
+from cbs_core.run.outputs import Outputs
+from cbs_core.run.settings import Look, Settings
+
+TICK = 90_000
+"""Of a second, to which times are rounded."""
+
+log = logging.getLogger("cbs")
+
+
+class Sending:
+    """What a feed shows, written to sinks that stay open as long as the studio is.
+
+    Args:
+        feed: whose frames.
+        outputs: the sinks, each with its ``path``.
+        info: of the frames.
+        look: the owner's.
+        folder: where a file goes that has no place of its own.
+
+    Raises:
+        CbsError: a sink cannot be had or opened, or would write over something.
+    """
+
+    def __init__(
+        self, feed: Feed, outputs: tuple[Choice, ...], info: StreamInfo, look: Look, folder: Path
+    ) -> None:
+        nothing = Choice("")
+        settings = Settings(look, nothing, nothing, nothing, outputs=outputs)
+        sink, _, _ = sinks.built(settings, info, folder)
+        assert isinstance(sink, Outputs)
+        self._outputs = sink
+        self._size = info.height, info.width
+        self._first: float | None = None
+        self._last = Fraction(-1)
+        self._outputs.open(info)
+        self._untap = feed.tap(self._put)
+
+    def close(self) -> None:
+        """Closes all."""
+        self._untap()
+        try:
+            self._outputs.close()
+        except CbsError as error:
+            log.warning("%s", error)
+
+    def _put(self, shown: Shown) -> None:
+        """Hands a frame on; the branches of `Outputs` write it in threads of their own."""
+        if self._first is None:
+            self._first = shown.captured
+        pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
+        if pts <= self._last:
+            return
+        self._last = pts
+        pixels = _sized(torch.from_numpy(shown.restyled), self._size)
+        frame = RawFrame(pixels, shown.index, pts, captured=shown.captured)
+        try:
+            self._outputs.write(frame)
+        except SinkClosedError:
+            self._untap()
+        except CbsError as error:
+            self._untap()
+            log.warning("%s; the studio goes on without it", error)
+
+
+def _sized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns uint8 ``(H,W,3)`` of another height and width."""
+    if tuple(pixels.shape[:2]) == size:
+        return pixels
+    image = pixels.permute(2, 0, 1)[None]
+    return F.interpolate(image, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
