@@ -121,7 +121,7 @@ class Job:
         with own, Fingerprint(self.settings.input_file) as fingerprint, opened(source):
             info = source.info
             sink, sink_ids, there = self._sinks(info)
-            _give_controls(sink, controls := Controls(stream, self._workshop, look))
+            stream = self._stream(info, look := shown_by(self.settings.look, info))
             _give_controls(sink, controls := Controls(stream, self._workshop, look))
             sink = self._with_mattes(sink, stream.plan, info, str(there.output))
             watch = report.Watch(Sheet(stream.plan, info, rows=self.settings.sheet_frames))
