@@ -189,7 +189,13 @@ def _rows(opened: Iterable[str], suffix: str) -> Iterator[Mapping[str, str]]:
 
 def _items(entries: Sequence[_Entry], naming: Naming) -> Iterator[Item]:
     alone = len(entries) == 1 and naming.root.suffix and not naming.root.is_dir()
-    made = [_item(entry, naming, alone=bool(alone)) for entry in entries]
+    kinds: dict[str, tuple[bool, str]] = {}
+    for entry in entries:  # by suffix, for to look through all packages takes a millisecond
+        suffix = entry.below.suffix
+        if suffix not in kinds:
+            still = streams.is_still(streams.for_suffix("source", suffix))
+            kinds[suffix] = still, _suffix(suffix.lower(), still, naming)
+    made = [_item(one, naming, kinds[one.below.suffix], alone=bool(alone)) for one in entries]
     # a.jpg beside a.png: with their suffixes their outputs stay two.
     count = Counter(item.name.casefold() for item in made)
     names: dict[str, str] = {}
@@ -207,10 +213,8 @@ def _items(entries: Sequence[_Entry], naming: Naming) -> Iterator[Item]:
         yield item
 
 
-def _item(entry: _Entry, naming: Naming, *, alone: bool) -> Item:
-    path = entry.path
-    source = streams.source_for(path.partition("?")[0] if "://" in path else path)
-    still = streams.is_still(source)
+def _item(entry: _Entry, naming: Naming, kind: tuple[bool, str], *, alone: bool) -> Item:
+    path, (still, suffix) = entry.path, kind
     if alone:
         output, name = naming.root, naming.root.name
     elif entry.output is not None:
@@ -221,7 +225,7 @@ def _item(entry: _Entry, naming: Naming, *, alone: bool) -> Item:
             )
         output = naming.root / name
     else:
-        below = entry.below.with_suffix(_suffix(entry.below, still, naming))
+        below = entry.below.with_suffix(suffix)
         output, name = naming.root / below, below.as_posix()
     try:
         stat = os.stat(path)
@@ -231,14 +235,14 @@ def _item(entry: _Entry, naming: Naming, *, alone: bool) -> Item:
     return Item(name, path, output, still, stamp)
 
 
-def _suffix(path: Path, still: bool, naming: Naming) -> str:
+def _suffix(own: str, still: bool, naming: Naming) -> str:
+    """Returns the suffix of an output, given its input's."""
     if still:
         return naming.pictures
     if naming.videos != AUTO:
         return naming.videos
     sink = streams.sink_for("a.mp4")
     said = streams.by_path("sink", sink) or {}
-    own = path.suffix.lower()
     return own if own in said.get("writes", ()) else streams.unnamed(sink)
 
 

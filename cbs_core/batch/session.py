@@ -106,8 +106,8 @@ class _Batch:
             raise ConfigError(
                 f"'{taken[0]}'{more} is there already: name another output=, or say overwrite=true"
             )
-        for item in self._due:
-            _check_suffix(item.output)
+        for output in {item.output.suffix.lower(): item.output for item in self._due}.values():
+            _check_suffix(output)
         self._report = self._report_path()
         if self._report is not None:
             ours = bool(journal.done or journal.begun)

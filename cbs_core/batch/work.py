@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import PurePath
 from typing import Any
 
 from cbs_core.batch import restyling
@@ -40,6 +41,7 @@ class Workplace:
         dtype = devices.dtype(self._base.precision, self._device.device)
         self._shop = Workshop(self._device.device, dtype)
         self._pictures = Pictures(self._shop, self._settings)
+        self._sections: dict[tuple[str, str], tuple[Choice, Choice]] = {}
 
     def do(self, task: Task, /) -> Any:
         """Does a task (`cbs_core.batch.tasks`).
@@ -69,14 +71,22 @@ class Workplace:
 
     def _settings(self, item: Item) -> Settings:
         """Returns the settings of an item, those that a run of its own would have."""
-        base, output = self._base, str(item.output)
-        source, sink = streams.source_for(item.input), streams.sink_for(output)
+        base = self._base
+        kind = (PurePath(item.input).suffix, item.output.suffix)
+        if kind not in self._sections:  # of ten thousand pictures it is the same
+            source = streams.for_suffix("source", kind[0])
+            sink = streams.for_suffix("sink", kind[1])
+            self._sections[kind] = (
+                _section("source", source, base.source),
+                _section("sink", sink, base.sink),
+            )
+        source_choice, sink_choice = self._sections[kind]
         return replace(
             base,
             input=item.input,
-            output=output,
-            source=_section("source", source, base.source),
-            sink=_section("sink", sink, base.sink),
+            output=str(item.output),
+            source=source_choice,
+            sink=sink_choice,
             overwrite=item.over,
         )
 

@@ -1,7 +1,11 @@
 """A batch, in the test's own process, of plugins that take no time."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
@@ -24,6 +29,8 @@ from cbs_core.contract.engines import Outcome
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.contract.windows import Index
 from tests import jobs
+from tests.conftest import ROOT
+from tests.integration.test_video_rest import full_matroska, kinds, texts
 from tests.media import cut as cut_short
 from tests.media import make_clip, picture, sound_packets
 
@@ -34,8 +41,14 @@ class Bright:
     """Finds ``sky`` where a picture is bright, and here and there where it is not, by its frame."""
 
     classes = ("background", "sky")
+    calls = 0
+    last: int | None = None
+    """The call in which the process is killed."""
 
     def __call__(self, image):
+        type(self).calls += 1
+        if self.calls == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
         grey = image.mean(1, keepdim=True)
         noise = ((grey * 255).round() * 7919 + image.sum() * 31).sin()
         return torch.cat([torch.zeros_like(grey), (grey - 0.45) * 20 + noise], 1)
@@ -60,11 +73,14 @@ class Flaky(LocalEngine):
         return super().wait()
 
 
+def plugged(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenters = {"bright": Bright, "late": Late}
+    jobs.registered(monkeypatch, segmenter=segmenters, engine={"flaky": Flaky})
+
+
 @pytest.fixture(autouse=True)
 def _plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    jobs.registered(
-        monkeypatch, segmenter={"bright": Bright}, engine={"flaky": Flaky}, source={}, sink={}
-    )
+    plugged(monkeypatch)
     monkeypatch.setattr(Flaky, "lose", Counter())
     monkeypatch.setattr(Flaky, "interrupt", None)
     monkeypatch.setattr(Flaky, "seen", [])
@@ -190,6 +206,92 @@ def test_what_goes_on_from_frame_to_frame_is_handed_on(
     assert batch(input=str(short), window=40, **more) == 0
     assert told()[str(short)]["windows"] == {"all": 2, "made_before": 0}
     assert same(frames(Path("out/short.mp4")), due)
+
+
+class Late:
+    """Finds ``sky`` where a picture is bright, once the bright block is far to the right."""
+
+    classes = ("background", "sky")
+
+    def __call__(self, image):
+        bright = (image.mean(1, keepdim=True) > 0.85).float()
+        late = bright[..., 36:].sum() > bright[..., :36].sum()
+        return torch.cat([torch.zeros_like(bright), bright * late * 9 - 4], 1)
+
+
+def test_statistics_that_are_taken_once_are_handed_to_every_window(tmp_path: Path) -> None:
+    """The style shows first in the second window; the third and fourth do not wait."""
+    late = make_clip(tmp_path / "late.mp4", frames=34)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(TransformerNet(8).state_dict(), "style.pth")
+    styler = {"name": "johnson", "weights": "style.pth", "where": None, "statistics": "frozen"}
+    words = {"styler": styler, "segmenter": {"name": "late"}}
+    due = frames(in_one_piece(late, "whole.mp4", **words))
+    assert batch(input=str(late), window=8, **words) == 0
+    assert told()[str(late)]["windows"] == {"all": 4, "made_before": 0}
+    assert same(frames(Path("out/late.mp4")), due)
+    plain = frames(
+        in_one_piece(late, "plain.mp4", **words | {"styler": {**styler, "statistics": "frame"}})
+    )
+    assert not same(plain, due)
+
+
+def test_subtitles_and_all_else_come_over(tmp_path: Path) -> None:
+    source = full_matroska(tmp_path / "film.mkv")
+    assert batch(input=str(source), window=10) == 0
+    out = Path("out/film.mkv")
+    assert told()[str(source)]["windows"] == {"all": 3, "made_before": 0}
+    assert (kinds(out), texts(out), sound_packets(out)) == (
+        kinds(source),
+        texts(source),
+        sound_packets(source),
+    )
+
+
+KILLED = """
+import sys
+import pytest
+from tests.unit import test_batch as test
+test.plugged(pytest.MonkeyPatch())
+test.Bright.last = 70  # in the third window of four
+test.batch(input=sys.argv[1], window=24)
+"""
+
+
+def test_a_driver_that_is_killed_costs_the_window_under_way(short: Path) -> None:
+    due = frames(in_one_piece(short, "whole.mp4"))
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(short)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=250,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not Path("out").exists()
+    assert batch(input=str(short), window=24) == 0
+    windows = [name for name in Flaky.seen if name[-1].isdigit()]
+    assert windows == ["short.mp4 48-72", "short.mp4 72-90"]
+    assert told()[str(short)]["windows"] == {"all": 4, "made_before": 2}
+    assert same(frames(Path("out/short.mp4")), due)
+    assert not Path("out.batch").exists()
+
+
+def test_no_folder_of_outputs_is_read_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand names for each of ten thousand pictures are a hundred million."""
+    pictures(Path("in"), 30)
+    seen: list[Path] = []
+    plain = Path.iterdir
+
+    def iterdir(self):
+        for one in plain(self):
+            seen.append(one)
+            yield one
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert batch(input="in", pictures=10) == 0
+    assert len(list(Path("out").iterdir())) == 30
+    assert len([one for one in seen[:-30] if one.suffix == ".png"]) <= 30
 
 
 def test_a_cut_falls_on_a_frame_that_is_decoded_by_itself() -> None:
