@@ -5,6 +5,7 @@ plugins costs no import of torch and a broken package costs nothing until somebo
 """
 
 import inspect
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache, cached_property
@@ -271,6 +272,8 @@ def _checked_value(
         fits = bool in allowed
     else:
         fits = isinstance(value, (*allowed, *((int,) if float in allowed else ())))
+    if isinstance(value, float) and not math.isfinite(value):
+        fits = False  # no size, share or weight is one, and what is made with it is black
     if not fits:
         words = " or ".join(_WORDS[option] for option in allowed)
         raise ConfigError(f"the {owner} takes {words} as {key}, not '{value}'")

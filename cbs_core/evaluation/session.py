@@ -34,6 +34,9 @@ from cbs_core.run.destinations import refuse, refuse_part, writable
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
 
+MOST = {"limit": 10**9, "calls": 10**6, "size": 4096}
+"""Pictures, calls that are timed, pixels a side."""
+
 BAR, LABEL, ROW = 420, 150, 20
 """Pixels of a chart: a full bar, the names beside it, a line."""
 
@@ -55,6 +58,8 @@ def evaluate_session(config: Mapping[str, object]) -> int:
             + (", not both" if chosen else "")
         )
     (kind,) = chosen
+    for key in ("limit", "calls", "size"):
+        _count(config, key)
     output, chart = _places(config)
     console = PlainConsole(quiet=config.get("quiet") is True)
     place = device.choose(str(config.get("device")))
@@ -196,9 +201,10 @@ def _text(config: Mapping[str, object], key: str) -> str | None:
 
 def _count(config: Mapping[str, object], key: str) -> int | None:
     value = config.get(key)
-    if value is None or (type(value) is int and value > 0):
+    most = MOST[key]
+    if value is None or (type(value) is int and 0 < value <= most):
         return value
-    raise ConfigError(f"{key}={value} is no positive whole number")
+    raise ConfigError(f"{key}={value} is no whole number in 1..{most}")
 
 
 def _print(console: Console, scores: Mapping[str, Any], costs: cost.Cost) -> None:

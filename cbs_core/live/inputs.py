@@ -13,6 +13,7 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.interfaces import Source
 from cbs_core.contract.live import OffersDevices
+from cbs_core.machine.addresses import shown
 
 
 class Inputs:
@@ -32,8 +33,8 @@ class Inputs:
             params["path"] = str(params["path"]).removeprefix(f"{chosen.name}:")
         self._params = params
         self._lock = threading.Lock()
-        self.shown = Path(given).name if given else chosen.name
-        """What it is called on the page."""
+        self.shown = Path(shown(given)).name if given else chosen.name
+        """What it is called on the page; of an address no password."""
 
     def __call__(self) -> Source:
         """Builds it."""

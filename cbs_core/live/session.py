@@ -246,6 +246,7 @@ def _served(config: Mapping[str, object]) -> Served:
     certificate, key = config.get("certificate"), config.get("key")
     if bool(certificate) != bool(key):
         raise ConfigError("certificate= and key= go together: name both files, or neither")
+    pair = [Path(str(file)).expanduser() for file in (certificate, key) if file]
     for file in (certificate, key):
         if file and not Path(str(file)).expanduser().is_file():
             raise ConfigError(f"there is no file '{file}': check certificate= and key=")
@@ -258,8 +259,7 @@ def _served(config: Mapping[str, object]) -> Served:
         _whole(config, "port", 0, 65535),
         tuple(_names(config, "hosts") or ()),
         None if token is None else str(token),
-        str(certificate) if certificate else None,
-        str(key) if key else None,
+        *(map(str, pair) if pair else (None, None)),
     )
 
 

@@ -34,6 +34,9 @@ INPUTS = ("data", "style", "init", "teacher")
 RUN_SUFFIX = ".train"
 """Of the run's folder, beside the output and under its name."""
 
+WORKERS = 256
+"""Threads at most."""
+
 COMPILED_FROM = 2000
 """Steps. Compiling takes a minute, and saves a seventh of a step of a second."""
 
@@ -185,6 +188,8 @@ def _settings(config: Mapping[str, object], device: torch.device) -> Settings:
         numbers[key] = (
             None if value is None and optional else _at_least(least, key, value, whole=whole)
         )
+    if numbers["workers"] > WORKERS:
+        raise ConfigError(f"workers={numbers['workers']} must be at most {WORKERS}")
     dtype = precision(str(config["precision"]), device)
     settings = Settings(
         **numbers,
@@ -198,7 +203,8 @@ def _settings(config: Mapping[str, object], device: torch.device) -> Settings:
 
 def _at_least(least: float, key: str, value: object, *, whole: bool) -> float:
     kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or value < least:
+    # Above 64 bits neither a generator nor a loop takes it.
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value < 2**63:
         number = "a whole number" if whole else "a number"
         raise ConfigError(f"{key}={value} must be {number} of at least {least:g}")
     return value

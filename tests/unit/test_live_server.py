@@ -13,7 +13,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from cbs_core.live import recording, server, watching
+from cbs_core.choose.sections import Choice
+from cbs_core.contract.errors import ConfigError
+from cbs_core.live import inputs, recording, server, session, watching
 from cbs_core.live.gate import Rate
 from cbs_core.live.pictures import decode
 from cbs_core.live.session import Served, addresses
@@ -406,6 +408,20 @@ def test_the_address_is_told_with_the_token():
 
 
 # --- the stream
+
+
+def test_a_certificate_is_looked_for_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.pem").touch()
+    config = {"host": "127.0.0.1", "port": 0, "certificate": "~/a.pem", "key": "~/a.pem"}
+    assert session._served(config).certificate == str(tmp_path / "a.pem")
+    with pytest.raises(ConfigError, match=r"there is no file '~/none\.pem'"):
+        session._served({**config, "key": "~/none.pem"})
+
+
+def test_visitors_see_no_password_of_the_owners():
+    for given in ("rtsp://me:secret@desk", "rtsp://desk/cam?token=secret", "rtmp://h/app/secret"):
+        assert "secret" not in inputs.Inputs(Choice("stream"), given).shown
 
 
 def test_frames_come_with_the_views_asked_for(client, made):
