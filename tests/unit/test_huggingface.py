@@ -129,6 +129,20 @@ def test_scores_of_universal_nets_are_the_librarys(family, size, folders):
     check_varied(ours, theirs[None])
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("family", PADDED)
+def test_a_frame_is_prepared_once_where_it_is_padded(family, folders, monkeypatch):
+    segmenter, (_, image) = create(folders(family)), frame()
+    segmenter(image)  # where the frame lies is found out once a size
+    ran, run = [], segmenter.prepare._run
+    monkeypatch.setattr(
+        segmenter.prepare, "_run", lambda *args, **given: ran.append(1) or run(*args, **given)
+    )
+    segmenter(image)
+    segmenter.instances(image)
+    assert len(ran) == 2
+
+
 def unpadded_scores(processor, out, size):
     """EoMT's scores without padding, which its semantic post-processing would leave in."""
     weights = out.class_queries_logits.softmax(-1)[..., :-1]

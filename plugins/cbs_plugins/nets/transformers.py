@@ -6,7 +6,7 @@ net's output.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,17 @@ KEPT = 0.8
 """Share of a mask that must be its own, under no other, for it to be an object."""
 
 
+class Box(NamedTuple):
+    """Where a frame lies in what a processor makes of it, pixels."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+    size: tuple[int, int]
+    """Height and width of all of it."""
+
+
 class Preparation:
     """Prepares frames as a checkpoint's own image processor does, on the frames' device.
 
@@ -43,7 +54,7 @@ class Preparation:
 
     def __init__(self, processor: Any) -> None:
         self.processor = processor
-        self._boxes: dict[tuple[int, int], tuple[int, int, int, int] | None] = {}
+        self._boxes: dict[tuple[int, int], Box | None] = {}
         self._pads = bool(getattr(processor, "do_pad", False) or _sized(processor))
 
     def __call__(self, image: Tensor) -> Any:
@@ -60,10 +71,10 @@ class Preparation:
             **options,
         )
 
-    def box(self, height: int, width: int) -> tuple[int, int, int, int] | None:
-        """Returns top, bottom, left and right of a frame in what the processor makes of it.
+    def box(self, height: int, width: int) -> Box | None:
+        """Returns where a frame lies in what the processor makes of it; None: it fills all of that.
 
-        None where it fills all of that. Padding is what stays black of a white picture.
+        Padding is what stays black of a white picture.
         """
         if not self._pads:
             return None
@@ -71,9 +82,9 @@ class Preparation:
             white = torch.full((1, 3, height, width), 255, dtype=torch.uint8)
             seen = self._run(white, do_normalize=False)["pixel_values"][0][0] > 0
             rows, columns = (seen.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
-            box = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-            whole = box == (0, seen.shape[0], 0, seen.shape[1])
-            self._boxes[height, width] = None if whole else box
+            tall, wide = seen.shape
+            box = Box(rows[0], rows[-1] + 1, columns[0], columns[-1] + 1, (tall, wide))
+            self._boxes[height, width] = None if box[:4] == (0, tall, 0, wide) else box
         return self._boxes[height, width]
 
 
@@ -123,10 +134,8 @@ class MapSegmenter(nn.Module):
         box = self.prepare.box(*image.shape[-2:])
         if box is None:
             return maps
-        top, bottom, left, right = box
-        side = self.prepare(image)["pixel_values"].shape[-2:]
-        maps = F.interpolate(maps, side, mode="bilinear", align_corners=False)
-        return maps[..., top:bottom, left:right]
+        maps = F.interpolate(maps, box.size, mode="bilinear", align_corners=False)
+        return maps[..., box.top : box.bottom, box.left : box.right]
 
 
 def widened(image: Tensor) -> Tensor:
