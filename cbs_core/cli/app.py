@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from itertools import count
 from typing import Any, NoReturn
 
+from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.machine.text import clean, printable
@@ -38,7 +39,7 @@ def one_line_errors(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         ignore_interrupts()
         print(f"{command}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        ending.watch(command).leave(130)
     except BrokenPipeError:
         # The reader of a pipe left, as `head` does; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +61,7 @@ def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
     """Prints the error as one line and exits."""
     ignore_interrupts()
     print(f"{command}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
-    sys.exit(code)
+    ending.watch(command).leave(code)
 
 
 def ignore_interrupts() -> None:
@@ -91,9 +92,10 @@ def hydra_app(
     os.environ["CBS_TRACEBACK"] = os.environ.get(DEBUG, "")
     # Hydra prints its errors over many lines and exits with 1, unless it is told to raise them.
     os.environ[DEBUG] = "1"
-    presses = count(1)
+    presses, end = count(1), ending.watch(command)
 
     def interrupt(*_: object) -> None:
+        end.handled()
         # The first closes the file so far, the second gives it up; more would only cut the
         # tidying short.
         if next(presses) <= 2:
@@ -149,7 +151,7 @@ def hydra_app(
                 "another with hydra.run.dir=FOLDER"
             ) from error
         ignore_interrupts()
-        sys.exit(max(codes, default=0))
+        end.leave(max(codes, default=0))
 
 
 def _plain(config: object) -> Mapping[str, object]:

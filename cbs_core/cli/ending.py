@@ -1,0 +1,108 @@
+"""The end of a process, which nothing that a plugin leaves behind holds up.
+
+What a run wrote is closed by then. A plugin's thread that is no daemon would keep the process for
+ever, with Ctrl-C ignored; and while a plugin hangs in the code of a library, Python calls no
+handler of a signal at all. So a thread of our own looks on: the operating system's handler writes
+each signal's number into a socket (`signal.set_wakeup_fd`), whatever the main thread does.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from functools import cache
+from typing import NoReturn
+
+PATIENCE = 5.0
+"""Seconds for a thread to end, and for a second Ctrl-C to be heard."""
+
+LONGEST = 60.0
+"""Seconds that a process may take to end with no such thread."""
+
+HEARD = 1.0
+"""Seconds between a signal and its handler, or else the main thread does not hear it."""
+
+END = 0
+"""Where a signal's number would be: the process is ending."""
+
+
+class Ending:
+    """Looks on; one a process (`watch`)."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._presses = 0
+        self._handled = 0.0
+        self._code = 0
+        self._process = os.getpid()
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        # A child's signals are no business of this process.
+        os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
+        # Called when the interpreter begins to wait for threads, as it is for pools of them.
+        threading._register_atexit(self._end)  # type: ignore[attr-defined]
+        threading.Thread(target=self._watch, name="cbs-ending", daemon=True).start()
+
+    def handled(self) -> None:
+        """Notes that the main thread has heard a signal."""
+        self._handled = time.monotonic()
+
+    def leave(self, code: int) -> NoReturn:
+        """Ends the process with a code, whatever is left behind."""
+        self._code = code
+        sys.exit(code)
+
+    def _end(self) -> None:
+        if os.getpid() == self._process:  # and no fork of it
+            self._write.send(bytes([END]))
+
+    def _watch(self) -> None:
+        while numbers := self._read.recv(64):
+            for number in numbers:
+                if number == END:
+                    self._wait_for_threads()
+                elif number in (signal.SIGINT, signal.SIGTERM):
+                    self._pressed()
+
+    def _pressed(self) -> None:
+        """Ends a process whose main thread hears not even the second Ctrl-C, which gives all up."""
+        self._presses += 1
+        pressed = time.monotonic()
+        if self._presses < 2:
+            return
+        time.sleep(PATIENCE)
+        if self._handled < pressed - HEARD:
+            self._leave_now(
+                "interrupted, while a plugin or a library did not return: what is finished of the "
+                "output has a hidden name beside it, which the next run tells",
+                130,
+            )
+
+    def _wait_for_threads(self) -> None:
+        time.sleep(PATIENCE)
+        left = [
+            thread.name
+            for thread in threading.enumerate()
+            if not thread.daemon and thread is not threading.main_thread()
+        ]
+        if left:
+            self._leave_now(
+                f"a plugin has left a thread behind that does not end ({', '.join(left)}): it is "
+                "ended with this process",
+                self._code,
+            )
+        time.sleep(LONGEST)
+        self._leave_now("what a plugin does at the end does not end: it is left", self._code)
+
+    def _leave_now(self, why: str, code: int) -> None:
+        os.write(2, f"{self._command}: {why}\n".encode(errors="backslashreplace"))
+        os._exit(code)
+
+
+@cache
+def watch(command: str) -> Ending:
+    """Begins to look on, once a process; to be called by the main thread."""
+    return Ending(command)

@@ -1,0 +1,93 @@
+"""A process ends with its own code, whatever a plugin leaves running or hangs in."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import hashlib, multiprocessing, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from cbs_core.cli.app import hydra_app
+from cbs_core.contract.errors import ConfigError
+
+how = sys.argv[1]
+
+def task(config):
+    if how in ("thread", "failure"):
+        threading.Thread(target=lambda: time.sleep(1e6), name="theirs").start()
+    if how == "failure":
+        raise ConfigError("wrong")
+    if how == "pool":
+        global pool
+        pool = ThreadPoolExecutor(2)
+        pool.submit(print, "x").result()
+    if how == "fork":
+        child = multiprocessing.get_context("fork").Process(target=print)
+        child.start()
+        child.join()
+        time.sleep(4)
+    if how == "hang":
+        print("hanging", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C
+    return 3
+
+from cbs_core.cli import ending
+ending.PATIENCE = 1.0
+ending.LONGEST = 1.0 if how == "fork" else 60.0
+hydra_app("cbs-run", task, ["input=sample:cat"])
+"""
+
+
+def start(how: str, folder: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, how],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("thread", 3, "(theirs): it is ended with this process\n"),
+        ("failure", 2, "(theirs): it is ended with this process\n"),
+        ("pool", 3, ""),
+        ("fork", 3, ""),
+    ],
+)
+def test_what_is_left_behind_holds_nothing_up(
+    how: str, code: int, told: str, tmp_path: Path
+) -> None:
+    ran = start(how, tmp_path)
+    _, errors = ran.communicate(timeout=120)
+    assert ran.returncode == code
+    assert errors.endswith(told)
+    assert errors.count("\n") == (how == "failure") + bool(told)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_who_hangs_in_a_library_is_ended_by_the_second_ctrl_c(tmp_path: Path) -> None:
+    with start("hang", tmp_path) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        assert ran.stdout.readline() == "hanging\n"
+        ran.send_signal(signal.SIGINT)
+        # Two at once are one to the operating system: the first must be taken.
+        while signal.SIGINT in pending(ran.pid):
+            pass
+        ran.send_signal(signal.SIGINT)
+        assert ran.wait(timeout=120) == 130
+        assert "did not return" in ran.stderr.read()
+
+
+def pending(process: int) -> set[int]:
+    """The signals that a process has not taken yet."""
+    status = Path(f"/proc/{process}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("ShdPnd"))
+    bits = int(line.split()[1], 16)
+    return {number for number in range(1, 65) if bits >> (number - 1) & 1}
