@@ -96,6 +96,7 @@ def test_before_the_first_frame_nothing_is_left(
     assert not list(place.glob("done/*"))
 
 
+@pytest.mark.alone  # takes times
 def test_pressed_again_and_again_it_ends_at_once(
     start: Callable[..., subprocess.Popen[str]], place: Path
 ) -> None:
