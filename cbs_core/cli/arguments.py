@@ -37,7 +37,7 @@ ENTRY = re.compile(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|\{[^}]*\}|[^,'"{])+"""
 QUOTED_KEY = re.compile(r"""^\{.*?("[^"]*"|'[^']*')\s*:""")
 """A mapping with a quoted name, ``{"the dog's ball": wave}``, which Hydra's grammar has not."""
 
-PATH_KEYS = ("input", "output", "output_matte", "data", "init", "painting")
+PATH_KEYS = ("input", "output", "output_matte", "data", "init", "painting", "remake")
 PATH_ENDINGS = (".weights", ".path", ".file", ".spec", ".preview", ".unlabelled")
 
 STYLE_ENDING = ".style"

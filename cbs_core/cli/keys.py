@@ -47,7 +47,7 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
         routes = userfiles.read(Path(routes).expanduser())
     elif isinstance(routes, str) and routes.startswith("{"):
         routes = userfiles.inline("routes", routes)
-    if isinstance(routes, Mapping):
+    if isinstance(routes, Mapping) and config_name != "augment":  # whose rules are others
         styler = config.get("styler")
         _check_routes(routes, styler.keys() if isinstance(styler, Mapping) else ())
     return {**config, "routes": routes} if "routes" in config else config

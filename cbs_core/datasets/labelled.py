@@ -60,6 +60,12 @@ class LabelledSet:
     ignored: tuple[int, ...] = ()
     """Ids, besides 255, that stand for no class."""
 
+    layout: str = ""
+    """How its files lie, as `find` names it."""
+
+    root: Path = Path()
+    """Where they lie."""
+
     def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Returns a picture, RGB ``(H,W,3)``, and its labels ``(H,W)`` as `read_labels` does.
 
@@ -123,6 +129,7 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     """
     root = _place(data)
     layout, pairs = _pairs(root, split)
+    lies = "table" if root.is_file() else layout
     if layout == "folder" and vocabulary is None and (root / "classes.txt").is_file():
         names = (root / "classes.txt").read_text(encoding="utf-8").splitlines()
         classes = tuple(name.strip() for name in names if name.strip())
@@ -138,7 +145,7 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     if not found:
         of = f" of the split '{split}'" if split else ""
         raise ConfigError(f"'{root}' holds no pictures with labels{of}: check data= and split=")
-    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()))
+    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()), lies, root)
 
 
 def _place(data: str | Path) -> Path:

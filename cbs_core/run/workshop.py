@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from cbs_core.accelerators.eager import Eager
 from cbs_core.choose import registry, weights
-from cbs_core.choose.registry import Registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
 from cbs_core.contract.attributes import HasGoodSize
@@ -40,6 +39,7 @@ from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte
 from cbs_core.machine import device as devices
 from cbs_core.run import selecting, settings
+from cbs_core.run.accelerate import Accelerate, words_of
 from cbs_core.run.settings import Look
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ class Workshop:
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
+        self._kept = KEPT
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._lock = threading.RLock()
         self._ordering = threading.Lock()  # who orders a plan does not wait for those being built
@@ -87,14 +88,19 @@ class Workshop:
         chosen = devices.choose(device).device
         return cls(chosen, devices.dtype(precision, chosen))
 
-    def plan(self, look: Look) -> Plan:
+    def plan(self, look: Look, classes: tuple[str, ...] | None = None) -> Plan:
         """Builds a plan.
+
+        Args:
+            look: what it is to look like.
+            classes: where the scores come from elsewhere, such as a labelled set, the names of
+                theirs; no segmenter is built then.
 
         Raises:
             CbsError: a plugin cannot be had, or the configuration is wrong.
         """
         with self._lock:
-            return self._plan(look)
+            return self._plan(look, classes)
 
     def order(self, look: Look, image: Tensor | None = None) -> "Future[Plan]":
         """Builds a plan in a thread of the workshop, one after the other.
@@ -116,6 +122,10 @@ class Workshop:
                 self._thread = ThreadPoolExecutor(1, "cbs-workshop")
             return self._thread.submit(build)
 
+    def keep(self, parts: int) -> None:
+        """Keeps so many parts ready where that is more than usual."""
+        self._kept = max(KEPT, parts)
+
     def close(self) -> None:
         """Ends its thread, after the plan that is being built; may be called again."""
         with self._ordering:
@@ -123,10 +133,10 @@ class Workshop:
         if thread is not None:
             thread.shutdown(cancel_futures=True)
 
-    def _plan(self, look: Look) -> Plan:
+    def _plan(self, look: Look, told: tuple[str, ...] | None = None) -> Plan:
         name = look.segmenter.name
-        segmenter = self._segmenter_for(look)
-        classes = _classes(segmenter.plugin, name)
+        segmenter = self._segmenter_for(look) if told is None else Part(None, _UNASKED)
+        classes = told or _classes(segmenter.plugin, name)
         compositor = self._part("compositor", look.compositor, None, self._compositor)
         reach = compositor.plugin.reach if isinstance(compositor.plugin, HasReach) else None
         if look.extent.masked and reach is None:
@@ -168,7 +178,7 @@ class Workshop:
             segment_every=look.segment_every,
             steady=look.steady or "off",
             facts=_together(look, [segmenter, compositor, *stylings.values()]),
-            builder=_Builder(self, look),
+            builder=_Builder(self, look, told),
         )
 
     def _part(
@@ -176,7 +186,7 @@ class Workshop:
         kind: str,
         choice: Choice,
         accelerator: Choice | None,
-        make: Callable[[Any, str, "_Accelerate"], Any],
+        make: Callable[[Any, str, Accelerate], Any],
         *,
         suffix: str = "",
         create: Callable[[], Any] | None = None,
@@ -186,8 +196,8 @@ class Workshop:
         if key not in self._parts:
             plugins = registry.REGISTRIES[kind]
             plugin = create() if create else plugins.create(choice.name, **choice.params)
-            words = _words(plugins, choice.name)
-            accelerate = _Accelerate(accelerator, self.device, self.dtype)
+            words = words_of(plugins, choice.name)
+            accelerate = Accelerate(accelerator, self.device, self.dtype)
             self._parts[key] = Part(
                 plugin,
                 make(plugin, words, accelerate),
@@ -197,7 +207,7 @@ class Workshop:
                     tuple(accelerate.made),
                 ),
             )
-            if len(self._parts) > KEPT:
+            if len(self._parts) > self._kept:
                 self._parts.popitem(last=False)
         self._parts.move_to_end(key)
         return self._parts[key]
@@ -213,7 +223,7 @@ class Workshop:
         if not isinstance(part.plugin, Promptable):
             return part
         asked = routes.words_of(look.routes)
-        what, prompted = _words(registry.segmenters, choice.name), part.plugin.prompted
+        what, prompted = words_of(registry.segmenters, choice.name), part.plugin.prompted
         return self._part(
             "segmenter",
             choice,
@@ -223,17 +233,17 @@ class Workshop:
             create=lambda: registry.guarded(f"the {what}", prompted, asked),
         )
 
-    def _segmenter(self, plugin: Any, words: str, accelerate: "_Accelerate") -> Stage:
+    def _segmenter(self, plugin: Any, words: str, accelerate: Accelerate) -> Stage:
         return self._stage(plugin, words, "segmenter", accelerate)
 
-    def _compositor(self, plugin: Any, words: str, accelerate: "_Accelerate") -> Stage:
+    def _compositor(self, plugin: Any, words: str, accelerate: Accelerate) -> Stage:
         if isinstance(plugin, nn.Module):
             # Blending stays float32 on purpose: bfloat16 would shift the untouched background.
             plugin.eval().to(self.device)
         return Stage(plugin, words, recall=_recall(plugin, words))
 
     def _styling(
-        self, plugin: Any, words: str, accelerate: "_Accelerate", extent: Extent, reach: int
+        self, plugin: Any, words: str, accelerate: Accelerate, extent: Extent, reach: int
     ) -> Styling:
         if extent.policy is None:
             stage = self._stage(plugin, words, "styler", accelerate)
@@ -257,7 +267,7 @@ class Workshop:
             bytes_per_pixel=_cost(plugin, self.dtype),
         )
 
-    def _stage(self, plugin: Any, words: str, kind: Kind, accelerate: "_Accelerate") -> Stage:
+    def _stage(self, plugin: Any, words: str, kind: Kind, accelerate: Accelerate) -> Stage:
         if not callable(plugin):
             raise PluginContractError(f"the {words} cannot be called: it needs a __call__(image)")
         call: Callable[..., Tensor] = plugin
@@ -285,6 +295,13 @@ class Workshop:
         return run
 
 
+def _unasked(image: Tensor) -> Tensor:
+    raise PluginContractError("this plan has no segmenter: its scores come from elsewhere")
+
+
+_UNASKED = Stage(_unasked, "labels")
+
+
 def plan(config: Mapping[str, object], *, device: torch.device, dtype: torch.dtype) -> Plan:
     """Builds the plan that a composed configuration (``conf/config.yaml``) describes.
 
@@ -294,31 +311,13 @@ def plan(config: Mapping[str, object], *, device: torch.device, dtype: torch.dty
     return Workshop(device, dtype).plan(settings.look(config))
 
 
-class _Accelerate:
-    """Makes modules fast by the chosen accelerator, and remembers them."""
-
-    def __init__(self, choice: Choice | None, device: torch.device, dtype: torch.dtype) -> None:
-        self.made: list[tuple[str, Accelerated]] = []
-        self._choice, self._device, self._dtype = choice, device, dtype
-
-    def __call__(self, module: nn.Module, words: str, kind: Kind) -> Accelerated:
-        assert self._choice is not None
-        name = self._choice.name
-        accelerator = registry.accelerators.create(name, **self._choice.params)
-        what = f"the {words} under the {_words(registry.accelerators, name)}"
-        fast = registry.guarded(
-            what, accelerator, module, device=self._device, dtype=self._dtype, kind=kind
-        )
-        self.made.append((words, fast))
-        return fast
-
-
 @dataclass(frozen=True, slots=True)
 class _Builder:
     """Builds a plan like another one (`cbs_core.frame.plan.Builder`)."""
 
     workshop: Workshop
     look: Look
+    told: tuple[str, ...] | None
 
     def rerouted(self, plan: Plan, word: str, value: object) -> Plan:
         """See `Plan.with_route`."""
@@ -331,7 +330,7 @@ class _Builder:
             styler=styler.name,
             params=styler.params,
         )
-        return self.workshop.plan(self.look.with_routes(changed))
+        return self.workshop.plan(self.look.with_routes(changed), self.told)
 
 
 def _routes(look: Look, classes: Sequence[str]) -> tuple[Route, ...]:
@@ -353,15 +352,11 @@ def _together(look: Look, parts: Sequence[Part]) -> Facts:
     return Facts(tuple(files.values()), plugins, tuple(made))
 
 
-def _words(plugins: Registry[Any], name: str) -> str:
-    return f"{plugins.kind} '{name}' of {plugins.origin(name)}"
-
-
 def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
     classes = getattr(segmenter, "classes", None)
     if not isinstance(classes, tuple | list) or not classes:
         raise PluginContractError(
-            f"the {_words(registry.segmenters, name)} has no `classes`: a tuple of names is due"
+            f"the {words_of(registry.segmenters, name)} has no `classes`: a tuple of names is due"
         )
     return tuple(map(str, classes))
 
@@ -378,8 +373,8 @@ def _size(look: Look, segmenter: object, name: str) -> Scale:
         height = width = 0
     if height < 1 or width < 1:
         raise PluginContractError(
-            f"the {_words(registry.segmenters, name)} has good_size={segmenter.good_size!r}, where "
-            "a height and a width in pixels are due"
+            f"the {words_of(registry.segmenters, name)} has good_size={segmenter.good_size!r}, "
+            "where a height and a width in pixels are due"
         )
     return Fit(height, width)
 

@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 ROOMS = {
     "cbs_core": (
         *("contract", "machine", "words", "choose", "accelerators", "temporal", "frame", "run"),
-        *("batch", "scene", "datasets", "training", "evaluation", "api", "live", "cli", "testing"),
+        *("batch", "scene", "datasets", "augment", "training", "evaluation", "api", "live"),
+        *("cli", "testing"),
     ),
     "cbs_plugins": (
         *("formats", "nets", "training", "compositors", "segmenters", "stylers"),

@@ -1,0 +1,124 @@
+"""What of a new set is made already: a line a picture, so that a run that was ended goes on."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cbs_core.contract.errors import ConfigError
+from cbs_core.machine import files
+from cbs_core.machine.unfinished import lock
+
+MANIFEST = "manifest.jsonl"
+"""How each picture was made; it is there when the set is whole."""
+
+JOURNAL = "manifest.part.jsonl"
+"""Likewise, of a set that is being made."""
+
+
+class Journal:
+    """The lines of a set that is being made; one process at a time writes it.
+
+    Args:
+        output: the new set's folder, which is made.
+        head: what all pictures have in common; a set of another head is not gone on with.
+
+    Raises:
+        ConfigError: something else lies there, or another process writes it.
+        SinkError: nothing can be written there.
+    """
+
+    def __init__(self, output: Path, head: Mapping[str, Any]) -> None:
+        self._output, self._head = output, dict(head)
+        self.done: dict[str, list[dict[str, Any]]] = {}
+        """The records of each picture of the old set whose variants are all made."""
+        self.whole = (output / MANIFEST).is_file()
+        path = output / (MANIFEST if self.whole else JOURNAL)
+        if not path.is_file():
+            if output.is_dir() and any(output.iterdir()):
+                raise ConfigError(
+                    f"'{output}' holds something already, which is no unfinished set of "
+                    "cbs-augment: name another output="
+                )
+            line = _line(self._head)
+            files.replace(path, lambda file: file.write(line), over=False)
+        self._file = path.open("rb+")
+        if not lock(self._file.fileno()):
+            self._file.close()
+            raise ConfigError(f"another run is making '{output}': wait for it")
+        try:
+            self._read(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self, path: Path) -> None:
+        lines = self._file.read().split(b"\n")
+        # What follows the last whole line is what a process that was killed left.
+        self._file.seek(-len(lines.pop()), os.SEEK_END)
+        self._file.truncate()
+        try:
+            head, *records = [json.loads(line) for line in lines]
+            for one in records:
+                self.done.setdefault(str(one["of"]), []).append(one)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"'{path}' is damaged ({error}): name another output=") from error
+        if changed := [key for key in {*head, *self._head} if head.get(key) != self._head.get(key)]:
+            key = min(changed)
+            was, now = json.dumps(head.get(key)), json.dumps(self._head.get(key))
+            raise ConfigError(
+                f"'{self._output}' was begun with another {key} ({was[:200]}, and now "
+                f"{now[:200]}): say what was said then, or name another output="
+            )
+
+    def add(self, records: list[dict[str, Any]]) -> None:
+        """Writes down what became of a picture of the old set."""
+        for one in records:
+            self.done.setdefault(str(one["of"]), []).append(one)
+        self._file.write(b"".join(map(_line, records)))
+        self._file.flush()
+
+    def finish(self, index: Mapping[str, bytes]) -> None:
+        """Makes the set whole: what lists its pictures, and the manifest, by the pictures' names.
+
+        Raises:
+            SinkError: a file cannot be written.
+        """
+        if self.whole:
+            return
+        for name, data in index.items():
+            files.replace(self._output / name, lambda file, data=data: file.write(data))
+        lines = b"".join(map(_line, (self._head, *self.records())))
+        files.replace(self._output / MANIFEST, lambda file: file.write(lines), over=False)
+        (self._output / JOURNAL).unlink(missing_ok=True)
+        self.whole = True
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Yields what became of the pictures, sorted by the old set's names and by variant."""
+        for name in sorted(self.done):
+            yield from sorted(self.done[name], key=lambda one: int(one["variant"]))
+
+    def close(self) -> None:
+        """Lets another process write it."""
+        self._file.close()
+
+
+def read(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Returns the head and the records of a manifest.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        head, *records = [json.loads(line) for line in manifest.read_bytes().splitlines()]
+        known = {"data", "config"} <= head.keys() and all("of" in one for one in records)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"remake={manifest} is no manifest of cbs-augment ({error})") from error
+    if not known:
+        raise ConfigError(f"remake={manifest} is no manifest of cbs-augment")
+    return head, records
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, sort_keys=True).encode() + b"\n"

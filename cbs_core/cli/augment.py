@@ -1,0 +1,26 @@
+"""``cbs-augment``: restyle a labelled set by class, its labels as they are."""
+
+import sys
+from collections.abc import Mapping
+
+
+def main() -> None:
+    """Entry point."""
+    from cbs_core.cli.app import hydra_app
+
+    hydra_app("cbs-augment", run, sys.argv[1:], config_name="augment")
+
+
+def run(config: Mapping[str, object]) -> int:
+    """Runs one composed configuration (``conf/augment.yaml``); returns the exit code.
+
+    Raises:
+        CbsError: whatever a user can mend.
+    """
+    from cbs_core.augment.session import augment_session
+
+    return augment_session(config)
+
+
+if __name__ == "__main__":
+    main()
