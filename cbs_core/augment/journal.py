@@ -3,8 +3,10 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.machine import files
@@ -59,8 +61,9 @@ class Journal:
         self._file.seek(-len(lines.pop()), os.SEEK_END)
         self._file.truncate()
         try:
-            head, *records = [json.loads(line) for line in lines]
-            for one in records:
+            head, *rest = [json.loads(line) for line in lines]
+            # Of a set that is being made a line has all of a picture's variants, or is not whole.
+            for one in rest if self.whole else chain.from_iterable(rest):
                 self.done.setdefault(str(one["of"]), []).append(one)
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"'{path}' is damaged ({error}): name another output=") from error
@@ -76,7 +79,7 @@ class Journal:
         """Writes down what became of a picture of the old set."""
         for one in records:
             self.done.setdefault(str(one["of"]), []).append(one)
-        self._file.write(b"".join(map(_line, records)))
+        self._file.write(_line(records))
         self._file.flush()
 
     def finish(self, index: Mapping[str, bytes]) -> None:
@@ -88,7 +91,7 @@ class Journal:
         if self.whole:
             return
         for name, data in index.items():
-            files.replace(self._output / name, lambda file, data=data: file.write(data))
+            files.replace(self._output / name, partial(_fill, data))
         lines = b"".join(map(_line, (self._head, *self.records())))
         files.replace(self._output / MANIFEST, lambda file: file.write(lines), over=False)
         (self._output / JOURNAL).unlink(missing_ok=True)
@@ -120,5 +123,9 @@ def read(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return head, records
 
 
-def _line(values: Mapping[str, Any]) -> bytes:
+def _fill(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _line(values: Mapping[str, Any] | list[dict[str, Any]]) -> bytes:
     return json.dumps(values, sort_keys=True).encode() + b"\n"

@@ -19,6 +19,7 @@ from cbs_core.augment.painter import Painter, Shown, threads, with_unlabelled
 from cbs_core.augment.rules import Drawn, Rule, chance, draw, parse
 from cbs_core.augment.sets import ORIGINAL, File, Item, Layout, opened
 from cbs_core.choose.sections import Choice
+from cbs_core.contract.engines import Task
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.datasets.labelled import LabelledSet, read_rgb
@@ -87,18 +88,17 @@ class Wanted:
 
 
 class Maker:
-    """Makes variants of pictures, one picture after the other; a worker.
+    """Makes variants of pictures, one picture after the other (`engines.Worker`).
 
     Args:
         wanted: what is to be made.
-        layout: the set, where it is known already.
 
     Raises:
         CbsError: the set or a plugin cannot be had, or a rule is wrong.
     """
 
-    def __init__(self, wanted: Wanted, layout: Layout | None = None) -> None:
-        layout = layout or wanted.layout
+    def __init__(self, wanted: Wanted) -> None:
+        layout = wanted.layout
         self._set = layout.labelled
         self._items = {item.name: item for item in (*layout.items, *layout.others)}
         self._output = Path(wanted.output)
@@ -107,13 +107,15 @@ class Maker:
         self._threads = int(str(wanted.config["threads"]))
         self._painter, self._rules = wanted.painter(layout.labelled)
 
-    def make(self, name: str, variants: Sequence[int | Record]) -> list[Record]:
+    def close(self) -> None:
+        """Frees nothing: its nets go with it."""
+
+    def do(self, task: Task, /) -> list[Record]:
         """Makes variants of a picture and writes them beside their labels.
 
         Args:
-            name: the picture's, in its set.
-            variants: their numbers, 0 for the picture itself; or records of earlier ones, which
-                are made again.
+            task: by the name that the picture has in its set, the variants' numbers, 0 for the
+                picture itself; or records of earlier ones, which are made again.
 
         Returns:
             What became of each.
@@ -122,9 +124,11 @@ class Maker:
             CbsError: the picture or its labels cannot be read, a file cannot be written, or
                 another one has its name.
         """
-        item, made = self._items[name], []
+        name, variants = task.name, task.what
+        item, made = self._items[name], list[Record]()
         seen: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
-        for one in variants:
+        # The picture itself last: one that cannot be read is not copied either.
+        for one in sorted(variants, key=lambda one: one == ORIGINAL):
             number = one if isinstance(one, int) else int(one["variant"])
             if number == ORIGINAL:
                 made.append(self._copied(item))

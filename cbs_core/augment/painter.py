@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cbs_core.augment.rules import Drawn
+from cbs_core.augment.rules import Drawn, Rule
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import WeightsFile
@@ -84,6 +84,16 @@ class Painter:
     def by_labels(self) -> bool:
         """Whether labels tell where classes are."""
         return self._scorer is None
+
+    def prepare(self, rules: Sequence[Rule]) -> None:
+        """Builds every style that the rules may draw, so that what is wrong is told at once.
+
+        Raises:
+            CbsError: one cannot be had.
+        """
+        for rule in rules:
+            for route in rule.pool:
+                self._plan(rule.edges, [Drawn(route, rule.edges)])
 
     def __call__(
         self, images: Tensor, draws: Sequence[Sequence[Drawn]], labels: Tensor | None = None
@@ -169,7 +179,7 @@ def _painted(images: Tensor, parts: Sequence[_Part]) -> dict[tuple[int, str], Te
     for number, part in enumerate(parts):
         for style in part.shown:
             due.setdefault(style, []).append(number)
-    painted = {}
+    painted: dict[tuple[int, str], Tensor] = {}
     for style, numbers in due.items():
         styling = parts[numbers[0]].plan.stylings[style]
         group = [parts[number] for number in numbers]

@@ -1,8 +1,11 @@
 """One run of ``cbs-augment``: a labelled set becomes a restyled one."""
 
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,15 @@ from cbs_core.augment import journal
 from cbs_core.augment.journal import Journal
 from cbs_core.augment.making import Maker, Wanted, put
 from cbs_core.augment.sets import ORIGINAL, Layout
-from cbs_core.choose.sections import flag
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.choose import registry
+from cbs_core.choose.sections import Choice, choice, flag
+from cbs_core.contract.engines import Task
+from cbs_core.contract.errors import ConfigError
 from cbs_core.machine.files import MARK
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import writable
 
-ELSEWHERE = ("data", "output", "remake", "quiet", "device")
+ELSEWHERE = ("data", "output", "remake", "quiet", "device", "engine")
 """Keys that do not tell how the pictures are made, or that stand beside the others."""
 
 NUMBERS = {"variants": (0, 1000), "seed": (-(2**63), 2**63 - 1), "quality": (1, 100)}
@@ -29,13 +34,10 @@ VERSIONS = ("class-based-styling", "torch", "pillow")
 """With others of these the bytes may be others."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What is to be made of one picture of the old set."""
+INTERRUPTED = 130
 
-    name: str
-    variants: tuple[int | dict[str, Any], ...]
-    """Numbers, or records of a manifest that is made again."""
+TRIES = 3
+"""How often a picture is tried before it is given up and named."""
 
 
 def augment_session(config: Mapping[str, object]) -> int:
@@ -56,13 +58,14 @@ def augment_session(config: Mapping[str, object]) -> int:
     layout = wanted.layout
     _apart(output, layout)
     due = _planned(wanted, layout) if again is None else _again(again[1], layout)
-    maker = Maker(wanted, layout)
+    painter, rules = wanted.painter(layout.labelled)
+    painter.prepare(rules)
     log = Journal(output, _head(wanted))
     try:
         left = [one for one in due if one.name not in log.done]
         if len(left) < len(due) and left:
             console.print(f"{len(due) - len(left)} of {len(due)} pictures are made already")
-        failed = _make(maker, left, log, console)
+        failed = _make(choice(config.get("engine"), "engine"), wanted, left, log, console)
         if not failed:
             items = {one.name: one for one in (*layout.items, *layout.others)}
             for file in layout.common:
@@ -70,6 +73,10 @@ def augment_session(config: Mapping[str, object]) -> int:
             made = [(items[str(one["of"])], int(one["variant"])) for one in log.records()]
             log.finish(layout.index(made))
         changed = _changed(again[1], log) if again is not None else []
+    except KeyboardInterrupt:
+        told = f"interrupted: {len(log.done)} of {len(due)} pictures are made"
+        print(f"cbs-augment: {told}: the same command goes on", file=sys.stderr)
+        return INTERRUPTED
     finally:
         log.close()
     for line in (*failed, *changed):
@@ -130,7 +137,7 @@ def _apart(output: Path, layout: Layout) -> None:
         raise ConfigError(f"output={output} is not apart from the set '{old}': name another")
 
 
-def _planned(wanted: Wanted, layout: Layout) -> list[Due]:
+def _planned(wanted: Wanted, layout: Layout) -> list[Task]:
     """Returns what is to be made of each picture, sorted by name."""
     config = wanted.config
     first = ORIGINAL if config["originals"] else ORIGINAL + 1
@@ -138,14 +145,18 @@ def _planned(wanted: Wanted, layout: Layout) -> list[Due]:
     limit = min(int(str(config["limit"] or len(layout.items))), len(layout.items))
     chosen = {index * len(layout.items) // limit for index in range(limit)}
     due = [
-        Due(item.name, variants if index in chosen else variants[: first == ORIGINAL])
+        _task(item.name, variants if index in chosen else variants[: first == ORIGINAL])
         for index, item in enumerate(layout.items)
     ]
-    due += [Due(item.name, (ORIGINAL,)) for item in layout.others]
-    return sorted((one for one in due if one.variants), key=lambda one: one.name)
+    due += [_task(item.name, (ORIGINAL,)) for item in layout.others]
+    return sorted((one for one in due if one.what), key=lambda one: one.name)
 
 
-def _again(records: list[dict[str, Any]], layout: Layout) -> list[Due]:
+def _task(name: str, variants: Sequence[int | dict[str, Any]]) -> Task:
+    return Task(name, list(variants), max(1, len(variants)))
+
+
+def _again(records: list[dict[str, Any]], layout: Layout) -> list[Task]:
     """Returns what a manifest tells of each picture.
 
     Raises:
@@ -158,25 +169,50 @@ def _again(records: list[dict[str, Any]], layout: Layout) -> list[Due]:
             raise ConfigError(f"the set holds no '{one['of']}', of which the manifest tells")
         number = int(one["variant"])
         due.setdefault(str(one["of"]), []).append(one if number != ORIGINAL else ORIGINAL)
-    return [Due(name, tuple(due[name])) for name in sorted(due)]
+    return [_task(name, due[name]) for name in sorted(due)]
 
 
-def _make(maker: Maker, due: list[Due], log: Journal, console: PlainConsole) -> list[str]:
-    """Makes what is due; returns a line for each picture that could not be made."""
-    failed = []
-    for one in _shown(due, console):
-        try:
-            log.add(maker.make(one.name, one.variants))
-        except CbsError as error:
-            failed.append(f"not made: {one.name}: {error}")
+def _make(
+    engine: Choice, wanted: Wanted, due: list[Task], log: Journal, console: PlainConsole
+) -> list[str]:
+    """Has an engine make what is due; returns a line for each picture that could not be made."""
+    failed, tried, left = [], Counter[str](), deque(due)
+    if not due:
+        return []
+    start = partial(Maker, wanted)
+    with (
+        registry.engines.create(engine.name, start=start, **engine.params) as workers,
+        _progress(len(due), console) as step,
+    ):
+        out = 0
+        while left or out:
+            while left and out < max(1, workers.workers):
+                workers.submit(left.popleft())
+                out += 1
+            outcome = workers.wait()
+            out -= 1
+            name = outcome.task.name
+            if outcome.error is None and not outcome.lost:
+                log.add(outcome.value)
+                step()
+                continue
+            tried[name] += 1
+            if tried[name] < TRIES:
+                left.append(outcome.task)
+            else:
+                why = "its worker died each time" if outcome.lost else outcome.error
+                failed.append(f"not made: {name}: {' '.join(str(why).split())}")
+                step()
     return failed
 
 
-def _shown(due: list[Due], console: PlainConsole) -> Iterator[Due]:
+@contextmanager
+def _progress(total: int, console: PlainConsole) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("restyling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     hidden = console.quiet or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
-        yield from bars.track(due)
+        bar = bars.add_task("", total=total)
+        yield lambda: bars.advance(bar)
 
 
 def _changed(records: list[dict[str, Any]], log: Journal) -> list[str]:

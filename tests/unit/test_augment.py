@@ -1,0 +1,224 @@
+"""A labelled set restyled: its pictures, its labels as they are, and how it is gone on with."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cbs_core.augment.journal import JOURNAL, MANIFEST
+from cbs_core.augment.session import augment_session
+from cbs_core.choose import presets, registry
+from cbs_core.contract.engines import Outcome, Start, Task
+from cbs_core.contract.errors import ConfigError
+from cbs_core.datasets.labelled import find
+
+ROUTES = {"road": {"styles": ["wave", "udnie"], "strength": [0.5, 1.0]}, "car": ["the_scream"]}
+
+
+class Crowd:
+    """An engine of several workers, whose tasks end in an order of chance."""
+
+    def __init__(self, start: Start, workers: int = 3, seed: int = 0, last: int = 10**9) -> None:
+        self.workers = workers
+        self._start, self._by, self._left = start, random.Random(seed), last
+        self._tasks: list[Task] = []
+
+    def __enter__(self) -> "Crowd":
+        self._crew = [self._start() for _ in range(self.workers)]
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for worker in self._crew:
+            worker.close()
+
+    def submit(self, task: Task) -> None:
+        self._tasks.append(task)
+
+    def wait(self) -> Outcome:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        task = self._tasks.pop(self._by.randrange(len(self._tasks)))
+        try:
+            return Outcome(task, self._by.choice(self._crew).do(task))
+        except Exception as error:
+            return Outcome(task, error=error)
+
+
+registry.engines.register("crowd", Crowd)
+
+
+def config(data: Path, output: Path, **more: object) -> dict:
+    own = presets.loaded(presets.conf_dir() / "augment.yaml")
+    kinds = ("segmenter", "styler", "compositor", "accelerator")
+    names = {
+        key: value for one in own["defaults"] if isinstance(one, dict) for key, value in one.items()
+    }
+    found = {key: value for key, value in own.items() if key not in ("defaults", "hydra")}
+    found |= {kind: presets.section(kind, names[kind]) for kind in kinds}
+    found |= {"data": str(data), "output": str(output), "routes": ROUTES, "quiet": True}
+    return found | {"engine": {"name": "crowd", "workers": 1}} | more
+
+
+def camvid(root: Path) -> Path:
+    """Makes a set of CamVid's layout: three pictures to train on, one that validates."""
+    by = np.random.default_rng(0)
+    for split, names in (("train", "abc"), ("val", "d")):
+        for name in names:
+            labels = np.full((48, 64), 0, np.uint8)
+            labels[24:] = 3  # road
+            labels[20:40, 10:30] = 8  # car
+            labels[:4, :4] = 11  # unlabelled
+            for folder, pixels in (
+                (split, by.integers(0, 255, (48, 64, 3), np.uint8)),
+                (f"{split}_labels", labels),
+            ):
+                (root / folder).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(root / folder / f"{name}.png")
+    return root
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return camvid(tmp_path_factory.mktemp("set"))
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("made") / "new"
+    assert augment_session(config(data, output, variants=2)) == 0
+    return output
+
+
+def test_the_new_set_is_laid_out_as_the_old_one(data, made) -> None:
+    names = {f"{name}{more}" for name in "abc" for more in ("", "_v1", "_v2")}
+    assert {path.stem for path in (made / "train").iterdir()} == names
+    assert {pair.picture.stem for pair in find(made, "train").pairs} == names
+    assert [pair.picture.name for pair in find(made, "val").pairs] == ["d.png"]
+
+
+def test_labels_and_pictures_that_stay_are_copied_bit_for_bit(data, made) -> None:
+    for name, whole in tree(made).items():
+        if name == MANIFEST:
+            continue
+        folder, stem = name.removesuffix(".png").split("/")
+        if folder.endswith("_labels") or "_v" not in stem:
+            assert whole == (data / folder / f"{stem.split('_v')[0]}.png").read_bytes()
+
+
+def test_only_the_classes_of_the_rules_change(data, made) -> None:
+    before = np.asarray(Image.open(data / "train/a.png")).astype(int)
+    after = np.asarray(Image.open(made / "train/a_v1.png")).astype(int)
+    labels = np.asarray(Image.open(data / "train_labels/a.png"))
+    changed = (before != after).any(2)
+    assert not changed[(labels != 3) & (labels != 8)].any()
+    assert changed[labels == 3].mean() > 0.9
+    assert changed[labels == 8].mean() > 0.9
+
+
+def test_other_workers_make_the_same_bytes(data, made, tmp_path) -> None:
+    for workers, seed in ((1, 3), (3, 1)):
+        output = tmp_path / f"{workers}"
+        engine = {"name": "crowd", "workers": workers, "seed": seed}
+        assert augment_session(config(data, output, variants=2, engine=engine)) == 0
+        assert tree(output) == tree(made)
+    other = tmp_path / "seed"
+    assert augment_session(config(data, other, variants=2, seed=1)) == 0
+    assert tree(other)["train/a_v1.png"] != tree(made)["train/a_v1.png"]
+
+
+def test_a_run_that_was_ended_is_gone_on_with(data, made, tmp_path) -> None:
+    output = tmp_path / "new"
+    ended = {"name": "crowd", "workers": 2, "last": 2}
+    assert augment_session(config(data, output, variants=2, engine=ended)) == 130
+    assert not (output / MANIFEST).exists()
+    journal = output / JOURNAL
+    told = journal.read_bytes()
+    assert len(told.splitlines()) > 2
+    journal.write_bytes(told[:-20])  # as a process that was killed leaves it
+    with pytest.raises(ConfigError, match="begun with another config"):
+        augment_session(config(data, output, variants=2, quality=50))
+    assert augment_session(config(data, output, variants=2)) == 0
+    assert tree(output) == tree(made)
+    assert augment_session(config(data, output, variants=2)) == 0  # and there is nothing to do
+    assert tree(output) == tree(made)
+
+
+def test_nothing_is_written_over(data, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "note.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something already"):
+        augment_session(config(data, tmp_path / "mine"))
+    with pytest.raises(ConfigError, match="is not apart"):
+        augment_session(config(data, data / "new"))
+    output = tmp_path / "new"
+    ended = {"name": "crowd", "last": 0}
+    assert augment_session(config(data, output, engine=ended)) == 130
+    (output / "train").mkdir()
+    (output / "train" / "a_v1.png").write_text("mine")
+    assert augment_session(config(data, output)) == 2
+    assert (output / "train" / "a_v1.png").read_text() == "mine"
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, capsys) -> None:
+    data = camvid(tmp_path / "set")
+    (data / "train" / "b.png").write_bytes(b"no picture")
+    output = tmp_path / "new"
+    assert augment_session(config(data, output, quiet=False)) == 2
+    assert "not made: train/b.png:" in " ".join(capsys.readouterr().out.split())
+    assert {path.stem for path in (output / "train").iterdir()} >= {"a_v1", "c_v1"}
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(data / "train" / "b.png")
+    assert augment_session(config(data, output)) == 0
+    assert (output / MANIFEST).is_file()
+
+
+def test_the_manifest_makes_the_pictures_again(made, tmp_path) -> None:
+    again = tmp_path / "again"
+    one = config(made, again, remake=str(made / MANIFEST), routes=None) | {"data": None}
+    assert augment_session(one) == 0
+    assert tree(again) == tree(made)
+    _, *records = [json.loads(line) for line in (made / MANIFEST).read_text().splitlines()]
+    (drawn,) = [one for one in records if one["picture"] == "train/a_v2.png"]
+    assert {tuple(one["classes"]) for one in drawn["drawn"]} == {("road",), ("car",)}
+    assert drawn["drawn"][1]["share"] == pytest.approx(20 * 20 / (48 * 64), abs=1e-6)
+    assert {"wave.safetensors", "udnie.safetensors"} & drawn["weights"].keys()
+
+
+def test_a_layout_without_splits_and_rules_for_pixels_of_no_class(tmp_path) -> None:
+    root = tmp_path / "set"
+    for folder, pixels in (
+        ("images", np.full((32, 32, 3), 90, np.uint8)),
+        ("labels", np.full((32, 32), 255, np.uint8)),
+    ):
+        (root / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(root / folder / "a.png")
+    (root / "classes.txt").write_text("sky\nkite\n")
+    output = tmp_path / "new"
+    assert augment_session(config(root, output, routes={"rest": "wave"}, split=None)) == 0
+    assert (output / "classes.txt").read_text() == "sky\nkite\n"
+    assert (np.asarray(Image.open(output / "images" / "a_v1.png")) != 90).any()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"mattes": "masks"}, "neither labels nor segmenter"),
+        ({"variants": -1}, "variants=-1 is no whole number"),
+        ({"routes": {"raod": "wave"}}, "road"),
+        ({"data": None}, "names no labelled set"),
+        ({"remake": "nothing.jsonl"}, "is no manifest"),
+        ({"routes": {"road": "wvae"}}, "wave"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(data, tmp_path, more, message) -> None:
+    with pytest.raises(Exception, match=message):
+        augment_session({**config(data, tmp_path / "new"), **more})
+    assert not (tmp_path / "new").exists()
