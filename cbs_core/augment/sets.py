@@ -2,12 +2,14 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.labelled import LabelledSet, Pair, find
+from cbs_core.datasets.outlines import Coco, coco_of, yaml_of
 
 SPLITS = ("train", "val", "test")
 
@@ -179,11 +181,94 @@ def _table(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     return itemised, index, ()
 
 
+def _coco(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
+    """Of ``coco`` and ``panoptic``: annotations are in a file a split, which a variant is added to.
+
+    What they say of a picture is the same in it, but for the numbers of picture and annotation.
+    """
+    root = found.root if found.root.is_dir() else found.root.parent.parent
+
+    def itemised(pair: Pair, split: str | None) -> Item:
+        coco, labels = coco_of(pair.labels), ()
+        if coco.panoptic:
+            segments = coco.segment_file(_number(coco, pair, root))
+            labels = (_file(segments, root),)
+        return Item(pair, _file(pair.picture, root), labels)
+
+    def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:
+        files: dict[Path, list[tuple[Item, int]]] = {}
+        for item, variant in made:
+            files.setdefault(item.pair.labels, []).append((item, variant))
+        return {
+            file.relative_to(root).as_posix(): _annotations(coco_of(file), of_it, root)
+            for file, of_it in files.items()
+        }
+
+    return itemised, index, ()
+
+
+def _number(coco: Coco, pair: Pair, root: Path) -> int:
+    """Returns COCO's number of a picture."""
+    below = pair.picture.relative_to(root).as_posix()
+    known = coco.by_name
+    while below not in known:  # names begin at the folder of the split, or deeper
+        below = below.partition("/")[2]
+    return known[below]
+
+
+def _annotations(coco: Coco, made: Sequence[tuple[Item, int]], root: Path) -> bytes:
+    """Returns the annotations of pictures and their variants, in COCO's own form."""
+    if all(variant == ORIGINAL for _, variant in made) and len(made) == len(coco.images):
+        return coco.file.read_bytes()
+    images, annotations = [], []
+    last = max(coco.images)
+    ids = (one["id"] for own in coco.annotations.values() for one in own if "id" in one)
+    last_annotation = max(ids, default=0)
+    for item, variant in made:
+        number = _number(coco, item.pair, root)
+        image, own = dict(coco.images[number]), coco.annotations.get(number, [])
+        if variant != ORIGINAL:
+            last += 1
+            image |= {"id": last, "file_name": _variant_name(str(image["file_name"]), variant)}
+        images.append(image)
+        for one in own:
+            new = {**one, "image_id": image["id"]}
+            if variant != ORIGINAL and "id" in one:
+                last_annotation += 1
+                new["id"] = last_annotation
+            if variant != ORIGINAL and "file_name" in one:
+                new["file_name"] = _variant_name(str(one["file_name"]), variant)
+            annotations.append(new)
+    return json.dumps({**coco.content, "images": images, "annotations": annotations}).encode()
+
+
+def _variant_name(name: str, variant: int) -> str:
+    path = PurePosixPath(name)
+    return File(Path(), str(path).removesuffix(path.suffix), path.suffix).named(variant)
+
+
+def _yolo(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
+    """Of ``yolo``: an outline file a picture, and ``data.yaml`` without the old folder's path."""
+    root, names = found.root, yaml_of(found.root)
+
+    def itemised(pair: Pair, split: str | None) -> Item:
+        return Item(pair, _file(pair.picture, root), (_file(pair.labels, root),))
+
+    def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:
+        lines = names.read_bytes().splitlines(keepends=True)
+        return {names.name: b"".join(line for line in lines if not line.startswith(b"path:"))}
+
+    return itemised, index, ()
+
+
 _KINDS: dict[str, Kind] = {
     "camvid": _plain,
     "folder": _plain,
     "cityscapes": _cityscapes,
     "voc": _voc,
     "table": _table,
+    "coco": _coco,
+    "panoptic": _coco,
+    "yolo": _yolo,
 }
 """By `LabelledSet.layout`."""

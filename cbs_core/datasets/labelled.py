@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from cbs_core.contract.errors import ConfigError, SourceError, closest
+from cbs_core.datasets import outlines
 from cbs_core.words import vocabularies
 
 IGNORE = 255
@@ -66,6 +67,9 @@ class LabelledSet:
     root: Path = Path()
     """Where they lie."""
 
+    outlines: Callable[[Path, Path], NDArray[np.uint8]] | None = None
+    """Reads a pair's labels where they are outlines; None: they are pictures."""
+
     def read(self, pair: Pair) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Returns a picture, RGB ``(H,W,3)``, and its labels ``(H,W)`` as `read_labels` does.
 
@@ -90,7 +94,7 @@ class LabelledSet:
         Raises:
             SourceError: the file cannot be read, or holds an id that is no class.
         """
-        labels = _read_ids(pair.labels)
+        labels = self.outlines(*pair) if self.outlines else _read_ids(pair.labels)
         known = {*range(len(self.classes)), IGNORE, *self.ignored}
         if unknown := sorted(set(np.unique(labels).tolist()) - known):
             raise SourceError(
@@ -116,6 +120,11 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
                             ``ImageSets/Segmentation/SPLIT.txt``
     a table                 a CSV with ``file``, ``has_mask`` and ``split``; the labels of
                             ``photos/a.jpg`` are ``photo_masks/a.png``, VOC's ids
+    coco                    ``annotations/instances_SPLIT.json`` (``train2017`` or ``train``), or
+                            ``panoptic_SPLIT.json`` and its folder of segments, which goes first;
+                            pictures in ``SPLIT`` or ``images/SPLIT``; or such a JSON file itself
+    yolo                    ``images/SPLIT/*``, ``labels/SPLIT/*.txt`` of outlines (or ``SPLIT/``
+                            first), and a ``data.yaml`` with ``names``
     any other               ``images/*``, ``labels/*.png``, and in ``classes.txt`` a name a line
     ======================  =======================================================================
 
@@ -128,6 +137,12 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
         ConfigError: no such place, split or vocabulary, or no pictures with labels.
     """
     root = _place(data)
+    if (outlined := outlines.found(root, split)) is not None:
+        pairs = tuple(sorted(Pair(*pair) for pair in outlined.pairs if pair[1].is_file()))
+        _check_any(pairs, root, split)
+        return LabelledSet(
+            outlined.classes, pairs, (), outlined.layout, root, outlines=outlined.read
+        )
     layout, pairs = _pairs(root, split)
     lies = "table" if root.is_file() else layout
     if layout == "folder" and vocabulary is None and (root / "classes.txt").is_file():
@@ -142,10 +157,14 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
         layout = layout if layout != "folder" else str(vocabulary)
         classes = tuple(vocabularies.get(layout))
     found = tuple(sorted(pair for pair in pairs if pair.labels.is_file()))
-    if not found:
+    _check_any(found, root, split)
+    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()), lies, root)
+
+
+def _check_any(pairs: Sequence[Pair], root: Path, split: str | None) -> None:
+    if not pairs:
         of = f" of the split '{split}'" if split else ""
         raise ConfigError(f"'{root}' holds no pictures with labels{of}: check data= and split=")
-    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()), lies, root)
 
 
 def _place(data: str | Path) -> Path:

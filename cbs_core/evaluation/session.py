@@ -1,10 +1,10 @@
 """One run of ``cbs-eval``: builds the plugin, scores it, writes table, JSON and chart."""
 
+import dataclasses
 import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -82,7 +82,7 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         "weights": weights.facts(files),
         "data": {"data": config.get("data"), "split": config.get("split")},
         "scores": scores,
-        "cost": asdict(costs),
+        "cost": dataclasses.asdict(costs),
         "device": {"type": str(place.device), "name": place.name},
         "dtype": device.precision(dtype),
         "versions": {"python": platform.python_version()} | {v: version(v) for v in VERSIONS},
@@ -151,7 +151,7 @@ def _segmenter(
     vocabulary = _text(config, "vocabulary")
     data = labelled.find(str(config["data"]), _text(config, "split"), vocabulary)
     if limit := _count(config, "limit"):
-        data = labelled.LabelledSet(data.classes, _spread(data.pairs, limit), data.ignored)
+        data = dataclasses.replace(data, pairs=_spread(data.pairs, limit))
     scores = evaluation.score_segmenter(
         call,
         plugin.classes,
@@ -161,7 +161,7 @@ def _segmenter(
         progress=progress,
     )
     first = torch.from_numpy(labelled.read_rgb(data.pairs[0].picture))
-    return asdict(scores), to_image(first.to(place))
+    return dataclasses.asdict(scores), to_image(first.to(place))
 
 
 def _styler(

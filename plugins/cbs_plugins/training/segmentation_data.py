@@ -243,11 +243,11 @@ def divided(data: Data) -> tuple[LabelledSet, LabelledSet]:
         if len(train.pairs) < 2:
             raise ConfigError(f"'{data.data}' holds one picture: one more is needed for validation")
         rest = tuple(pair for index, pair in enumerate(train.pairs) if index % 10)
-        val = LabelledSet(train.classes, train.pairs[::10], train.ignored)
-        train = LabelledSet(train.classes, rest, train.ignored)
+        val = replace(train, pairs=train.pairs[::10])
+        train = replace(train, pairs=rest)
     if data.held_out is not None:
         stride = max(1, math.ceil(len(val.pairs) / max(1, data.held_out)))
-        val = LabelledSet(val.classes, val.pairs[::stride], val.ignored)
+        val = replace(val, pairs=val.pairs[::stride])
     return train, val
 
 
