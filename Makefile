@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench gate ratios steady soak paper clean
+.PHONY: demo test lint bench gate ratios steady soak augment paper clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,9 @@ steady: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak --minutes 30
+
+augment: $(READY)
+	$(BIN)/python -m benchmarks.augment ../shared/data/camvid $(or $(WORK),outputs/augment)
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py

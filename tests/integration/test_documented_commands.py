@@ -23,7 +23,7 @@ from skimage import data
 
 from cbs_core.choose import weights
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
-from cbs_core.cli import batch, evaluate, export, live, plugins, run, scene, train
+from cbs_core.cli import augment, batch, evaluate, export, live, plugins, run, scene, train
 from cbs_core.cli.app import DEBUG
 from cbs_core.frame import routes
 from cbs_core.run import settings
@@ -59,6 +59,7 @@ COMMANDS = {
     "cbs-eval": evaluate,
     "cbs-export": export,
     "cbs-scene": scene,
+    "cbs-augment": augment,
     "cbs-live": live,
 }
 

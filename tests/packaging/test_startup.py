@@ -38,6 +38,7 @@ LIGHT = [
     "cbs-train --help",
     "cbs-live --help",
     "cbs-scene --help",
+    "cbs-augment --help",
     "cbs-train --cfg job styler=johnson",
     "cbs-plugins list",
     "cbs-plugins --help",
