@@ -189,10 +189,9 @@ def _coco(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root if found.root.is_dir() else found.root.parent.parent
 
     def itemised(pair: Pair, split: str | None) -> Item:
-        coco, labels = coco_of(pair.labels), ()
-        if coco.panoptic:
-            segments = coco.segment_file(_number(coco, pair, root))
-            labels = (_file(segments, root),)
+        coco = coco_of(pair.labels)
+        of_it = [coco.segment_file(_number(coco, pair, root))] if coco.panoptic else []
+        labels = tuple(_file(segments, root) for segments in of_it)
         return Item(pair, _file(pair.picture, root), labels)
 
     def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:

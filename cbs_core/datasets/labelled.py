@@ -138,10 +138,10 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     """
     root = _place(data)
     if (outlined := outlines.found(root, split)) is not None:
-        pairs = tuple(sorted(Pair(*pair) for pair in outlined.pairs if pair[1].is_file()))
-        _check_any(pairs, root, split)
+        drawn = tuple(sorted(Pair(*pair) for pair in outlined.pairs if pair[1].is_file()))
+        _check_any(drawn, root, split)
         return LabelledSet(
-            outlined.classes, pairs, (), outlined.layout, root, outlines=outlined.read
+            outlined.classes, drawn, (), outlined.layout, root, outlines=outlined.read
         )
     layout, pairs = _pairs(root, split)
     lies = "table" if root.is_file() else layout

@@ -174,7 +174,7 @@ def _mask(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
     if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
         runs = coco.frPyObjects(segmentation, height, width)
     decoded = np.asarray(coco.decode(runs))
-    return decoded.any(2) if decoded.ndim == 3 else decoded.astype(bool)
+    return np.asarray(decoded.reshape(height, width, -1).astype(bool).any(axis=2))
 
 
 def coco_of(file: Path) -> Coco:

@@ -112,4 +112,4 @@ def test_albumentations(image, mask) -> None:
     never = albumentations.Compose([Augmentation(ROUTES, CLASSES, p=0)])
     assert (never(image=photo, mask=labels)["image"] == photo).all()
     with pytest.raises(ConfigError, match="are due"):
-        compose(image=photo, mask=labels[:8], bboxes=boxes)
+        Augmentation(ROUTES, CLASSES)(image=photo, mask=labels[:8])
