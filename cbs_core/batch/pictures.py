@@ -18,7 +18,6 @@ from cbs_core.machine.unfinished import elsewhere
 from cbs_core.run.job import shown_by, source_of, unhurried
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.stream import Stream
-from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
 
 
@@ -58,8 +57,7 @@ class Pictures:
         settings = self._settings(item)
         params = {**settings.sink.params, "path": str(draft)}
         sink = registry.sinks.create(settings.sink.name, **params)
-        source, _ = source_of(settings)
-        with opened(source):
+        with source_of(settings)[0] as source:
             info = replace(source.info, transparent=settings.cutout)
             stream = Stream(self._plan(settings, info), exports=Exports(False, settings.cutout))
             stream.check(info.height, info.width)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cbs_core.contract.types import Segment
-from cbs_core.contract.windows import Index
 from cbs_core.machine import files
+
+if TYPE_CHECKING:
+    from cbs_core.contract.windows import Index
 
 VERSION = 1
 
@@ -71,7 +73,7 @@ APART = Carry()
 """Nothing crosses."""
 
 
-def cut(index: Index, window: int, run_up: int) -> tuple[Span, ...]:
+def cut(index: "Index", window: int, run_up: int) -> tuple[Span, ...]:
     """Cuts a stream into windows.
 
     Args:
@@ -92,7 +94,7 @@ def cut(index: Index, window: int, run_up: int) -> tuple[Span, ...]:
     )
 
 
-def _span(index: Index, first: int, last: int, run_up: int) -> Span:
+def _span(index: "Index", first: int, last: int, run_up: int) -> Span:
     times = index.times
     if not first:
         end = times[last] if last < len(times) else None

@@ -20,13 +20,15 @@ from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
 from cbs_core.batch import restyling
+from cbs_core.batch.items import Naming, find
 from cbs_core.batch.journal import Journal
 from cbs_core.batch.local import LocalEngine
 from cbs_core.batch.pieces import Part, cut, fit
 from cbs_core.batch.session import batch_session
+from cbs_core.choose import streams
 from cbs_core.choose.presets import defaults
 from cbs_core.contract.engines import Outcome
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.contract.windows import Index
 from tests import jobs
 from tests.conftest import ROOT
@@ -294,6 +296,77 @@ def test_no_folder_of_outputs_is_read_for_each_of_them(monkeypatch: pytest.Monke
     assert len([one for one in seen[:-30] if one.suffix == ".png"]) <= 30
 
 
+def test_a_cutout_keeps_its_transparency(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "a.mp4", frames=12)
+    Image.fromarray(picture(0)).save("b.png")
+    inputs = [str(source), "b.png"]
+    assert batch(input=inputs, cutout=True, video_suffix=".webm", window=5, sink=None) == 0
+    assert Image.open("out/b.png").mode == "RGBA"
+    with VideoSource("out/a.webm") as written:
+        alphas = [frame.alpha for frame in written]
+    assert len(alphas) == 12
+    assert all(alpha is not None for alpha in alphas)
+
+
+def test_inputs_are_named_in_several_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (
+        "a.jpg",
+        "a.png",
+        "deep/er/b.MOV",
+        "c.avi",
+        "deep/d2.tif",
+        "deep/d10.tif",
+        ".e.png",
+    ):
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("in", name).touch()
+    Path("in/labels.xml").touch()
+    looks = []
+    plain = streams.for_suffix
+    monkeypatch.setattr(streams, "for_suffix", lambda *asked: looks.append(asked) or plain(*asked))
+
+    def found(inputs: object, **more: str) -> dict[str, str]:
+        return {one.input: one.name for one in find(inputs, Naming(Path("out"), **more)).items}
+
+    assert found("in") == {
+        "in/a.jpg": "a.jpg.png",
+        "in/a.png": "a.png.png",
+        "in/c.avi": "c.mp4",
+        "in/deep/d2.tif": "deep/d2.png",
+        "in/deep/d10.tif": "deep/d10.png",
+        "in/deep/er/b.MOV": "deep/er/b.mov",
+    }
+    sources = [suffix for kind, suffix in looks if kind == "source"]
+    assert sorted(sources) == [".MOV", ".avi", ".jpg", ".png", ".tif"]  # not for each file
+    assert find("in", Naming(Path("out"))).passed_over == ("in/labels.xml",)
+    assert found("in/**/*.tif", pictures=".jpg") == {
+        "in/deep/d2.tif": "deep/d2.jpg",
+        "in/deep/d10.tif": "deep/d10.jpg",
+    }
+    assert found(["in/a.jpg", "in/c.avi"], videos=".mkv") == {
+        "in/a.jpg": "a.png",
+        "in/c.avi": "c.mkv",
+    }
+    Path("in/list.txt").write_text("# a comment\na.jpg\n\ndeep/er/b.MOV\n")
+    Path("in/list.csv").write_text("input,output\na.jpg,x/y.png\nc.avi,\n")
+    Path("in/list.jsonl").write_text(
+        '{"input": "a.jpg", "output": "z.png"}\n{"input": "gone.jpg"}\n'
+    )
+    assert [*found("in/list.txt").values()] == ["a.png", "deep/er/b.mov"]
+    assert [*found("in/list.csv").values()] == ["x/y.png", "c.mp4"]
+    assert [*found("in/list.jsonl").values()] == ["z.png", "gone.png"]
+    Path("in/list.csv").write_text("input,output\na.jpg,../y.png\n")
+    with pytest.raises(ConfigError, match=r"must be a file's name below 'out'"):
+        found("in/list.csv")
+    Path("in/list.csv").write_text("a.jpg\nb.jpg\n")
+    with pytest.raises(ConfigError, match=r"is no manifest \(no column 'input'"):
+        found("in/list.csv")
+    with pytest.raises(SourceError, match=r"no file is like 'in/\*.bmp'"):
+        found("in/*.bmp")
+    with pytest.raises(SourceError, match=r"no file 'in/a.jpeg'; did you mean 'a.jpg'"):
+        found("in/a.jpeg")
+
+
 def test_a_cut_falls_on_a_frame_that_is_decoded_by_itself() -> None:
     index = Index(tuple(map(Fraction, range(100))), frozenset({0, 22, 39, 77}))
     spans = cut(index, 20, 0)
@@ -467,6 +540,11 @@ def test_a_folder_of_somebody_elses_stays() -> None:
     with pytest.raises(ConfigError, match="holds other things"):
         batch(input="in")
     assert Path("out.batch/mine").read_text() == "mine"
+
+
+def test_the_driver_does_without_torch() -> None:
+    code = "import sys; from cbs_core.batch import session; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_wrong_configuration_is_told_once(clip: Path) -> None:
