@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench gate ratios steady soak augment paper clean
+.PHONY: demo test lint bench gate ratios steady soak augment paper cluster clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -38,6 +38,9 @@ augment: $(READY)
 
 paper: $(READY)
 	$(BIN)/python benchmarks/paper.py
+
+cluster: $(READY)
+	$(BIN)/python -m benchmarks.cluster
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "CBS needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -29,6 +30,9 @@ STARTS = 3
 """Ray gives up after half a minute, which a busy machine takes."""
 
 REACHED_S = 10.0
+
+SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""What a Ray of our own is reached by; one a process, because Ray keeps the first."""
 
 ENDING_S = 10.0
 """Ray's processes that take longer to end are killed."""
@@ -98,6 +102,7 @@ class Cluster:
         self._ours = False
         self._joined = False
         self._folder: str | None = None
+        self._environment: dict[str, str | None] = {}
         self._processes: list[psutil.Process] = []
 
     def enter(self) -> None:
@@ -108,7 +113,7 @@ class Cluster:
         """
         # Read when Ray is imported; each says something on the terminal otherwise.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
+        self._keep_secret()
         try:
             import ray
         except ImportError as error:
@@ -116,6 +121,7 @@ class Cluster:
         self._ray = ray
         _say_nothing()
         if ray.is_initialized():
+            self._forget_secret()
             return
         tries = 1 if self._address else STARTS
         while True:
@@ -144,6 +150,7 @@ class Cluster:
             self._joined = True
             self._ray.init(self._address, **quiet)
             return
+        self._keep_secret()
         base = "/tmp" if os.name == "posix" else None  # its sockets' paths must be short
         self._folder = tempfile.mkdtemp(prefix="cbs-ray-", dir=base)
         before = {*psutil.Process().children()}
@@ -154,7 +161,6 @@ class Cluster:
                 num_cpus=_cores(),
                 include_dashboard=False,
                 object_store_memory=STORE_BYTES,
-                _node_ip_address="127.0.0.1",  # nobody else's: Ray does whatever it is asked
                 _temp_dir=self._folder,
                 **quiet,
             )
@@ -163,6 +169,7 @@ class Cluster:
 
     def leave(self) -> None:
         """Leaves it, or ends the one of our own; none of its processes are left."""
+        self._forget_secret()
         if not self._ours and not self._joined:
             return
         every = [*self._processes, *(one for p in self._processes for one in _below(p))]
@@ -178,6 +185,18 @@ class Cluster:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+    def _keep_secret(self) -> None:
+        """Has a Ray of our own do nobody else's will, though its ports are open to the network."""
+        if not self._address and not self._environment:
+            self._environment = {key: os.environ.get(key) for key in SECRET}
+            os.environ |= {key: os.environ.get(key, value) for key, value in SECRET.items()}
+
+    def _forget_secret(self) -> None:
+        for key, value in self._environment.items():
+            os.environ.pop(key, None)
+            os.environ |= {} if value is None else {key: value}
+        self._environment = {}
 
     def machines(self) -> list[Machine]:
         """Returns what each machine has."""
