@@ -222,3 +222,19 @@ def test_what_is_wrong_is_told_before_anything_is_written(data, tmp_path, more, 
     with pytest.raises(Exception, match=message):
         augment_session({**config(data, tmp_path / "new"), **more})
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.shared
+def test_camvid_is_the_same_by_any_workers_and_keeps_its_labels(shared, tmp_path) -> None:
+    data = shared / "data" / "camvid"
+    routes = {"road": {"styles": ["wave"], "strength": [0.3, 1.0]}}
+    for workers in (1, 3):
+        engine = {"name": "crowd", "workers": workers, "seed": workers}
+        one = config(data, tmp_path / f"{workers}", routes=routes, limit=2, others=False)
+        assert augment_session({**one, "engine": engine}) == 0
+    whole = tree(tmp_path / "1")
+    assert whole == tree(tmp_path / "3")
+    labels = [name for name in whole if name.startswith("train_labels/")]
+    assert len(labels) == 369
+    for name in labels:
+        assert whole[name] == (data / name.replace("_v1", "")).read_bytes()
