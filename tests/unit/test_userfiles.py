@@ -1,5 +1,8 @@
 """A configuration file of a user's sets this program's keys; whatever else it says is refused."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,6 +97,24 @@ HOSTILE = {
     "deep mappings": f"{JOB}a: {'{a: ' * 3000}1{'}' * 3000}\n",
     "large": f"{JOB}a: {'x' * 100_000}\n",
     "twice": f"{JOB}input: a.png\ninput: b.png\n",
+    "recursive": f"{JOB}styler: {{_recursive_: false, _convert_: all}}\n",
+    "args": f"{JOB}styler: {{_args_: [x]}}\n",
+    "resolver of a stranger": f"{JOB}input: ${{evil:touched}}\n",
+    "resolver in a default": "defaults: [config, {styler: '${oc.env:HOME}'}, _self_]\n",
+    "resolver in a list": f"{JOB}routes: [a, {{b: '${{oc.decode:x}}'}}]\n",
+    "resolver escaped twice": f"{JOB}input: \\\\${{oc.env:HOME}}\n",
+    "interpolated name": f"{JOB}input: ${{${{output}}}}\n",
+    "sweeper of a default": "defaults: [config, {override hydra/sweeper: basic}, _self_]\n",
+    "callbacks of a default": "defaults: [config, {hydra/callbacks: evil}, _self_]\n",
+    "package of a default": "defaults: [config, {compositor@_global_.hydra.x: hard}, _self_]\n",
+    "python tuple": f"{JOB}input: !!python/tuple [x]\n",
+    "python module": f"{JOB}input: !!python/module:antigravity\n",
+    "binary tag": f"{JOB}input: !!binary aGk=\n",
+    "set tag": f"{JOB}input: !!set {{a, b}}\n",
+    "two documents": f"{JOB}---\nhydra: {{mode: MULTIRUN}}\n",
+    "deep block": f"{JOB}a:\n" + "".join(f"{' ' * n}- \n" for n in range(1, 300)),
+    "100 MB": f"{JOB}# {'x' * 100_000_000}\n",
+    "keys of Unicode": f"{JOB}\u202einput: {OPEN}\n",
     "no YAML": "defaults: [config\n",
     "binary": "\x00\x01\x02",
 }
@@ -114,8 +135,11 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
             return 0
 
         monkeypatch.setenv(DEBUG, "")
+        name = next((one[8:] for one in argv if one.startswith("command=")), "config")
+        words = [one for one in argv if not one.startswith("command=")]
+        command = "cbs-run" if name == "config" else f"cbs-{name}"
         with pytest.raises(SystemExit) as ended:
-            hydra_app("cbs-run", keep, ["--config-dir=mine", *argv])
+            hydra_app(command, keep, ["--config-dir=mine", *words], config_name=name)
         if ended.value.code:
             assert ended.value.code == 2
             assert not configs
@@ -125,10 +149,42 @@ def compose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compose:
     return call
 
 
+TOUCHES = (
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "socket.",
+)
+
+watched: list[list[str]] = []
+"""What the interpreter is asked for meanwhile; its hook can never be taken away."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def audit() -> None:
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if not watched:
+            return
+        writes = event == "open" and isinstance(args[1], str) and {*args[1]} & {*"wax+"}
+        if writes or event.startswith(TOUCHES):
+            watched[-1].append(f"{event} {args}"[:200])
+
+    sys.addaudithook(hook)
+
+
 def refused(compose: Compose, capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    """Returns the one line, after which nothing has been touched."""
-    with pytest.raises(ConfigError, match="refused"):
-        compose(*argv)
+    """Returns the one line, after which nothing was touched, and no process was started."""
+    watched.append([])
+    try:
+        with pytest.raises(ConfigError, match="refused"):
+            compose(*argv)
+    finally:
+        touched = watched.pop()
+    # What Ctrl-C needs is made once a process (`cbs_core.cli.ending`).
+    assert not [one for one in touched if not one.startswith("socket.__new__")]
     assert [path.name for path in Path().iterdir()] == ["mine"]
     line = capsys.readouterr().err
     assert line.count("\n") == 1, line
@@ -153,6 +209,39 @@ def test_a_file_below_a_group_reaches_hydras_keys_no_more(name: str, tmp_path: P
 
 def test_there_are_fifty_of_them() -> None:
     assert len(HOSTILE) > 50
+
+
+def test_the_hook_hears_what_it_must() -> None:
+    watched.append([])
+    subprocess.run(["true"], check=True)
+    Path("/dev/null").write_text("x")
+    heard = watched.pop()
+    assert any(one.startswith("subprocess.Popen") for one in heard)
+    assert any(one.startswith("open") for one in heard)
+
+
+@pytest.mark.parametrize("config_name", ["eval", "export", "train", "scene", "live"])
+@pytest.mark.parametrize("name", ["hydra callbacks", "target", "bomb", "environment", "100 MB"])
+def test_every_command_reads_them_in_the_same_way(
+    name: str,
+    config_name: str,
+    compose: Compose,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = HOSTILE[name].replace("defaults: [config,", f"defaults: [{config_name},")
+    Path("mine/look.yaml").write_text(text)
+    line = refused(compose, capsys, "--config-name=look", f"command={config_name}")
+    assert "'mine/look.yaml'" in line
+
+
+def test_a_folder_of_a_files_name(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine/look.yaml").mkdir()
+    assert "look" in refused(compose, capsys, "--config-name=look")
+
+
+def test_a_pipe_of_a_files_name(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo("mine/look.yaml")
+    assert "look" in refused(compose, capsys, "--config-name=look")
 
 
 @pytest.mark.parametrize("name", ["hydra callbacks", "target", "bomb", "package hydra"])
