@@ -10,10 +10,19 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cbs_core.choose import weights
 from cbs_core.choose.presets import conf_dir, install
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
 from cbs_core.cli.keys import finished, unknown_key
-from cbs_core.contract.errors import ConfigError, PluginNotFoundError, closest
+from cbs_core.contract.errors import (
+    ConfigError,
+    PluginNotFoundError,
+    UnknownClassError,
+    WeightsMissingError,
+    closest,
+)
+from cbs_core.words.names import resolve
+from cbs_core.words.vocabularies import VOCABULARIES
 
 OURS = ("config", "eval", "train", "export", "scene", "live")
 
@@ -165,6 +174,30 @@ def test_each_plugins_name_with_one_letter_changed(kind: str) -> None:
             with pytest.raises(PluginNotFoundError) as refused:
                 registry.origin(slip)
             assert f"did you mean '{name}'?" in str(refused.value), slip
+
+
+@pytest.mark.parametrize("vocabulary", ["voc", "camvid", "cityscapes"])
+def test_each_class_with_one_letter_changed(vocabulary: str) -> None:
+    classes = list(VOCABULARIES[vocabulary])
+    as_near = {"caq": "cat", "trrain": "terrain"}  # of car and of train
+    for name in classes:
+        for slip in slips(name):
+            try:
+                told = f"did you mean '{resolve(slip, classes).classes[0]}'?"  # a plural, say
+            except UnknownClassError as error:
+                told = str(error)
+            meant = (name, as_near.get(slip, name))
+            assert any(f"did you mean '{one}'?" in told for one in meant), slip
+
+
+def test_each_style_with_one_letter_changed() -> None:
+    names = [*weights.available("johnson")]
+    assert len(names) > 5
+    for name in names:
+        for slip in slips(name):
+            with pytest.raises(WeightsMissingError) as refused:
+                weights.find("johnson", slip, flag="styler.weights")
+            assert f"did you mean '{name}'?" in str(refused.value)
 
 
 def test_style_is_the_stylers() -> None:
