@@ -85,10 +85,13 @@ def served(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
+            url = ""
             for line in process.stdout:
                 print(line, end="", flush=True)
                 if "the studio is at" in line:
-                    yield line.split()[4], process
+                    url = line.split()[4]
+                if "the studio is open" in line:
+                    yield url, process
                     break
             else:
                 raise SystemExit("cbs-live did not start")

@@ -5,6 +5,7 @@ up. All keep the size that the first frame had, whatever size visitors choose la
 """
 
 import logging
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.live.feed import Feed
 from cbs_core.live.pictures import Shown
 from cbs_core.run import sinks
+from cbs_core.run.channel import Channel, ClosedError
 from cbs_core.run.outputs import Outputs
 from cbs_core.run.settings import Look, Settings
+from cbs_core.run.workers import Worker
 
 TICK = 90_000
 """Of a second, to which times are rounded."""
@@ -52,19 +55,28 @@ class Sending:
         self._size = info.height, info.width
         self._first: float | None = None
         self._last = Fraction(-1)
+        self.frames = 0
+        """How many were handed on."""
+
         self._outputs.open(info)
+        # A file that is slow holds up who writes to it, and that is not to be the picture.
+        self._frames: Channel[RawFrame] = Channel(2, freshest=True)
+        self._worker = Worker(self._work, "cbs-sending")
+        self._worker.start()
         self._untap = feed.tap(self._put)
 
     def close(self) -> None:
         """Closes all."""
         self._untap()
+        self._frames.close()
+        self._worker.wait()
         try:
             self._outputs.close()
         except CbsError as error:
             log.warning("%s", error)
 
     def _put(self, shown: Shown) -> None:
-        """Hands a frame on; the branches of `Outputs` write it in threads of their own."""
+        """Hands a frame on, in the thread that made it."""
         if self._first is None:
             self._first = shown.captured
         pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
@@ -72,14 +84,21 @@ class Sending:
             return
         self._last = pts
         pixels = _sized(torch.from_numpy(shown.restyled), self._size)
-        frame = RawFrame(pixels, shown.index, pts, captured=shown.captured)
+        with suppress(ClosedError):
+            self._frames.put(RawFrame(pixels, shown.index, pts, captured=shown.captured))
+
+    def _work(self) -> None:
+        """Writes, until all is over."""
         try:
-            self._outputs.write(frame)
+            for frame in self._frames:
+                self._outputs.write(frame)
+                self.frames += 1
         except SinkClosedError:
-            self._untap()
+            log.info("the outputs are closed; the studio goes on without them")
         except CbsError as error:
-            self._untap()
             log.warning("%s; the studio goes on without it", error)
+        finally:
+            self._frames.close(discard=True)
 
 
 def _sized(pixels: Tensor, size: tuple[int, int]) -> Tensor:

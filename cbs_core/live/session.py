@@ -20,6 +20,7 @@ from cbs_core.contract.interfaces import Source
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame import pipeline
 from cbs_core.live.inputs import Inputs
+from cbs_core.live.osc import Listening
 from cbs_core.live.pictures import fitted
 from cbs_core.live.reading import Reading
 from cbs_core.live.sending import Sending
@@ -106,6 +107,7 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
     size = _whole(config, "size", *SIZES)
     asked = config.get("target_fps")
     target_fps = None if asked is None else _whole(config, "target_fps", 1, 120)
+    osc = None if config.get("osc") is None else _whole(config, "osc", 1, 65535)
     styles = _names(config, "styles")
     limits = Limits(watchers=_whole(config, "watchers", 1, 1000))
     cameras = _whole(config, "cameras", 0, 100)
@@ -126,6 +128,8 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
         if outputs:
             sending = Sending(studio.main, outputs, info, look, run_folder)
             ending.callback(sending.close)
+        if osc is not None:
+            ending.callback(Listening(studio, osc).close)
         reading = Reading(studio, inputs)
         shop = Shop(studio, folder, limits, inputs=inputs, reopen=reading.again)
         ending.callback(shop.close)

@@ -86,7 +86,7 @@ class Shop:
     def state(self, feed: Feed) -> dict[str, object]:
         """Returns what a page shows of a feed."""
         shown = feed.shown
-        recording = self.recording
+        recording, governed = self.recording, feed.governed
         own = recording is not None and recording.feed is feed and not recording.over
         return {
             "feed": feed.name,
@@ -94,7 +94,7 @@ class Shop:
             "look": feed.wish.to_json(),
             "building": feed.building,
             "error": feed.error,
-            "lowered": feed.governed.line() if feed.governed is not None else "",
+            "lowered": governed.line() if governed is not None else "",
             "size": [*shown.restyled.shape[1::-1]] if shown else None,
             "in_view": [
                 {"class": index, "name": self.studio.catalog.classes[index], "share": share}

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pythonosc.udp_client import SimpleUDPClient
 
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkLostError, SourceError
 from cbs_core.contract.types import StreamInfo
-from cbs_core.live import pictures, wish
+from cbs_core.live import osc, pictures, wish
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.reading import Reading
@@ -152,7 +153,7 @@ def test_a_rate_is_held_for_every_look_and_given_up_again(monkeypatch):
         def until(true):
             live.until(lambda: live.shown(made) is not None and true())
 
-        until(lambda: main.governed.line())
+        until(lambda: main.governed and main.governed.line())
         assert "to hold 12 FPS" in main.governed.line()
         until(lambda: main.stream.plan.segment_size is not None)
         made.change(main, {"routes": {"car": "light"}})
@@ -292,8 +293,9 @@ def test_the_owners_outputs_keep_their_size_and_the_times_of_capture(made, tmp_p
         made.main, outputs({"output": str(path)}), info, live.look(), tmp_path / "elsewhere"
     )
     live.shown(made)
+    live.until(lambda: sending.frames == 1)
     live.give(made, live.picture()[::2, ::2])  # a visitor chose another size
-    live.until(lambda: made.main.meter.frames_out == 2)
+    live.until(lambda: sending.frames == 2)
     sending.close()
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
@@ -386,6 +388,32 @@ def test_another_camera_and_size_are_chosen_of_what_is_offered(made, monkeypatch
     live.until(lambda: Desk.opened[-1] == ("Front", "1280x720") and made.main.error is None)
     assert inputs.shown == "Front"
     reading.close()
+
+
+def test_osc_changes_the_picture_and_nothing_that_is_not_offered(made, caplog):
+    listening = osc.Listening(made, 0)
+    with SimpleUDPClient("127.0.0.1", listening.port) as client:
+        client.send_message("/cbs/style/sky", "light")
+        live.until(lambda: "sky" in made.main.wish.routes)
+        client.send_message("/cbs/strength/sky", 0.5)
+        client.send_message("/cbs/keep_color/sky", 1)
+        client.send_message("/cbs/segment_every", 3.0)  # a fader's
+        client.send_message("/cbs/steady", 1)
+        client.send_message("/cbs/style/car", "none")
+        live.until(lambda: "car" not in made.main.wish.routes)
+        assert made.main.wish.routes == {"sky": wish.Paint("light", 0.5, True)}
+        assert (made.main.wish.segment_every, made.main.wish.steady) == (3, True)
+        before = made.main.wish
+        wrong = [("/cbs/style/sky", "/etc/passwd"), ("/cbs/strength/sky", float("nan"))]
+        wrong += [("/cbs/routes", "sky"), ("/cbs/strength", 0.1), ("/cbs/size/car", 200)]
+        wrong += [("/other/size", 200), ("/cbs/size", [200, 300]), ("/cbs", 1)]
+        for address, value in wrong:
+            client.send_message(address, value)
+        live.until(lambda: len(caplog.records) == len(wrong))
+    assert made.main.wish == before
+    with pytest.raises(ConfigError, match="cannot be listened to"):
+        osc.Listening(made, listening.port)
+    listening.close()
 
 
 def test_a_preset_is_a_job_that_cbs_run_takes(made):

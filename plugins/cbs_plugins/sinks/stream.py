@@ -1,7 +1,5 @@
 """A broadcast, encoded by FFmpeg through PyAV: RTMP, RTSP, SRT, UDP."""
 
-import logging
-import threading
 from contextlib import suppress
 from fractions import Fraction
 
@@ -15,6 +13,7 @@ from av.video.stream import VideoStream
 from cbs_core.contract.errors import SinkError, SinkLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.addresses import shown
+from cbs_core.run.workers import Worker
 from cbs_plugins.formats.files import reason
 
 FORMATS = {
@@ -33,10 +32,6 @@ KEY_SECONDS = 2
 
 WAIT_S = 10
 """Seconds that a server may take to answer, or to take a frame."""
-
-_GLANCE = 0.1
-
-log = logging.getLogger("cbs")
 
 
 class StreamSink:
@@ -74,18 +69,16 @@ class StreamSink:
     def open(self, info: StreamInfo, /) -> None:
         """Connects, in a thread of its own, so that Ctrl-C is heard."""
         failed: list[BaseException] = []
-        done = threading.Event()
 
         def work() -> None:
             try:
                 self._connect(info)
             except BaseException as error:
                 failed.append(error)
-            done.set()
 
-        threading.Thread(target=work, name="cbs-connect", daemon=True).start()
-        while not done.wait(_GLANCE):
-            pass
+        connecting = Worker(work, "cbs-connect", self)
+        connecting.start()
+        connecting.wait()
         if failed:
             raise failed[0]
 
