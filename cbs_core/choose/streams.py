@@ -23,7 +23,7 @@ KEYS = {
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
-        **{"bare": bool, "schemes": list},
+        **{"bare": bool, "schemes": list, "unnamed_by": dict},
     },
 }
 """What may be said of a plugin of each kind, and the type of it."""
@@ -56,7 +56,7 @@ def sink_for(path: str) -> str:
     """Returns the sink that writes what ``output=`` names: no suffix means a folder.
 
     Raises:
-        ConfigError: a URL that no sink takes.
+        ConfigError: a URL that no sink takes, or a suffix without a name.
     """
     scheme = path.partition(":")[0]
     if ":" in path and scheme in sinks.names():
@@ -66,6 +66,9 @@ def sink_for(path: str) -> str:
     if path.startswith(f"{scheme}://"):
         raise ConfigError(f"no sink writes to '{scheme}://': name a file or a folder as output=")
     is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
+    name = Path(path).name
+    if not is_dir and name.lower() in writable_suffixes():
+        raise ConfigError(f"'{path}' is a suffix alone: say output=NAME{name}")
     if is_dir or not Path(path).suffix:
         return that_takes("sink", "folders")
     return for_suffix("sink", Path(path).suffix)
@@ -102,9 +105,23 @@ def sink_of(source: str) -> str:
     return str(said.get("sink") or that_takes("sink", "others"))
 
 
-def unnamed(sink: str) -> str:
-    """Returns the suffix of an output that was not named; empty for a sink that writes a folder."""
-    return str(dict(reversed(_declared("sink"))).get(sink, {}).get("unnamed", ""))
+def unnamed(sink: str, params: Mapping[str, object] | None = None) -> str:
+    """Returns the suffix of an output that was not named; empty for a sink that writes a folder.
+
+    Args:
+        sink: its name.
+        params: what it is given; a value of one may ask for a suffix of its own.
+    """
+    said = dict(reversed(_declared("sink"))).get(sink, {})
+    for key, suffixes in said.get("unnamed_by", {}).items():
+        if isinstance(suffixes, dict) and (params or {}).get(key) in suffixes:
+            return str(suffixes[(params or {})[key]])
+    return str(said.get("unnamed", ""))
+
+
+def writable_suffixes() -> list[str]:
+    """Returns the suffixes of all files that sinks say they write."""
+    return [suffix for _, said in _declared("sink") for suffix in said.get("writes", ())]
 
 
 def suffixes(kind: str) -> frozenset[str]:

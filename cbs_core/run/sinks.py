@@ -61,7 +61,7 @@ def _sink(settings: Settings, info: StreamInfo, run_folder: Path) -> tuple[Sink,
     elif not streams.is_for_files("sink", name):
         params["path"] = "" if path is None or path == name else path
     elif name != "null" and registry.sinks.takes(name, "path"):
-        suffix = streams.unnamed(name)
+        suffix = streams.unnamed(name, params)
     if suffix is not None and path:
         output = Path(str(path)).expanduser()
         whole = streams.writes_folder(name)

@@ -255,3 +255,16 @@ def test_hdr_keeps_its_curve(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "b.mp4")) as media:
         assert media.streams.video[0].codec_context.color_trc == 16
         assert np.isfinite(media.duration)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_x265_in_mp4_holds_a_few_frames(tmp_path: Path, frames: int) -> None:
+    if "libx265" not in av.codecs_available:
+        pytest.skip("needs FFmpeg with libx265")
+    sink = VideoSink(str(tmp_path / "a.mp4"), codec="libx265", preset="ultrafast")
+    sink.open(StreamInfo(64, 48, rate=Fraction(25), frames=frames))
+    for index in range(frames):
+        sink.write(RawFrame(torch.from_numpy(picture(index)), index, Fraction(index, 25)))
+    sink.close()
+    with av.open(str(tmp_path / "a.mp4")) as media:
+        assert [frame.time for frame in media.decode(video=0)] == [i / 25 for i in range(frames)]

@@ -5,6 +5,7 @@ import pytest
 from cbs_core.choose import streams
 from cbs_core.choose.streams import sink_for, source_for
 from cbs_core.cli.arguments import normalise
+from cbs_core.contract.errors import ConfigError
 
 
 @pytest.fixture
@@ -54,3 +55,14 @@ def test_outputs_that_are_not_named_get_the_sinks_suffix():
     assert [streams.unnamed(sink) for sink in ("image", "video", "folder", "other")] == [
         *(".png", ".mp4", "", "")
     ]
+
+
+def test_a_codec_may_ask_for_a_suffix_of_its_own():
+    assert streams.unnamed("video", {"codec": "prores_ks"}) == ".mov"
+    assert streams.unnamed("video", {"codec": "libx264", "crf": 18}) == ".mp4"
+
+
+@pytest.mark.parametrize("path", [".mp4", "out/.png", ".MOV"])
+def test_a_suffix_alone_names_no_folder(path):
+    with pytest.raises(ConfigError, match=f"'{path}' is a suffix alone: say output=NAME"):
+        sink_for(path)

@@ -84,3 +84,16 @@ def test_neither_torch_nor_a_plugin_is_imported() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ("out.pngg", "did you mean '.png'"),
+        ("out.mpp4", "did you mean '.mp4'"),
+        ("my.holiday", "end it with / for a folder"),
+    ],
+)
+def test_a_suffix_mistyped_is_told_the_near_one(photo: Path, output: str, told: str) -> None:
+    with pytest.raises(CbsError, match=told):
+        refuse(output=output)

@@ -44,6 +44,9 @@ _TELL_ASPECT = frozenset({"libx264", "libx265"})
 _FAILURES = (av.FFmpegError, OSError)
 """What writing raises: FFmpeg's own, or the file's."""
 
+_REORDERED = 3
+"""Frames from which on x265 tells packets their times of decoding."""
+
 _HELD = 32
 """Packets at the end of a joined file that are held back: more than are shuffled."""
 
@@ -92,7 +95,7 @@ class VideoFile:
         self._media: InputContainer | None = None
         self._tracks: Tracks | None = None
         self._begun = self._muxed = False
-        self._header = 0
+        self._given = self._header = 0
         self._grows = True
         """Whether it may yet become a film that can be shown before it is whole."""
         self._file = Unfinished(final)
@@ -360,9 +363,14 @@ class VideoFile:
 
     def _encode(self, picture: VideoFrame | None) -> "list[Packet[VideoStream]]":
         try:
-            return self._stream.encode(picture)
+            packets = self._stream.encode(picture)
         except av.FFmpegError as error:
             raise SinkError(self._why_not(error)) from error
+        self._given += picture is not None
+        if self._given < _REORDERED and self._encoding.codec == "libx265":
+            for packet in packets:  # whose time of decoding is whatever was in its memory
+                packet.dts = packet.pts
+        return packets
 
     def _mux(self, packets: "Sequence[Packet[VideoStream]] | Sequence[Packet[Stream]]") -> None:
         assert self._output is not None
