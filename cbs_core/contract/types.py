@@ -153,6 +153,13 @@ class Scores:
     scene: int | None = None
     """Number of the scene, where it had to be known to make them."""
 
+    motion: Tensor | None = None
+    """``(B, 2, h, w)``, where each pixel of a grid was in the last frame, in pixels of the grid;
+    where something after the segmentation goes along with it."""
+
+    trust: Tensor | None = None
+    """``(B, 1, h, w)`` in [0, 1], how far that can be relied on."""
+
     def __post_init__(self) -> None:
         if not self.logits.is_floating_point() or self.logits.ndim != 4:
             raise ValueError(f"logits must be float (B, K, h, w), not {_shape(self.logits)}")

@@ -30,12 +30,13 @@ from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import kind, shape
 from cbs_core.frame.styling import Shown
-from cbs_core.frame.windows import INVISIBLE, Presence, occupancy
+from cbs_core.frame.windows import INVISIBLE, Presence, occupancy, painted
 from cbs_core.machine.device import fetch
 from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
-from cbs_core.temporal import carrying, objects, steady
+from cbs_core.temporal import carrying, objects, steady, strokes
 from cbs_core.temporal.carrying import Key, Seen
+from cbs_core.temporal.flow import Step, moved
 from cbs_core.temporal.scenes import thumbnail
 from cbs_core.temporal.state import Scoring, State, Styling
 
@@ -49,6 +50,9 @@ class Located:
 
     presence: Presence
     """Where each route's matte shows, known to the host."""
+
+    step: Step | None = None
+    """The motion since the last frame, where strokes go along with it."""
 
     @property
     def shown(self) -> tuple[bool, ...]:
@@ -111,9 +115,8 @@ def score(
             return scores, Scoring(state.scene, segmenter=plan.segmenter.memory())
         scene = state.scene.after(fetch(thumbnail(image)))
         scores, state = _carried(image, Seen.of(image, scene.number), plan, state)
-        return replace(scores, scene=scene.number), replace(
-            state, scene=scene, segmenter=plan.segmenter.memory()
-        )
+        scores = replace(scores, scene=scene.number)
+        return scores, replace(state, scene=scene, segmenter=plan.segmenter.memory())
 
 
 def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scores, Scoring]:
@@ -141,6 +144,9 @@ def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scor
             step=step,
             segmented=not lasts,
         )
+    if plan.steady == "full" and step is not None and before is not None:
+        step = strokes.settled(step, now.colour, before.to(image.device).colour)
+        scores = replace(scores, motion=step.motion, trust=step.trust)
     return scores, replace(state, seen=now, key=key, belief=belief)
 
 
@@ -270,7 +276,7 @@ def _present(
     pooled = occupancy(mattes)
     if scores.scene is not None or not any(s.tells_scenes_apart for s in plan.stylings.values()):
         cells = fetch(pooled > INVISIBLE).numpy()
-        return Located(mattes, Presence(cells, scores.scene or 0)), state
+        return Located(mattes, Presence(cells, scores.scene or 0), moved(scores)), state
     sent = fetch(torch.cat([pooled.flatten(), thumbnail(image).flatten()]))
     cells = sent[: pooled.numel()].view(pooled.shape).numpy() > INVISIBLE
     scene = state.scene.after(sent[pooled.numel() :].clone())
@@ -290,6 +296,7 @@ def paint(
         due = dict.fromkeys(route.style for route, shown in pairs if shown)
         styled = {}
         memories = {name: state.styles[name] for name in state.styles if name in plan.stylings}
+        held = {}
         for style in due:
             own = plan.routes_of(style)
             presence = located.presence
@@ -297,7 +304,11 @@ def paint(
             shown = Shown(located.mattes, own, cells, presence.scene)
             styling = plan.stylings[style]
             styled[style], memories[style] = styling(image, shown, memories.get(style))
-        return styled, replace(state, styles=memories)
+            if plan.steady == "full":
+                where, last = painted(located.mattes[:, own]), state.strokes.get(style)
+                out, held[style] = strokes.hold(styled[style], where, last, located.step)
+                styled[style] = out
+        return styled, replace(state, styles=memories, strokes=held)
 
 
 def composite(

@@ -41,6 +41,9 @@ class Extent:
     policy: Policy | None
     """When statistics are taken anew; None: they are each frame's own."""
 
+    said: bool = False
+    """Whether that was chosen."""
+
 
 WHOLE = Extent(masked=False, policy=None)
 """Each frame whole, by its own statistics: what a styler is without any of this."""
@@ -65,7 +68,15 @@ def parse(where: object, spec: object) -> Extent:
             "styler.statistics=frame takes the whole picture each frame, so that "
             "styler.where=mask would save nothing: say styler.statistics=scene, refresh:N or frozen"
         )
-    return Extent(masked, policy)
+    return Extent(masked, policy, said=spec is not None)
+
+
+def lasting(extent: Extent) -> Extent:
+    """Returns it for strokes that are held: by statistics that last, unless others were chosen.
+
+    Only a `RegionStyler` can do so.
+    """
+    return extent if extent.said else Extent(extent.masked, extent.policy or statistics.SCENE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,14 @@ def occupancy(mattes: Tensor) -> Tensor:
     return pooled.view(*mattes.shape[:2], *pooled.shape[2:])
 
 
+def painted(mattes: Tensor) -> Tensor:
+    """Returns where a style of these mattes is painted at least: 0 or 1, ``(B,1,H,W)``."""
+    height, width = mattes.shape[2:]
+    cells = (occupancy(mattes.amax(1, keepdim=True)) > INVISIBLE).float()
+    wide = cells.repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    return wide[..., :height, :width]
+
+
 def batches(windows: Iterable[Window]) -> Iterator[list[Window]]:
     """Yields the windows, which come in any order, in groups of one size to restyle at once."""
     for _, same in groupby(sorted(windows, key=_size), key=_size):

@@ -124,6 +124,11 @@ def unlike(look: Look, plan: Plan) -> tuple[str, ...]:
             "preview: this frame's matte is by itself; in the run of a video, steady=matte weighs "
             "it with those before"
         )
+    if look.steady == "full":
+        lines.append(
+            "preview: this frame's strokes are its own; in the run, steady=full goes on with those "
+            "of the frames before"
+        )
     if plan.selection is not None:
         lines.append(
             "preview: the object is chosen in this frame; in the run, in the first that has it"

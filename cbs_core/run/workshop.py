@@ -36,7 +36,7 @@ from cbs_core.frame.mattes import Fit, Regions, Scale
 from cbs_core.frame.plan import Facts, Plan
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Recall, Stage
-from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte
+from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte, lasting
 from cbs_core.machine import device as devices
 from cbs_core.run import selecting, settings
 from cbs_core.run.accelerate import Accelerate, words_of
@@ -145,15 +145,20 @@ class Workshop:
                 "style (`reach`): say styler.where=frame"
             )
         chosen = _routes(look, classes)
+
+        def extent(styler: object) -> Extent:
+            held = look.steady == "full" and isinstance(styler, RegionStyler)
+            return lasting(look.extent) if held else look.extent
+
         stylings = {
             route.style: self._part(
                 "styler",
                 Choice(route.styler, route.params),
                 look.accelerator,
                 lambda plugin, words, accelerate: self._styling(
-                    plugin, words, accelerate, look.extent, reach or 0
+                    plugin, words, accelerate, extent(plugin), reach or 0
                 ),
-                suffix=f"{look.extent} {reach}",
+                suffix=f"{look.extent} {look.steady == 'full'} {reach}",
             )
             for route in chosen
         }

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cbs_core.contract.types import Scores
+
 FINEST = 128 * 256
 """Pixels, at most, at which motion is measured, whatever the frame's: a quarter of the sides of
 512x1024. Half the sides find smaller things less well, at a third of the cost."""
@@ -61,8 +63,7 @@ SLOPE = 0.5
 
 def pyramid(image: Tensor) -> list[Tensor]:
     """Returns grey pictures ``(B,1,h,w)`` of ``(B,3,H,W)``, coarsest first, each half the next."""
-    height, width = image.shape[2:]
-    share = min(1.0, math.sqrt(FINEST / (height * width)))
+    share = _share(*image.shape[2:])
     levels = [_reduced(image.float().mean(1, keepdim=True), share)]
     while min(levels[-1].shape[2:]) >= 2 * COARSEST:
         levels.append(_reduced(levels[-1], 0.5))
@@ -87,7 +88,7 @@ def flow(
             out = _searched(out, *(_to(one, ours.shape[2:]) for one in colours))
         gradient = _gradient(ours)
         dx, dy = gradient.chunk(2, 1)
-        xx, xy, yy = _window(torch.cat([dx * dx, dx * dy, dy * dy], 1)).chunk(3, 1)
+        xx, xy, yy = mean_around(torch.cat([dx * dx, dx * dy, dy * dy], 1)).chunk(3, 1)
         xx, yy = xx + STIFFNESS, yy + STIFFNESS
         determinant = xx * yy - xy * xy
         for _ in range(STEPS):
@@ -96,7 +97,7 @@ def flow(
             inside = (grid.abs() <= 1).all(3)[:, None]
             rest = (ours - _sample(theirs, grid)) * inside
             rest = rest + (gradient * out).sum(1, keepdim=True)
-            x, y = _window(gradient * rest + STIFFNESS * out).chunk(2, 1)
+            x, y = mean_around(gradient * rest + STIFFNESS * out).chunk(2, 1)
             out = torch.cat([yy * x - xy * y, xx * y - xy * x], 1) / determinant
         out = _best(out, ours, theirs)
     return out
@@ -115,8 +116,17 @@ class Step:
 
 def small(image: Tensor) -> Tensor:
     """Returns ``(B,3,h,w)`` of ``(B,3,H,W)``, as large as the finest level of its `pyramid`."""
-    height, width = image.shape[2:]
-    return _reduced(image.float(), min(1.0, math.sqrt(FINEST / (height * width))))
+    return _reduced(image.float(), _share(*image.shape[2:]))
+
+
+def grid_size(height: int, width: int) -> tuple[int, int]:
+    """Returns h and w of the finest level of the `pyramid` of frames of a size."""
+    share = _share(height, width)
+    return max(1, round(height * share)), max(1, round(width * share))
+
+
+def _share(height: int, width: int) -> float:
+    return min(1.0, math.sqrt(FINEST / (height * width)))
 
 
 def step(now: "Views", before: "Views") -> Step:
@@ -130,21 +140,30 @@ def step(now: "Views", before: "Views") -> Step:
     grid = _grid(motion)
     inside = (grid.abs() <= 1).all(3)[:, None]
     misfit = (_sample(theirs, grid) - ours).abs().mean(1, keepdim=True)
-    slope = _window(_gradient(levels[-1]).abs().sum(1, keepdim=True), 3)
+    slope = mean_around(_gradient(levels[-1]).abs().sum(1, keepdim=True), 3)
     return Step(motion, torch.exp(-((misfit / (TOLERANCE + SLOPE * slope)) ** 2)) * inside)
 
 
-def warped(picture: Tensor, motion: Tensor) -> Tensor:
+def moved(scores: Scores) -> Step | None:
+    """Returns the motion that came with a frame's scores, if one did."""
+    if scores.motion is None or scores.trust is None:
+        return None
+    return Step(scores.motion, scores.trust)
+
+
+def warped(picture: Tensor, motion: Tensor, *, mode: str = "bilinear") -> Tensor:
     """Returns what an earlier picture looks like now; beyond its border its edge goes on.
 
     Args:
         picture: ``(B,C,H,W)`` of any size and float type.
         motion: the flow ``(B,2,h,w)`` from now to then.
+        mode: of interpolation: ``bilinear``, ``nearest``, or ``bicubic``, which blurs less and may
+            go beyond the picture's range.
 
     Returns:
         float32 ``(B,C,H,W)``.
     """
-    return _sample(picture.float(), _grid(_enlarged(motion, picture.shape[2:])))
+    return _sample(picture.float(), _grid(_enlarged(motion, picture.shape[2:])), mode)
 
 
 def resized(values: Tensor, size: tuple[int, int]) -> Tensor:
@@ -180,7 +199,7 @@ def _gradient(picture: Tensor) -> Tensor:
     return torch.cat([x, y], 1) / 2
 
 
-def _window(values: Tensor, side: int = WINDOW) -> Tensor:
+def mean_around(values: Tensor, side: int = WINDOW) -> Tensor:
     """Returns each pixel's mean over its window, as far as that is in the picture."""
     pad = side // 2
     rows = F.avg_pool2d(values, (side, 1), 1, (pad, 0), count_include_pad=False)
@@ -198,7 +217,7 @@ def _searched(motion: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
     along = torch.arange(-REACH, REACH + 1, device=ours.device, dtype=ours.dtype)
     y, x = (axis.flatten() for axis in torch.meshgrid(along, along, indexing="ij"))
     farther = FARTHER * torch.hypot(x, y)[:, None, None]
-    best = (_window(misfit.mean(1), 5) + farther).argmin(1)
+    best = (mean_around(misfit.mean(1), 5) + farther).argmin(1)
     return motion + torch.stack([x[best], y[best]], 1)
 
 
@@ -215,7 +234,7 @@ def _best(motion: Tensor, ours: Tensor, theirs: Tensor) -> Tensor:
     )
     pictures = theirs.repeat_interleave(len(offsets), 0)
     misfit = _sample(pictures, _grid(motions.flatten(0, 1))).view(-1, len(offsets), height, width)
-    misfit = _window((misfit - ours).abs())
+    misfit = mean_around((misfit - ours).abs())
     best = misfit.argmin(1)[:, None, None].expand(-1, 1, 2, -1, -1)
     return motions.gather(1, best)[:, 0]
 
@@ -229,5 +248,5 @@ def _grid(motion: Tensor) -> Tensor:
     return torch.stack([(x + columns) * (2 / width) - 1, (y + rows) * (2 / height) - 1], 3)
 
 
-def _sample(picture: Tensor, grid: Tensor) -> Tensor:
-    return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
+def _sample(picture: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    return F.grid_sample(picture, grid, mode, padding_mode="border", align_corners=False)

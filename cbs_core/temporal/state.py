@@ -16,8 +16,9 @@ from cbs_core.temporal.objects import Followed
 from cbs_core.temporal.scenes import Scene
 from cbs_core.temporal.statistics import Statistics
 from cbs_core.temporal.steady import Belief
+from cbs_core.temporal.strokes import Strokes
 
-VERSION = 2
+VERSION = 3
 """Of the saved form; another is refused."""
 
 Memory: TypeAlias = Statistics | Mapping[str, Any] | None
@@ -63,6 +64,9 @@ class Styling:
     styles: Mapping[str, Memory] = field(default_factory=dict)
     """By `cbs_core.frame.routes.Route.style`."""
 
+    strokes: Mapping[str, Strokes] = field(default_factory=dict)
+    """Likewise, of those that the last frame showed, where strokes are held."""
+
     compositor: Memory = None
 
 
@@ -93,6 +97,7 @@ class State:
                 "scene": styling.scene.state(),
                 "followed": styling.followed.state(),
                 "styles": {name: _kept(memory) for name, memory in styling.styles.items()},
+                "strokes": {name: one.state() for name, one in styling.strokes.items()},
                 "compositor": _kept(styling.compositor),
             },
         }
@@ -122,6 +127,7 @@ class State:
                 Scene.restore(styling["scene"]),
                 Followed.restore(styling["followed"]),
                 {name: _memory(memory) for name, memory in styling["styles"].items()},
+                {name: Strokes.restore(one) for name, one in styling["strokes"].items()},
                 _memory(styling["compositor"]),
             ),
         )

@@ -32,6 +32,10 @@ class Policy:
     """Whether at each scene cut."""
 
 
+SCENE = Policy(on_cut=True)
+"""Once a scene."""
+
+
 def parse(spec: object) -> Policy | None:
     """Reads the ``styler.statistics`` value of the configuration.
 
@@ -54,7 +58,7 @@ def parse(spec: object) -> Policy | None:
     if text == "frozen":
         return Policy()
     if text == "scene":
-        return Policy(on_cut=True)
+        return SCENE
     if match := re.fullmatch(r"refresh:0*([1-9]\d{0,8})", text):
         return Policy(every=int(match[1]), on_cut=True)
     raise ConfigError(

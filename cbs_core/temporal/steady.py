@@ -26,7 +26,7 @@ from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.types import Scores
 from cbs_core.temporal.flow import Step, resized, warped
 
-MODES = ("off", "matte")
+MODES = ("off", "matte", "full")
 
 RISE = 0.4
 """Share of the way that a frame moves a belief up: a net that is sure has to be so twice."""
