@@ -109,7 +109,7 @@ class Wish:
 
     segment_every: int = 1
     steady: bool = False
-    """Whether mattes hold on to their object."""
+    """Whether mattes hold on to their object; and strokes too, where the owner's look says so."""
 
     target_fps: int | None = None
     """Frames a second that are held, by lower quality where needed."""
@@ -169,6 +169,7 @@ class Wish:
             styler=base.styler.name,
             params=base.styler.params,
         )
+        held = "full" if base.steady == "full" else "matte"
         return replace(
             base,
             routes=parsed,
@@ -176,7 +177,7 @@ class Wish:
             compositor=self._compositor(base, catalog),
             segment_size=None if self.segment_size == 1 else self.segment_size,
             segment_every=self.segment_every,
-            steady="matte" if self.steady else "off",
+            steady=held if self.steady else "off",
         )
 
     def _compositor(self, base: Look, catalog: Catalog) -> Choice:
@@ -223,7 +224,7 @@ def first(
         radius=radius if isinstance(radius, int) else None,
         segment_size=share if isinstance(share, float) else 1.0,
         segment_every=base.segment_every,
-        steady=base.steady == "matte",
+        steady=base.steady in ("matte", "full"),
         target_fps=target_fps,
         size=size,
     )

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
@@ -475,6 +476,14 @@ def test_a_preset_says_what_a_run_would_choose_otherwise(made):
     said = yaml.safe_load(wish.preset(made.main.wish, made.base, made.catalog))
     assert said["segment_size"] == made.main.wish.segment_size == 1
     assert said["steady"] == "off"
+
+
+def test_strokes_that_the_owner_holds_stay_held(made):
+    base = replace(made.base, steady="full")
+    mine = wish.first(base, made.catalog, 256, usual="wave")
+    assert mine.steady
+    assert mine.look(base, made.catalog).steady == "full"
+    assert replace(mine, steady=False).look(base, made.catalog).steady == "off"
 
 
 def test_what_was_wrong_with_a_frame_ends_with_the_next(made):
