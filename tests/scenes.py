@@ -142,6 +142,45 @@ def glb(path: Path, *, change=lambda told: told, picture: bytes | None = None) -
     return path
 
 
+def gltf(folder: Path, *, change=lambda told: told) -> Path:
+    """Writes the box as glTF with ``box.bin`` and ``the picture.png`` beside it."""
+    whole = glb(folder / "box.glb").read_bytes()
+    size = struct.unpack_from("<I", whole, 12)[0]
+    told, blob = json.loads(whole[20 : 20 + size]), whole[28 + size :]
+    picture = told["bufferViews"].pop()
+    start = picture["byteOffset"]
+    (folder / "the picture.png").write_bytes(blob[start : start + picture["byteLength"]])
+    (folder / "box.bin").write_bytes(blob[:start])
+    told["images"] = [{"uri": "the%20picture.png"}]
+    told["buffers"] = [{"byteLength": start, "uri": "box.bin"}]
+    (folder / "box.glb").unlink()
+    (folder / "box.gltf").write_text(json.dumps(change(told)))
+    return folder / "box.gltf"
+
+
+def textured_ply(folder: Path, *, a_vertex: bool, text: bool = False) -> Path:
+    """Writes the box as PLY with a picture, placed by its faces or by its vertices."""
+    from plyfile import PlyData, PlyElement
+
+    points, triangles = box()
+    uv = places() * [1, -1] + [0, 1]
+    names = ("x", "y", "z", "s", "t") if a_vertex else ("x", "y", "z")
+    rows = np.zeros(24, [(c, "<f4") for c in names])
+    for name, column in zip(names, np.hstack([points, uv]).T, strict=False):
+        rows[name] = column
+    fields = [("vertex_indices", "<i4", (3,))]
+    fields += [] if a_vertex else [("texcoord", "<f4", (6,)), ("texnumber", "<i4")]
+    faces = np.zeros(12, fields)
+    faces["vertex_indices"] = triangles
+    if not a_vertex:
+        faces["texcoord"] = uv[triangles].reshape(12, 6)
+    elements = [PlyElement.describe(rows, "vertex"), PlyElement.describe(faces, "face")]
+    comments = ["made by hand", "TextureFile box.png"]
+    PlyData(elements, text=text, comments=comments).write(str(folder / "box.ply"))
+    (folder / "box.png").write_bytes(png())
+    return folder / "box.ply"
+
+
 def obj(folder: Path) -> Path:
     """Writes the box as OBJ with MTL and picture."""
     points, triangles = box()

@@ -7,9 +7,11 @@ Letters: ``V`` vertices, ``F`` faces.
 """
 
 import json
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -18,7 +20,16 @@ from cbs_core.machine.files import replace
 from cbs_core.scene.types import Floats, Ints, Mesh, Paint, Painted
 from cbs_plugins.scenes.gltf_file import GltfEditor, GltfFile
 from cbs_plugins.scenes.layout import Layout, laid_out
-from cbs_plugins.scenes.textures import beside, decode, encode
+from cbs_plugins.scenes.textures import beside, decode, encode, is_webp, read
+
+READING = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
+"""What a damaged file raises while it is read."""
+
+LAID = ("min", "max", "sparse")
+"""What is said of an accessor anew where its rows are."""
+
+INSTANCES = "EXT_mesh_gpu_instancing"
+WEBP = "EXT_texture_webp"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +72,7 @@ class GltfScene:
         self._left_out: list[str] = []
         self._paints: list[Paint] = []
         self._images: dict[int, int] = {}
+        self._webp: set[int] = set()
         self._fresh: dict[int, tuple[tuple[int, int], Layout]] = {}
         self._materials = [
             str(told.get("name", f"material{i}"))
@@ -69,7 +81,7 @@ class GltfScene:
         self._materials.append("none")
         try:
             self.mesh = self._read()
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        except READING as error:
             raise SourceError(
                 f"'{path}' is damaged ({type(error).__name__}: {' '.join(str(error).split())}): "
                 "export it anew"
@@ -89,13 +101,16 @@ class GltfScene:
             mesh = told["nodes"][node].get("mesh")
             if mesh is None:
                 continue
+            shape = self.file.entry("meshes", mesh)
+            if INSTANCES in told["nodes"][node].get("extensions", {}):
+                self._left_out.append(f"node {node} is shown many times ({INSTANCES}), seen once")
             if mesh not in primitives:
                 primitives[mesh] = [
                     p
-                    for i, one in enumerate(told["meshes"][mesh]["primitives"])
+                    for i, one in enumerate(shape["primitives"])
                     if (p := self._primitive(mesh, i, one)) is not None
                 ]
-            name = told["nodes"][node].get("name") or told["meshes"][mesh].get("name")
+            name = told["nodes"][node].get("name") or shape.get("name")
             objects.append(str(name or f"node{node}"))
             # A skin's joints place the vertices, and the node that holds it does not.
             place = np.eye(4) if "skin" in told["nodes"][node] else matrix
@@ -112,16 +127,17 @@ class GltfScene:
             if scenes
             else range(len(told.get("nodes", [])))
         )
-        out, due, seen = [], [(int(root), np.eye(4)) for root in roots], set()
+        out, seen = [], set()
+        due = deque((root, np.eye(4)) for root in roots)
         while due:
-            index, above = due.pop(0)
+            index, above = due.popleft()
             if index in seen:
                 raise ValueError(f"node {index} is in the scene twice")
             seen.add(index)
-            node = told["nodes"][index]
+            node = self.file.entry("nodes", index)
             matrix = above @ _matrix(node)
             out.append((index, matrix))
-            due += [(int(child), matrix) for child in node.get("children", [])]
+            due += [(child, matrix) for child in node.get("children", [])]
         return out
 
     def _primitive(self, mesh: int, index: int, told: dict[str, Any]) -> _Primitive | None:
@@ -133,16 +149,17 @@ class GltfScene:
             self._left_out.append(f"{name} is {what}, which are not restyled")
             return None
         attributes = told["attributes"]
-        points = self.file.accessor(attributes["POSITION"]).astype(np.float64)
+        points = self.file.accessor(attributes["POSITION"], "VEC3").astype(np.float64)
         indices = np.arange(len(points))
         if "indices" in told:
-            indices = self.file.accessor(told["indices"])[:, 0].astype(np.int64)
+            indices = self.file.accessor(told["indices"], "SCALAR")[:, 0].astype(np.int64)
         triangles = _triangles(indices, mode)
-        if not len(triangles) or triangles.max() >= len(points):
+        if not len(triangles) or triangles.min() < 0 or triangles.max() >= len(points):
             raise ValueError(f"{name} has no triangles, or indices beyond its vertices")
         colours = np.ones((len(points), 3))
         if "COLOR_0" in attributes:
-            colours = self.file.accessor(attributes["COLOR_0"])[:, :3].astype(np.float64)
+            colours = self.file.accessor(attributes["COLOR_0"], "VEC3", "VEC4")
+            colours = colours[:, :3].astype(np.float64)
         number = told.get("material", len(self._materials) - 1)
         paint, factor, uv = self._painted((mesh, index), told, points, triangles)
         return _Primitive((mesh, index), points, triangles, uv, colours, paint, factor, number)
@@ -153,7 +170,7 @@ class GltfScene:
         """Returns the paint's index, the factor and the places on it of a primitive's corners."""
         material = {}
         if "material" in told:
-            material = self.file.json["materials"][told["material"]]
+            material = self.file.entry("materials", told["material"])
         rough = material.get("pbrMetallicRoughness", {})
         if "pbrSpecularGlossiness" in str(material.get("extensions", "")):
             old = material["extensions"]["KHR_materials_pbrSpecularGlossiness"]
@@ -172,15 +189,22 @@ class GltfScene:
     ) -> tuple[int, Floats] | None:
         moved = texture.get("extensions", {}).get("KHR_texture_transform", {})
         name = f"TEXCOORD_{moved.get('texCoord', texture.get('texCoord', 0))}"
-        source = self.file.json["textures"][texture["index"]].get("source")
+        told = self.file.entry("textures", texture["index"])
+        source = told.get("extensions", {}).get(WEBP, {}).get("source", told.get("source"))
         if name not in attributes or source is None:
-            self._left_out.append(f"texture {texture['index']} has no PNG or JPEG or no {name}")
+            what = f"no {name}"
+            if source is None:
+                what = f"no PNG, JPEG or WebP ({', '.join(told.get('extensions', {})) or 'none'})"
+            self._left_out.append(f"texture {texture['index']} has {what}, and is taken for white")
             return None
         if source not in self._images:
             self._images[source] = len(self._paints)
-            pixels = decode(self.file.image(source), f"{source} of '{self.path}'")
+            data = self.file.image(source)
+            pixels = decode(data, f"{source} of '{self.path}'", self._left_out)
             self._paints.append(Paint(f"image{source}", pixels))
-        uv = self.file.accessor(attributes[name]).astype(np.float64)
+            if is_webp(data):
+                self._webp.add(source)
+        uv = self.file.accessor(attributes[name], "VEC2").astype(np.float64)
         angle, scale = moved.get("rotation", 0.0), np.array(moved.get("scale", [1, 1]))
         c, s = np.cos(angle), np.sin(angle)
         uv = (uv * scale) @ np.array([[c, -s], [s, c]]) + np.array(moved.get("offset", [0, 0]))
@@ -239,29 +263,38 @@ class GltfScene:
         images = {paint: image for image, paint in self._images.items()}
         for paint, pixels in sorted(painted.paints.items()):
             if paint in images:
-                editor.image(images[paint], encode(pixels))
+                kept = images[paint] in self._webp
+                content = encode(pixels, webp=kept)
+                editor.image(images[paint], content, "image/webp" if kept else "image/png")
             else:
                 where, layout = self._fresh[paint]
                 _retexture(editor, where, layout, encode(pixels))
-        written = [path, *self._carried(path)]
         content = editor.content()
+        carried = self._carried(path)
+        for target in carried:
+            if target.exists():
+                raise SinkError(f"'{target}' is there and differs: choose another output=")
         replace(path, lambda file: file.write(content))
-        return written
+        for target, data in carried.items():
+            replace(target, lambda file, data=data: file.write(data))  # type: ignore[misc]
+        return [path, *carried]
 
-    def _carried(self, path: Path) -> list[Path]:
-        """Copies the files that a ``.gltf`` names, where the output lies in another folder."""
+    def beside(self, path: Path, /) -> list[Path]:
+        """Returns the files that go with ``path`` and are not there yet (`WritesBeside`)."""
+        return list(self._carried(path))
+
+    def _carried(self, path: Path) -> dict[Path, bytes]:
+        """Returns the files that the scene names, where the output's folder lacks them."""
         told = self.file.json
         uris = [e["uri"] for e in (*told.get("buffers", []), *told.get("images", [])) if "uri" in e]
-        out = []
+        out = {}
         for uri in uris:
-            if uri.startswith("data:") or path.parent.resolve() == self.path.parent.resolve():
+            if uri.startswith("data:"):
                 continue
-            source = beside(self.path.parent, uri, self.path)
-            data, target = source.read_bytes(), path.parent / uri
-            if target.exists() and target.read_bytes() != data:
-                raise SinkError(f"'{target}' is there and differs: choose another output=")
-            replace(target, lambda file, data=data: file.write(data))  # type: ignore[misc]
-            out.append(target)
+            name = unquote(uri)
+            data, target = read(beside(self.path.parent, name, self.path)), path.parent / name
+            if not target.is_file() or target.read_bytes() != data:
+                out[target] = data
         return out
 
 
@@ -298,7 +331,13 @@ def _retexture(editor: GltfEditor, where: tuple[int, int], layout: Layout, png: 
     primitive = told["meshes"][where[0]]["primitives"][where[1]]
 
     def added(array: Any, like: dict[str, Any], target: int) -> int:
-        entry = {**like, "bufferView": editor.add(array.tobytes(), target=target)}
+        more = {"target": target}
+        if left := -array.itemsize * array.shape[-1] % 4 if array.ndim > 1 else 0:
+            # A vertex attribute's rows start at multiples of 4.
+            rows = array.view(np.uint8).reshape(len(array), -1)
+            more["byteStride"] = rows.shape[1] + left
+            array = np.pad(rows, ((0, 0), (0, left)))
+        entry = {**like, "bufferView": editor.add(array.tobytes(), **more)}
         entry = {**entry, "count": len(array), "byteOffset": 0}
         told["accessors"].append(entry)
         return len(told["accessors"]) - 1
@@ -333,18 +372,9 @@ def _retexture(editor: GltfEditor, where: tuple[int, int], layout: Layout, png: 
 
 def _rows(file: GltfFile, index: int, rows: Ints) -> tuple[Any, dict[str, Any]]:
     """Returns rows of an accessor as they lie in the file, and what is said of them."""
-    told = {k: v for k, v in file.json["accessors"][index].items() if k not in ("min", "max")}
-    plain = {k: v for k, v in told.items() if k != "normalized"}
-    whole = file.json["accessors"][index]
-    try:
-        file.json["accessors"][index] = plain
-        array = file.accessor(index)[rows.astype(np.int64)]
-    finally:
-        file.json["accessors"][index] = whole
-    if "min" in whole:
+    told = {k: v for k, v in file.json["accessors"][index].items() if k not in LAID}
+    array = file.accessor(index, plain=True)[rows.astype(np.int64)]
+    if "min" in file.json["accessors"][index]:
         told["min"] = [v.item() for v in array.min(0)]
         told["max"] = [v.item() for v in array.max(0)]
-    width = array.shape[1] * array.itemsize
-    if width % 4:  # rows of a vertex attribute start at multiples of 4
-        raise SinkError("an attribute's rows are no multiple of 4 bytes, which cannot be split")
     return array, told

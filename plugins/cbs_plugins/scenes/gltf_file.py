@@ -28,8 +28,20 @@ COMPONENTS = {
 }
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 
-UNREADABLE = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization")
+UNREADABLE = (
+    "KHR_draco_mesh_compression",
+    "EXT_meshopt_compression",
+    "KHR_meshopt_compression",
+)
 """Extensions that, where a file requires them, make its geometry unreadable here."""
+
+BINARY = "application/octet-stream"
+
+MOST_TEXT = 2**29
+"""Bytes of a file's JSON, with the data that it holds as text."""
+
+MOST_ELEMENTS = 100_000_000
+"""Of an accessor: one without data claims any number."""
 
 
 class GltfFile:
@@ -45,6 +57,8 @@ class GltfFile:
         self.is_binary = data[:4] == b"glTF"
         try:
             text, self.blob = self._chunks(data) if self.is_binary else (data, None)
+            if len(text) > MOST_TEXT:
+                raise ValueError(f"{len(text) / 2**20:.0f} MiB of JSON are more than is read")
             self.json: dict[str, Any] = json.loads(text)
             if str(self.json["asset"]["version"]).split(".")[0] != "2":
                 raise ValueError(f"its version is {self.json['asset']['version']}, not 2")
@@ -79,15 +93,29 @@ class GltfFile:
 
     def _buffer(self, index: int) -> bytes:
         if index not in self._buffers:
-            told = self.json["buffers"][index]
-            data = self.blob if "uri" not in told else self.linked(told["uri"])
+            told = self.entry("buffers", index)
+            data = self.linked(told["uri"]) if "uri" in told else None if index else self.blob
             if data is None or len(data) < told["byteLength"]:
                 raise ValueError(f"buffer {index} is shorter than it says")
             self._buffers[index] = data
         return self._buffers[index]
 
-    def linked(self, uri: str) -> bytes:
+    def entry(self, kind: str, index: Any) -> dict[str, Any]:
+        """Returns an entry of one of the JSON's lists.
+
+        Raises:
+            ValueError: there is none of that number; from the list's end nothing is counted.
+        """
+        held = self.json.get(kind, [])
+        if not isinstance(index, int) or not 0 <= index < len(held):
+            raise ValueError(f"it names {index} of {len(held)} {kind}")
+        found: dict[str, Any] = held[index]
+        return found
+
+    def linked(self, uri: Any) -> bytes:
         """Returns what a URI of the file holds: of itself, or of a file in its folder."""
+        if not isinstance(uri, str):
+            raise ValueError(f"a URI is {uri!r:.20}")
         if uri.startswith("data:"):
             try:
                 return base64.b64decode(uri.partition(",")[2], validate=True)
@@ -97,37 +125,57 @@ class GltfFile:
 
     def view(self, index: int) -> bytes:
         """Returns the bytes of a buffer view."""
-        told = self.json["bufferViews"][index]
+        told = self.entry("bufferViews", index)
         start, size = int(told.get("byteOffset", 0)), int(told["byteLength"])
-        buffer = self._buffer(int(told["buffer"]))
+        buffer = self._buffer(told["buffer"])
         if start < 0 or size < 0 or start + size > len(buffer):
             raise ValueError(f"buffer view {index} lies outside of its buffer")
         return buffer[start : start + size]
 
-    def accessor(self, index: int) -> Any:
-        """Returns ``(n,width)`` of an accessor; integers that stand for 0..1 as floats."""
-        told = self.json["accessors"][index]
-        if "sparse" in told:
-            raise ValueError(f"accessor {index} is sparse, which is not read")
+    def accessor(self, index: int, *kinds: str, plain: bool = False) -> Any:
+        """Returns ``(n,width)`` of an accessor; integers that stand for 0..1 as floats.
+
+        Args:
+            index: its number.
+            kinds: the types that are taken, ``VEC3``; none takes all.
+            plain: whether integers stay integers whatever they stand for.
+        """
+        told = self.entry("accessors", index)
+        if kinds and told["type"] not in kinds:
+            raise ValueError(f"accessor {index} is {told['type']} where {kinds[0]} is due")
+        count, width = told["count"], WIDTHS[told["type"]]
         kind = np.dtype(COMPONENTS[told["componentType"]]).newbyteorder("<")
-        count, width = int(told["count"]), WIDTHS[told["type"]]
-        if "bufferView" not in told:
-            return np.zeros((count, width), kind)
+        if not isinstance(count, int) or not 1 <= count <= MOST_ELEMENTS:
+            raise ValueError(f"accessor {index} claims {count} elements")
+        if "bufferView" in told:
+            out = self._elements(told, count, kind, width, f"accessor {index}")
+        else:
+            out = np.zeros((count, width), kind)
+        if "sparse" in told:
+            held, size = told["sparse"], int(told["sparse"]["count"])
+            at = np.dtype(COMPONENTS[held["indices"]["componentType"]]).newbyteorder("<")
+            rows = self._elements(held["indices"], size, at, 1, f"accessor {index}")[:, 0]
+            if rows.dtype.kind != "u" or rows.max() >= count:
+                raise ValueError(f"accessor {index} replaces elements beyond its last")
+            out[rows] = self._elements(held["values"], size, kind, width, f"accessor {index}")
+        if told.get("normalized") and kind.kind in "iu" and not plain:
+            return np.maximum(out.astype(np.float64) / np.iinfo(out.dtype).max, -1)
+        return out
+
+    def _elements(self, told: dict[str, Any], count: int, kind: Any, width: int, name: str) -> Any:
+        """Returns ``(count,width)`` of a view's bytes from an offset on."""
         data = self.view(told["bufferView"])
         start = int(told.get("byteOffset", 0))
         stride = int(self.json["bufferViews"][told["bufferView"]].get("byteStride", 0))
         stride = stride or kind.itemsize * width
         last = start + stride * (count - 1) + kind.itemsize * width
-        if count < 1 or start < 0 or last > len(data):
-            raise ValueError(f"accessor {index} lies outside of its buffer view")
-        out = np.ndarray((count, width), kind, data, start, (stride, kind.itemsize)).copy()
-        if told.get("normalized") and kind.kind in "iu":
-            return np.maximum(out.astype(np.float64) / np.iinfo(out.dtype).max, -1)
-        return out
+        if count < 1 or start < 0 or stride < 0 or last > len(data):
+            raise ValueError(f"{name} lies outside of its buffer view")
+        return np.ndarray((count, width), kind, data, start, (stride, kind.itemsize)).copy()
 
     def image(self, index: int) -> bytes:
         """Returns the content of an image."""
-        told = self.json["images"][index]
+        told = self.entry("images", index)
         return self.linked(told["uri"]) if "uri" in told else self.view(told["bufferView"])
 
 
@@ -141,24 +189,27 @@ class GltfEditor:
         self.file = file
         self.json: dict[str, Any] = json.loads(json.dumps(file.json))
         self.blob = bytearray(file.blob or b"")
+        first = next(iter(self.json.get("buffers", [])), {"uri": None})
+        self.own: int | None = 0 if file.blob is not None and "uri" not in first else None
+        """The buffer that is added to: the file's own one, or a new one."""
 
-    def image(self, index: int, png: bytes) -> None:
-        """Puts a PNG in the place of an image."""
+    def image(self, index: int, content: bytes, kind: str = "image/png") -> None:
+        """Puts a picture file's content in the place of an image."""
         told = self.json["images"][index]
         if not self.file.is_binary:
             told.pop("bufferView", None)
             told.pop("mimeType", None)
-            told["uri"] = "data:image/png;base64," + base64.b64encode(png).decode()
+            told["uri"] = f"data:{kind};base64," + base64.b64encode(content).decode()
             return
         view = told.pop("bufferView", None)
         told.pop("uri", None)
-        told["mimeType"] = "image/png"
+        told["mimeType"] = kind
         if view is not None and self._is_alone(view):
             self._free(view)
-            self.json["bufferViews"][view] = self._appended(png)
+            self.json["bufferViews"][view] = self._appended(content)
             told["bufferView"] = view
         else:
-            told["bufferView"] = self.add(png)
+            told["bufferView"] = self.add(content)
 
     def add(self, data: bytes, **more: int) -> int:
         """Appends a buffer view, returns its number."""
@@ -166,12 +217,14 @@ class GltfEditor:
         return len(self.json["bufferViews"]) - 1
 
     def _appended(self, data: bytes, **more: int) -> dict[str, Any]:
-        if not self.json.get("buffers"):
-            self.json["buffers"] = [{"byteLength": 0}]
+        buffers = self.json.setdefault("buffers", [])
+        if self.own is None:
+            buffers.append({"byteLength": 0})
+            self.own = len(buffers) - 1
         self.blob += b"\0" * (-len(self.blob) % 4)
         start = len(self.blob)
         self.blob += data
-        return {"buffer": 0, "byteOffset": start, "byteLength": len(data), **more}
+        return {"buffer": self.own, "byteOffset": start, "byteLength": len(data), **more}
 
     def _is_alone(self, view: int) -> bool:
         """Tells whether one image alone uses a view, and its bytes are no other view's."""
@@ -194,14 +247,18 @@ class GltfEditor:
 
     def content(self) -> bytes:
         """Returns the whole file."""
+        self.blob += b"\0" * (-len(self.blob) % 4)
+        inside = self.file.is_binary and not self.own
+        if self.blob and self.own is not None:
+            told = self.json["buffers"][self.own]
+            told["byteLength"] = len(self.blob)
+            if not inside:
+                told["uri"] = f"data:{BINARY};base64," + base64.b64encode(self.blob).decode()
         if not self.file.is_binary:
             return json.dumps(self.json, indent=1).encode()
-        self.blob += b"\0" * (-len(self.blob) % 4)
-        if self.blob:
-            self.json["buffers"][0]["byteLength"] = len(self.blob)
         text = json.dumps(self.json, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 4)
         chunks = struct.pack("<II", len(text), JSON_CHUNK) + text
-        if self.blob:
+        if self.blob and inside:
             chunks += struct.pack("<II", len(self.blob), BIN_CHUNK) + bytes(self.blob)
         return struct.pack("<III", MAGIC, 2, 12 + len(chunks)) + chunks

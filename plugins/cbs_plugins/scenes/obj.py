@@ -3,6 +3,7 @@
 Letters: ``V`` vertices, ``F`` faces.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from cbs_core.contract.errors import SinkError, SourceError
 from cbs_core.machine.files import MARK, replace
 from cbs_core.scene.types import OF_VERTICES, Floats, Mesh, Paint, Painted, linear, srgb
-from cbs_plugins.scenes.textures import beside, decode, encode, read
+from cbs_plugins.scenes.textures import beside, decode, encode, inside, is_there, read
 
 
 @dataclass(slots=True)
@@ -69,13 +70,14 @@ class ObjScene:
         rows = _Rows()
         materials, objects = ["none"], ["none"]
         current, thing = 0, 0
-        for number, line in enumerate(self._lines):
-            key, _, rest = line.strip().partition(" ")
+        for number, key, rest in _statements(self._lines):
             if key == "v":
                 points.append([float(word) for word in rest.split()])
+                if len(points[-1]) < 3:
+                    raise ValueError(f"vertex {len(points)} has {len(points[-1])} numbers")
                 self._vertex_lines.append(number)
             elif key == "vt":
-                places.append([float(word) for word in rest.split()[:2]])
+                places.append([float(word) for word in [*rest.split(), "0"][:2]])
             elif key == "f":
                 self._face(rest, rows, len(points), len(places), current, thing)
             elif key == "usemtl":
@@ -105,26 +107,30 @@ class ObjScene:
             rows.object.append(thing)
 
     def _library(self, name: str) -> None:
-        path = beside(self.path.parent, name, self.path)
+        path = inside(self.path.parent, name, self.path)
+        if not is_there(path):
+            self._left_out.append(f"'{name}' is not there: its materials are taken for white")
+            return
         lines = read(path).decode("utf-8", "surrogateescape").splitlines(keepends=True)
         self._libraries[name] = lines
         material = _Material()
         for line in lines:
-            key, _, rest = line.split("#")[0].strip().partition(" ")
+            key, *more = line.split("#")[0].split(None, 1) or [""]
+            rest = "".join(more).strip()
             if key == "newmtl":
-                material = self._known[rest.strip()] = _Material()
+                material = self._known[rest] = _Material()
             elif key == "Kd" and len(rest.split()) == 3:
                 r, g, b = (float(word) for word in rest.split())
                 material.colour = (r, g, b)
             elif key == "map_Kd":
-                material.texture = self._texture(rest.split()[-1] if "-" in rest else rest.strip())
+                material.texture = self._texture(rest.split()[-1] if rest.startswith("-") else rest)
 
     def _texture(self, name: str) -> str:
         if name not in self._textures:
             path = beside(self.path.parent, name, self.path)
             self._textures[name] = len(self._paints)
             # Row 0 of a picture is v = 1 in OBJ; in a mesh's places it is v = 0.
-            self._paints.append(Paint(name, decode(read(path), f"'{path}'")))
+            self._paints.append(Paint(name, decode(read(path), f"'{path}'", self._left_out)))
         return name
 
     def _mesh(
@@ -194,7 +200,7 @@ class ObjScene:
         outputs: dict[Path, bytes] = {}
         for number, line in enumerate(lines):
             key, _, rest = line.strip().partition(" ")
-            if key == "mtllib":
+            if key == "mtllib" and rest.strip() in libraries:
                 lines[number] = line.replace(rest.strip(), libraries[rest.strip()])
         outputs[path] = "".join(lines).encode("utf-8", "surrogateescape")
         for name, own in libraries.items():
@@ -232,6 +238,21 @@ class ObjScene:
         for target in outputs:
             if target.exists() and any(target.samefile(path) for path in own if path.exists()):
                 raise SinkError(f"'{target}' is part of the input: choose another output=")
+
+
+def _statements(lines: list[str]) -> Iterator[tuple[int, str, str]]:
+    r"""Yields the number of a line, its first word and what follows; ``\\`` goes on in the next."""
+    start, text = 0, ""
+    for number, line in enumerate(lines):
+        start = start if text else number
+        text += line.rstrip("\r\n")
+        if text.endswith("\\"):
+            text = text[:-1] + " "
+            continue
+        key, *rest = text.split(None, 1) or [""]
+        text = ""
+        # Names may hold the sign of a comment, numbers do not.
+        yield start, key, "".join(rest).split("#")[0] if key in ("v", "vt", "f") else "".join(rest)
 
 
 def _number(known: list[str], name: str) -> int:
