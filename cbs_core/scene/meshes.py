@@ -13,7 +13,7 @@ from PIL import Image
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.frame.routes import Route
-from cbs_core.scene import bake, camera_files, cameras, vote
+from cbs_core.scene import bake, camera_files, cameras, grain, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import of_routes, palette, parsed
 from cbs_core.scene.nets import Segmenting
@@ -128,26 +128,27 @@ def _style(
     """Styles the views for every route and adds them; tells whether statistics were frozen."""
     due = [i for i in range(len(routes)) if (route == i).any()]
     frozen = True
+    size = grain.pixel(views)
     with request.progress("styling views", len(due) * len(views)) as step:
         for index in due:
             styling = request.workshop.styler(routes[index])
             frozen &= styling.frozen
             seeing = [v for v in views if (route[v.face[v.hit]] == index).any()]
-            pictures = [_filled(view) for view in seeing]
+            pictures = [_filled(v, grain.grained(v, size, request.grain)) for v in seeing]
             styling.measure(pictures)
             which = route[points.face] == index
             for view, picture in zip(seeing, pictures, strict=True):
-                baking.add(view, styling(picture), which)
+                baking.add(view, styling(picture, _filled(view, view.colour)), which)
                 step()
             for _ in range(len(views) - len(seeing)):
                 step()
     return frozen
 
 
-def _filled(view: View) -> Floats:
-    """Returns the view with the surface's mean colour behind it: an edge to white is a stroke."""
-    mean = view.colour[view.hit].mean(0)
-    return np.where(view.hit[..., None], view.colour, mean).astype(np.float32)
+def _filled(view: View, colour: Floats) -> Floats:
+    """Returns colours with the surface's mean one behind it: an edge to white is a stroke."""
+    mean = colour[view.hit].mean(0)
+    return np.where(view.hit[..., None], colour, mean).astype(np.float32)
 
 
 def _shot(caster: Caster, camera: Camera, mesh: Mesh) -> Floats:

@@ -153,8 +153,13 @@ class Styling:
                 found.append(out[1].float())
         self.statistics = torch.stack(found).mean(0)
 
-    def __call__(self, picture: Floats) -> Floats:
-        """Returns a view ``(H,W,3)`` in [0,1] restyled, with the route's strength and colours."""
+    def __call__(self, picture: Floats, ground: Floats | None = None) -> Floats:
+        """Returns a view ``(H,W,3)`` in [0,1] restyled, with the route's strength and colours.
+
+        Args:
+            picture: what the styler sees.
+            ground: what a strength below 1 leaves, and whose colours are kept; None is the same.
+        """
         with torch.inference_mode():
             image = _tensor(picture, self.device)
             more = () if self.statistics is None else (self.statistics,)
@@ -164,11 +169,12 @@ class Styling:
                     f"the styler '{self.route.styler}' gave another size than the view's"
                 )
             styled = styled.float()
+            below = image if ground is None else _tensor(ground, self.device)
             if self.route.keep_color:
                 light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
-                chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
+                chroma = kornia.color.rgb_to_ycbcr(below)[:, 1:]
                 styled = kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], 1))
-            styled = torch.lerp(image, styled, self.route.strength).clamp(0, 1)
+            styled = torch.lerp(below, styled, self.route.strength).clamp(0, 1)
             return np.asarray(styled[0].permute(1, 2, 0).cpu().numpy(), dtype=np.float32)
 
 

@@ -81,6 +81,8 @@ class Request:
     """Of the least squares of splats."""
 
     progress: Progress
+    grain: float = 0.0
+    """Of meshes: how much of `cbs_core.scene.grain` their surfaces get."""
 
 
 @dataclass(frozen=True, slots=True)

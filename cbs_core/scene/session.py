@@ -149,6 +149,7 @@ def _request(config: Mapping[str, object], workshop: Workshop, progress: object)
         size=_count(config, "size", 64, 4096),
         harmonics=str(config["harmonics"]),
         iterations=_count(config, "iterations", 0, 100),
+        grain=_share(config, "grain"),
         progress=progress,  # type: ignore[arg-type]
     )
 
@@ -158,6 +159,13 @@ def _count(config: Mapping[str, object], key: str, least: int, most: int) -> int
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ConfigError(f"{key}={value} is no whole number in {least}..{most}")
     return value
+
+
+def _share(config: Mapping[str, object], key: str) -> float:
+    value = config[key]
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ConfigError(f"{key}={value} is no number in 0..1")
+    return float(value)
 
 
 def _places(config: Mapping[str, object], source: Path, run_folder: Path) -> Places:

@@ -1,0 +1,76 @@
+"""Grain: a faint pattern that surfaces of one colour get before they are styled.
+
+A styler makes strokes of what it sees. A surface of a single colour, of which many meshes are made,
+shows it nothing, and comes back in a single colour. The pattern is a function of the place in
+space, a solid texture (Perlin 1985), so that every view sees the same one and strokes of two views
+fit together.
+
+Letters: ``n`` points, ``H W`` a view.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from cbs_core.scene.rays import View
+from cbs_core.scene.types import Floats, Ints
+
+OCTAVES = ((24, 1.0), (12, 1.0), (6, 0.7))
+"""Pixels of a view from one value of the pattern to the next, and its part."""
+
+LIFT = 0.25
+"""Of the pattern, added to dark colours, of which a share is nothing to be seen."""
+
+
+def pixel(views: Sequence[View]) -> float:
+    """Returns how wide on the surface a pixel of the views is; some view shows something."""
+    sizes = [np.median(v.depth[v.hit]) / v.camera.focal for v in views if v.hit.any()]
+    return float(np.median(sizes))
+
+
+def grained(view: View, size: float, amount: float) -> Floats:
+    """Returns the view's colours ``(H,W,3)`` with grain.
+
+    Args:
+        view: what a camera sees.
+        size: of `pixel`.
+        amount: how much lighter or darker it makes, as a part; 0 leaves all as it is.
+    """
+    if not amount:
+        return view.colour
+    hit = view.hit
+    rays = view.camera.rays().reshape(*hit.shape, 3)[hit]
+    places = view.camera.position + rays * view.depth[hit][:, None]
+    strength = amount * pattern(places / size)[:, None]
+    old = view.colour[hit]
+    out = view.colour.copy()
+    out[hit] = np.clip(old + strength * (old + LIFT * (1 - old)), 0, 1)
+    return out
+
+
+def pattern(places: Floats) -> Floats:
+    """Returns ``(n,)`` in -1..1, mostly small, at places ``(n,3)`` in pixels of a view."""
+    total = sum(part * _octave(places / cell + cell) for cell, part in OCTAVES)
+    return np.asarray(total / sum(part for _, part in OCTAVES))
+
+
+def _octave(places: Floats) -> Floats:
+    """Returns values of a lattice of whole numbers, smoothly between them."""
+    low = np.floor(places)
+    part = places - low
+    part = part * part * (3 - 2 * part)
+    corner = low.astype(np.int64)
+    out = np.zeros(len(places))
+    for step in product((0, 1), repeat=3):
+        weight = np.where(step, part, 1 - part).prod(1)
+        out += weight * _value(corner + step)
+    return out
+
+
+def _value(corner: Ints) -> Floats:
+    """Returns a number in -1..1 of a corner of the lattice ``(n,3)``, the same on every machine."""
+    word = corner.astype(np.uint32) * np.array([73856093, 19349663, 83492791], np.uint32)
+    mixed = word[:, 0] ^ word[:, 1] ^ word[:, 2]
+    mixed = (mixed ^ mixed >> np.uint32(13)) * np.uint32(0x5BD1E995)
+    return (mixed ^ mixed >> np.uint32(15)) / 2.0**31 - 1
