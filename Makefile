@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench gate ratios steady soak augment paper cluster clean
+.PHONY: demo test lint bench gate ratios scenes steady soak augment paper cluster clean
 
 demo: $(READY)
 	$(BIN)/python examples/demo.py
@@ -26,6 +26,9 @@ gate: $(READY)
 
 ratios: $(READY)
 	$(BIN)/python -m benchmarks.ratios
+
+scenes: $(READY)
+	$(BIN)/python -m benchmarks.scenes ../shared/data/3d
 
 steady: $(READY)
 	$(BIN)/python -m benchmarks.steady ../shared/data/video 'routes=[person,car]'

@@ -64,7 +64,7 @@ def parsed(request: Request, own: Sequence[str]) -> tuple[tuple[Route, ...], Seg
     # Beside names of the scene's own `rest` asks for no segmenter.
     own_names = len(plain) < len(names) or request.labels != "segmenter"
     needed = not names or not (own_names and all(map(is_left, plain)))
-    segmenter = request.workshop.segmenter(request.segmenter) if needed else None
+    segmenter = request.workshop.segmenter(request.segmenter, spec) if needed else None
     classes = [*(segmenter.classes if segmenter else ()), *own]
     if not classes:
         raise ConfigError("this scene has no names of its own: say labels=segmenter")

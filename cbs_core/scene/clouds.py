@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from cbs_core.contract.errors import ConfigError, SourceError
@@ -31,7 +32,10 @@ OPAQUE = 0.5
 """Of a pixel that splats cover by so much the depth is told."""
 
 TOGETHER = 0.02
-"""Of the scene's radius: splats of one object have a neighbour as near as this."""
+"""Of the scene's radius: splats of one object have a neighbour as near as this, or overlap it."""
+
+NEIGHBOURS = 16
+"""Of a splat, nearest first, that may be of the same object."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,14 +164,29 @@ def _selected(splats: Splats, route: Ints, spec: object, first: _View, ball: Bal
         raise ConfigError(f"select={spec}: nothing that is restyled is there in the first view")
     start = int(row.indices[own][row.data[own].argmax()])
     of = np.flatnonzero(route == route[start])
-    tree = cKDTree(splats.means[of])
-    from scipy.sparse.csgraph import connected_components
-
-    near = tree.sparse_distance_matrix(tree, TOGETHER * ball.radius, output_type="coo_matrix")
-    _, piece = connected_components(near, directed=False)
+    piece = _pieces(splats.means[of], splats.scales[of].max(1), ball.radius)
     out = np.zeros(len(route), bool)
     out[of[piece == piece[np.searchsorted(of, start)]]] = True
     return out
+
+
+def _pieces(means: Floats, sizes: Floats, radius: float) -> Ints:
+    """Returns the number of the object ``(n,)`` of each splat: near ones, and those that overlap.
+
+    Args:
+        means: ``(n,3)``.
+        sizes: ``(n,)`` standard deviations along the longest axes; large ones are haze, and join
+            no more than middling ones do.
+        radius: of the scene.
+    """
+    count = min(NEIGHBOURS, len(means))
+    distance, other = cKDTree(means).query(means, count, workers=-1)
+    reach = np.minimum(sizes, 2 * TOGETHER * radius)
+    near = np.maximum(TOGETHER * radius, reach[:, None] + reach[other.reshape(-1, count)])
+    row, column = np.nonzero(distance.reshape(-1, count) < near)
+    ends = (row, other.reshape(-1, count)[row, column])
+    links = coo_matrix((np.ones(len(row)), ends), (len(means), len(means)))
+    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def _targets(

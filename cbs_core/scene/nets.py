@@ -19,7 +19,9 @@ from cbs_core.contract.interfaces import (
     Segmenter,
     Styler,
 )
+from cbs_core.contract.promptable import Promptable
 from cbs_core.contract.types import WeightsFile
+from cbs_core.frame import routes
 from cbs_core.frame.routes import Route
 from cbs_core.scene.types import Floats
 
@@ -52,11 +54,20 @@ class Workshop:
     weights: dict[str, WeightsFile] = field(default_factory=dict)
     plugins: dict[str, str] = field(default_factory=dict)
 
-    def segmenter(self, given: object) -> "Segmenting":
-        """Returns the segmenter of a configuration; raises as its plugin does."""
+    def segmenter(self, given: object, spec: object) -> "Segmenting":
+        """Returns the segmenter of a configuration; raises as its plugin does.
+
+        Args:
+            given: the configuration's section.
+            spec: the routes, whose words one that takes words is given.
+        """
         name, params = section(given, "segmenter")
         plugin = registry.segmenters.create(name, **params)
         self._note("segmenter", name, plugin)
+        if isinstance(plugin, Promptable):
+            # What the scene itself calls its parts is not looked for.
+            words = [word for word in routes.words_of(spec) if "/" not in word]
+            plugin = registry.guarded(f"the segmenter '{name}'", plugin.prompted, words)
         classes = getattr(plugin, "classes", None)
         if not isinstance(classes, tuple | list) or not classes:
             raise PluginContractError(f"the segmenter '{name}' has no `classes`: a tuple is due")

@@ -11,7 +11,7 @@ from cbs_core.scene.meshes import restyle
 from cbs_core.scene.rays import Caster
 from cbs_core.scene.session import _share, opened
 from tests import scenes
-from tests.unit.test_scene_meshes import request
+from tests.restyling import request
 
 
 def test_the_pattern_is_one_of_space() -> None:

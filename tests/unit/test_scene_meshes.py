@@ -3,71 +3,20 @@
 import json
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor
 
-from cbs_core.choose import registry
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.scene import bake, cameras, consistency, vote
 from cbs_core.scene.classes import parsed
-from cbs_core.scene.clouds import restyle as restyle_splats
 from cbs_core.scene.meshes import restyle
-from cbs_core.scene.nets import Workshop
 from cbs_core.scene.rays import Caster
-from cbs_core.scene.restyled import Request
 from cbs_core.scene.session import opened
 from cbs_core.scene.types import MeshFile, Painted, linear, srgb
 from tests import scenes
-
-
-class ByColour:
-    """A segmenter that calls red things a car and blue ones a bus."""
-
-    classes = ("background", "car", "bus")
-
-    def __call__(self, image: Tensor) -> Tensor:
-        red, blue = image[:, :1] - image[:, 2:], image[:, 2:] - image[:, :1]
-        return 50 * torch.cat([torch.full_like(red, 0.1), red, blue], 1)
-
-
-class Green:
-    """A styler that paints everything in one colour."""
-
-    def __call__(self, image: Tensor) -> Tensor:
-        return torch.tensor([0.1, 0.8, 0.3])[None, :, None, None].expand_as(image)
-
-
-registry.segmenters.register("by_colour", ByColour)
-registry.stylers.register("green", Green)
-GREEN = np.array([0.1, 0.8, 0.3])
-
-
-@contextmanager
-def silent(what: str, total: int) -> Iterator:
-    yield lambda: None
-
-
-def request(**changes) -> Request:
-    workshop = Workshop({"name": "eager"}, torch.device("cpu"), torch.float32)
-    values = {
-        "segmenter": {"name": "by_colour"},
-        "styler": {"name": "green"},
-        "routes": ["car"],
-        "labels": "segmenter",
-        "select": "all",
-        "cameras": "dome",
-        "views": 12,
-        "size": 96,
-        "harmonics": "flat",
-        "iterations": 6,
-    }
-    return Request(workshop=workshop, progress=silent, **{**values, **changes})
+from tests.restyling import GREEN, request
 
 
 def parts(data: bytes) -> tuple[dict, bytes]:
@@ -219,23 +168,19 @@ def test_a_surface_point_looks_the_same_from_two_sides(tmp_path) -> None:
     assert consistency.measured(other, lambda: None)["long"]["after"] > 0.02
 
 
-def test_splats_of_a_class_are_restyled_and_the_others_are_not(tmp_path) -> None:
-    splats = scenes.cloud(500)
-    file = opened(scenes.splat_ply(tmp_path / "a.ply", splats))
-    restyled = restyle_splats(file, request())
-    restyled.write(tmp_path / "b.ply")
-    again = opened(tmp_path / "b.ply").splats
-    red = np.arange(500) % 2 == 0
-    changed = (again.colours != file.splats.colours).any(1)
-    assert (changed == red).mean() > 0.95
-    assert np.array_equal(again.colours[~changed], file.splats.colours[~changed])
-    view = cameras.orbit(restyled.ball, 0, 0, 64)
-    picture, labels = restyled.after(view), restyled.classes(view)
-    assert np.isfinite(labels).all()
-    dense = restyled.before(view)
-    was_red = (dense[..., 0] > 0.6) & (dense[..., 2] < 0.3)
-    assert was_red.sum() > 50
-    assert np.abs(picture[was_red] - GREEN).mean() < 0.08
+def test_labels_say_what_a_plain_name_is(tmp_path) -> None:
+    mesh = opened(scenes.glb(tmp_path / "box.glb")).mesh
+    own = [*vote.names(mesh, "material"), *vote.names(mesh, "object")]
+    for labels, name, faces in (
+        ("material", "blue", mesh.material == 1),
+        ("object", "box", mesh.object == 0),
+        ("segmenter", "material:plain", mesh.material == 2),
+    ):
+        found, segmenter = parsed(request(routes=[name], labels=labels), own)
+        assert segmenter is None
+        assert np.array_equal(vote.routed(mesh, None, (), found) == 0, faces), labels
+    with pytest.raises(ConfigError, match="did you mean"):
+        parsed(request(routes=["blu"], labels="material"), own)
 
 
 @pytest.mark.parametrize(
