@@ -19,6 +19,9 @@ from cbs_core.scene.types import Floats, Ints
 OCTAVES = ((24, 1.0), (12, 1.0), (6, 0.7))
 """Pixels of a view from one value of the pattern to the next, and its part."""
 
+PRIMES = np.array([73856093, 19349663, 83492791], np.uint32)
+"""That the three numbers of a place are multiplied by (Teschner et al. 2003)."""
+
 LIFT = 0.25
 """Of the pattern, added to dark colours, of which a share is nothing to be seen."""
 
@@ -56,21 +59,25 @@ def pattern(places: Floats) -> Floats:
 
 
 def _octave(places: Floats) -> Floats:
-    """Returns values of a lattice of whole numbers, smoothly between them."""
+    """Returns values of a lattice of whole numbers, smoothly between them; float32.
+
+    A corner's value is made of its three numbers, each mixed once for all eight corners that it is
+    part of.
+    """
     low = np.floor(places)
-    part = places - low
+    part = (places - low).astype(np.float32)
     part = part * part * (3 - 2 * part)
-    corner = low.astype(np.int64)
-    out = np.zeros(len(places))
-    for step in product((0, 1), repeat=3):
-        weight = np.where(step, part, 1 - part).prod(1)
-        out += weight * _value(corner + step)
+    corner = low.astype(np.int64).astype(np.uint32)
+    words = [(corner + np.uint32(step)) * PRIMES for step in (0, 1)]
+    shares = (1 - part, part)
+    out = np.zeros(len(places), np.float32)
+    for x, y, z in product((0, 1), repeat=3):
+        word = words[x][:, 0] ^ words[y][:, 1] ^ words[z][:, 2]
+        out += _value(word) * (shares[x][:, 0] * shares[y][:, 1] * shares[z][:, 2])
     return out
 
 
-def _value(corner: Ints) -> Floats:
-    """Returns a number in -1..1 of a corner of the lattice ``(n,3)``, the same on every machine."""
-    word = corner.astype(np.uint32) * np.array([73856093, 19349663, 83492791], np.uint32)
-    mixed = word[:, 0] ^ word[:, 1] ^ word[:, 2]
-    mixed = (mixed ^ mixed >> np.uint32(13)) * np.uint32(0x5BD1E995)
-    return (mixed ^ mixed >> np.uint32(15)) / 2.0**31 - 1
+def _value(word: Ints) -> Floats:
+    """Returns a number in -1..1 of each word ``(n,)`` of 32 bits, the same on every machine."""
+    mixed = (word ^ word >> np.uint32(13)) * np.uint32(0x5BD1E995)
+    return (mixed ^ mixed >> np.uint32(15)).astype(np.float32) / np.float32(2.0**31) - 1

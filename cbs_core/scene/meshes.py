@@ -129,12 +129,13 @@ def _style(
     due = [i for i in range(len(routes)) if (route == i).any()]
     frozen = True
     size = grain.pixel(views)
+    shown = {view: grain.grained(view, size, request.grain) for view in views if view.hit.any()}
     with request.progress("styling views", len(due) * len(views)) as step:
         for index in due:
             styling = request.workshop.styler(routes[index])
             frozen &= styling.frozen
             seeing = [v for v in views if (route[v.face[v.hit]] == index).any()]
-            pictures = [_filled(v, grain.grained(v, size, request.grain)) for v in seeing]
+            pictures = [_filled(view, shown[view]) for view in seeing]
             styling.measure(pictures)
             which = route[points.face] == index
             for view, picture in zip(seeing, pictures, strict=True):
