@@ -80,4 +80,4 @@ def _octave(places: Floats) -> Floats:
 def _value(word: Ints) -> Floats:
     """Returns a number in -1..1 of each word ``(n,)`` of 32 bits, the same on every machine."""
     mixed = (word ^ word >> np.uint32(13)) * np.uint32(0x5BD1E995)
-    return (mixed ^ mixed >> np.uint32(15)).astype(np.float32) / np.float32(2.0**31) - 1
+    return np.asarray((mixed ^ mixed >> np.uint32(15)).astype(np.float32) / np.float32(2.0**31) - 1)
