@@ -52,4 +52,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist demo outputs multirun
+	rm -rf $(VENV) build dist
