@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
 from cbs_core.machine.unfinished import lock
 
@@ -17,6 +18,10 @@ MANIFEST = "manifest.jsonl"
 
 JOURNAL = "manifest.part.jsonl"
 """Likewise, of a set that is being made."""
+
+
+RECORD = ("of", "picture", "variant", "sha256")
+"""What is told of each picture."""
 
 
 class Journal:
@@ -76,11 +81,20 @@ class Journal:
             )
 
     def add(self, records: list[dict[str, Any]]) -> None:
-        """Writes down what became of a picture of the old set."""
+        """Writes down what became of a picture of the old set.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
         for one in records:
             self.done.setdefault(str(one["of"]), []).append(one)
-        self._file.write(_line(records))
-        self._file.flush()
+        try:
+            self._file.write(_line(records))
+            self._file.flush()
+        except OSError as error:
+            raise SinkError(
+                f"cannot write '{self._file.name}': {files.reason(error)}: make room there"
+            ) from error
 
     def finish(self, index: Mapping[str, bytes]) -> None:
         """Makes the set whole: what lists its pictures, and the manifest, by the pictures' names.
@@ -104,7 +118,8 @@ class Journal:
 
     def close(self) -> None:
         """Lets another process write it."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk `add` has told
+            self._file.close()
 
 
 def read(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -115,7 +130,9 @@ def read(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """
     try:
         head, *records = [json.loads(line) for line in manifest.read_bytes().splitlines()]
-        known = {"data", "config"} <= head.keys() and all("of" in one for one in records)
+        known = {"data", "config"} <= head.keys() and all(
+            {*RECORD} <= one.keys() for one in records
+        )
     except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"remake={manifest} is no manifest of cbs-augment ({error})") from error
     if not known:

@@ -32,6 +32,9 @@ from cbs_core.run.workshop import Workshop
 Record = dict[str, Any]
 """What the manifest tells of one picture, in plain values."""
 
+Variants = Sequence[int | Record]
+"""Numbers of a picture's variants, or what a manifest tells of them."""
+
 FORMATS: Mapping[str, tuple[str, Mapping[str, object]]] = {
     ".jpg": ("JPEG", {"subsampling": 0}),
     ".jpeg": ("JPEG", {"subsampling": 0}),
@@ -110,21 +113,23 @@ class Maker:
     def close(self) -> None:
         """Frees nothing: its nets go with it."""
 
-    def do(self, task: Task, /) -> list[Record]:
+    def do(self, task: Task, /) -> list[list[Record]]:
         """Makes variants of a picture and writes them beside their labels.
 
         Args:
-            task: by the name that the picture has in its set, the variants' numbers, 0 for the
+            task: by the name that each picture has in its set, the variants' numbers, 0 for the
                 picture itself; or records of earlier ones, which are made again.
 
         Returns:
-            What became of each.
+            Of each picture, what became of each variant.
 
         Raises:
             CbsError: the picture or its labels cannot be read, a file cannot be written, or
                 another one has its name.
         """
-        name, variants = task.name, task.what
+        return [self._made(name, variants) for name, variants in task.what.items()]
+
+    def _made(self, name: str, variants: Variants) -> list[Record]:
         item, made = self._items[name], list[Record]()
         seen: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None
         # The picture itself last: one that cannot be read is not copied either.

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cbs_core.augment import journal
 from cbs_core.augment.journal import Journal
-from cbs_core.augment.making import Maker, Wanted, put
+from cbs_core.augment.making import Maker, Variants, Wanted, put
 from cbs_core.augment.sets import ORIGINAL, Layout
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice, choice, flag
@@ -35,6 +35,12 @@ VERSIONS = ("class-based-styling", "torch", "pillow")
 
 
 INTERRUPTED = 130
+
+Due = Mapping[str, Variants]
+"""What is to be made of each picture, by the name that it has in its set."""
+
+BUNDLE = 32
+"""Pictures that a worker copies in one task: asking an engine takes longer than one copy."""
 
 TRIES = 3
 """How often a picture is tried before it is given up and named."""
@@ -58,11 +64,13 @@ def augment_session(config: Mapping[str, object]) -> int:
     layout = wanted.layout
     _apart(output, layout)
     due = _planned(wanted, layout) if again is None else _again(again[1], layout)
+    _check_names(due, layout)
     painter, rules = wanted.painter(layout.labelled)
     painter.prepare(rules)
     log = Journal(output, _head(wanted))
     try:
-        left = [one for one in due if one.name not in log.done]
+        left = {name: what for name, what in due.items() if name not in log.done}
+        _check_same(output, log, due, left)
         if len(left) < len(due) and left:
             console.print(f"{len(due) - len(left)} of {len(due)} pictures are made already")
         failed = _make(choice(config.get("engine"), "engine"), wanted, left, log, console)
@@ -137,26 +145,22 @@ def _apart(output: Path, layout: Layout) -> None:
         raise ConfigError(f"output={output} is not apart from the set '{old}': name another")
 
 
-def _planned(wanted: Wanted, layout: Layout) -> list[Task]:
+def _planned(wanted: Wanted, layout: Layout) -> Due:
     """Returns what is to be made of each picture, sorted by name."""
     config = wanted.config
     first = ORIGINAL if config["originals"] else ORIGINAL + 1
     variants = tuple(range(first, int(str(config["variants"])) + 1))
     limit = min(int(str(config["limit"] or len(layout.items))), len(layout.items))
     chosen = {index * len(layout.items) // limit for index in range(limit)}
-    due = [
-        _task(item.name, variants if index in chosen else variants[: first == ORIGINAL])
+    due: dict[str, Variants] = {
+        item.name: variants if index in chosen else variants[: first == ORIGINAL]
         for index, item in enumerate(layout.items)
-    ]
-    due += [_task(item.name, (ORIGINAL,)) for item in layout.others]
-    return sorted((one for one in due if one.what), key=lambda one: one.name)
+    }
+    due |= {item.name: (ORIGINAL,) for item in layout.others}
+    return {name: due[name] for name in sorted(due) if due[name]}
 
 
-def _task(name: str, variants: Sequence[int | dict[str, Any]]) -> Task:
-    return Task(name, list(variants), max(1, len(variants)))
-
-
-def _again(records: list[dict[str, Any]], layout: Layout) -> list[Task]:
+def _again(records: list[dict[str, Any]], layout: Layout) -> Due:
     """Returns what a manifest tells of each picture.
 
     Raises:
@@ -169,14 +173,62 @@ def _again(records: list[dict[str, Any]], layout: Layout) -> list[Task]:
             raise ConfigError(f"the set holds no '{one['of']}', of which the manifest tells")
         number = int(one["variant"])
         due.setdefault(str(one["of"]), []).append(one if number != ORIGINAL else ORIGINAL)
-    return [_task(name, due[name]) for name in sorted(due)]
+    return {name: due[name] for name in sorted(due)}
+
+
+def _check_names(due: Due, layout: Layout) -> None:
+    """Refuses a set in which a variant would have the name of another picture.
+
+    Raises:
+        ConfigError: one would.
+    """
+    taken: dict[str, str] = {}
+    files = {one.name: one.picture for one in (*layout.items, *layout.others)}
+    for name, variants in due.items():
+        for one in variants:
+            made = files[name].named(one if isinstance(one, int) else int(one["variant"]))
+            if (other := taken.setdefault(made, name)) != name:
+                raise ConfigError(
+                    f"a variant of '{min(name, other, key=len)}' would be called '{made}', as "
+                    "another picture is: restyle the set that this one was made of, or rename it"
+                )
+
+
+def _check_same(output: Path, log: Journal, due: Due, left: Due) -> None:
+    """Refuses to go on with what was made of other pictures than the set has now.
+
+    Raises:
+        ConfigError: there are pictures more, though all were made, or less.
+    """
+    other = sorted(log.done.keys() - due.keys()) or (sorted(left) if log.whole else [])
+    if other:
+        raise ConfigError(
+            f"'{output}' was made of other pictures than the set has now ('{other[0]}' and "
+            f"{len(other) - 1} more differ): name another output="
+        )
+
+
+def _tasks(due: Due) -> Iterator[Task]:
+    """Yields tasks: a picture that is painted is one, those that are but copied go together."""
+    copied = [name for name, what in due.items() if [*what] == [ORIGINAL]]
+    together = {*copied}
+    for name in (name for name in due if name not in together):
+        yield _task({name: due[name]})
+    for at in range(0, len(copied), BUNDLE):
+        yield _task({name: due[name] for name in copied[at : at + BUNDLE]})
+
+
+def _task(due: Due) -> Task:
+    first, *more = due
+    name = f"{first} and {len(more)} more" if more else first
+    return Task(name, {**due}, sum(map(len, due.values())))
 
 
 def _make(
-    engine: Choice, wanted: Wanted, due: list[Task], log: Journal, console: PlainConsole
+    engine: Choice, wanted: Wanted, due: Due, log: Journal, console: PlainConsole
 ) -> list[str]:
     """Has an engine make what is due; returns a line for each picture that could not be made."""
-    failed, tried, left = [], Counter[str](), deque(due)
+    failed, tried, left = [], Counter[str](), deque(_tasks(due))
     if not due:
         return []
     start = partial(Maker, wanted)
@@ -191,10 +243,14 @@ def _make(
                 out += 1
             outcome = workers.wait()
             out -= 1
-            name = outcome.task.name
+            name, pictures = outcome.task.name, outcome.task.what
             if outcome.error is None and not outcome.lost:
-                log.add(outcome.value)
-                step()
+                for records in outcome.value:
+                    log.add(records)
+                    step()
+                continue
+            if len(pictures) > 1:  # which one it was, they tell one by one
+                left.extend(_task({one: what}) for one, what in pictures.items())
                 continue
             tried[name] += 1
             if tried[name] < TRIES:

@@ -180,6 +180,53 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, c
     assert (output / MANIFEST).is_file()
 
 
+def test_a_set_that_changed_meanwhile_is_not_gone_on_with(tmp_path) -> None:
+    data, output = camvid(tmp_path / "set"), tmp_path / "new"
+    ended = {"name": "crowd", "last": 2}
+    assert augment_session(config(data, output, engine=ended)) == 130
+    of = [one[0]["of"] for one in map(json.loads, (output / JOURNAL).read_text().splitlines()[1:])]
+    for path in (data / of[0], data / of[0].replace("/", "_labels/")):
+        path.rename(tmp_path / f"{path.parent.name}.png")
+    with pytest.raises(ConfigError, match=f"made of other pictures.*{of[0]}"):
+        augment_session(config(data, output))
+    for path in (data / of[0], data / of[0].replace("/", "_labels/")):
+        (tmp_path / f"{path.parent.name}.png").rename(path)
+    assert augment_session(config(data, output)) == 0
+    whole = tree(output)
+    for folder in ("train", "train_labels"):
+        (data / folder / "z.png").write_bytes((data / folder / "a.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"made of other pictures.*train/z\.png"):
+        augment_session(config(data, output))
+    assert tree(output) == whole
+
+
+def test_a_variant_that_would_have_a_pictures_name_is_refused_at_once(made, tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"'train/a\.png' would be called 'train/a_v1\.png'"):
+        augment_session(config(made, tmp_path / "twice"))
+    assert not (tmp_path / "twice").exists()
+
+
+def test_pictures_that_are_but_copied_go_together(tmp_path, capsys) -> None:
+    data, output = camvid(tmp_path / "set"), tmp_path / "new"
+    for number in range(40):
+        for folder in ("val", "val_labels"):
+            (data / folder / f"{number}.png").write_bytes((data / folder / "d.png").read_bytes())
+    # Each task is an outcome: three that are painted, one of 32 copies.
+    ended = {"name": "crowd", "workers": 1, "last": 4}
+    assert augment_session(config(data, output, engine=ended)) == 130
+    assert len((output / JOURNAL).read_text().splitlines()) == 1 + 3 + 32
+    (data / "val" / "9.png").unlink()
+    (data / "val" / "9.png").mkdir()  # found, and cannot be read
+    assert augment_session(config(data, output, quiet=False)) == 2
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("not made:") == 1
+    assert "not made: val/9.png:" in told
+    (data / "val" / "9.png").rmdir()
+    (data / "val" / "9.png").write_bytes((data / "val" / "d.png").read_bytes())
+    assert augment_session(config(data, output)) == 0
+    assert len(find(output, "val").pairs) == 41
+
+
 def test_the_manifest_makes_the_pictures_again(made, tmp_path) -> None:
     again = tmp_path / "again"
     one = config(made, again, remake=str(made / MANIFEST), routes=None) | {"data": None}
