@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.labelled import LabelledSet, Pair, find
-from cbs_core.datasets.outlines import Coco, coco_of, yaml_of
+from cbs_core.datasets.outlines import Coco, DamagedError, coco_of, yaml_of
 
 SPLITS = ("train", "val", "test")
 
@@ -97,6 +97,8 @@ def _items(
 ) -> Iterable[Item]:
     try:
         found = find(data, split, vocabulary)
+    except DamagedError:
+        raise
     except ConfigError:  # it has none such
         return
     for pair in found.pairs:
@@ -108,6 +110,8 @@ Kind = Callable[[LabelledSet], tuple[Itemised, Index, tuple[File, ...]]]
 
 
 def _file(path: Path, root: Path, tail: str = "") -> File:
+    if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+        raise ConfigError(f"'{path}' is not in the set '{root}': put it there")
     below = PurePosixPath(path.relative_to(root).as_posix())
     tail = tail or below.suffix
     return File(path, str(below).removesuffix(tail), tail)
@@ -126,10 +130,16 @@ def _plain(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
 
 def _cityscapes(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root
+    listed: dict[Path, dict[str, list[Path]]] = {}
 
     def itemised(pair: Pair, split: str | None) -> Item:
         stem = pair.picture.name.removesuffix("_leftImg8bit.png")
-        of_it = sorted(pair.labels.parent.glob(f"{stem}_gtFine_*"))
+        folder = pair.labels.parent
+        if folder not in listed:  # once: a city may have thousands
+            listed[folder] = {}
+            for path in sorted(folder.iterdir()):
+                listed[folder].setdefault(path.name.partition("_gtFine_")[0], []).append(path)
+        of_it = listed[folder][stem]
         labels = tuple(_file(path, root, path.name.removeprefix(stem)) for path in of_it)
         return Item(pair, _file(pair.picture, root, "_leftImg8bit.png"), labels)
 
@@ -138,21 +148,23 @@ def _cityscapes(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
 
 def _voc(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root
-    splits: dict[str, str | None] = {}
+    splits: dict[str, list[str]] = {}
+    """Of each picture; its variants belong to the first, which is the one that was asked for."""
 
     def itemised(pair: Pair, split: str | None) -> Item:
         stem = pair.picture.stem
         more = (f"SegmentationObject/{stem}.png", f"Annotations/{stem}.xml")
         labels = (pair.labels, *(root / name for name in more if (root / name).is_file()))
         item = Item(pair, _file(pair.picture, root), tuple(_file(path, root) for path in labels))
-        splits[item.name] = split
+        splits.setdefault(item.name, []).append(str(split))
         return item
 
     def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:
         listed: dict[str, list[str]] = {}
         for item, variant in made:
             name = PurePosixPath(item.picture.named(variant)).stem
-            listed.setdefault(str(splits[item.name]), []).append(name)
+            for split in splits[item.name][: None if variant == ORIGINAL else 1]:
+                listed.setdefault(split, []).append(name)
         return {
             f"ImageSets/Segmentation/{split}.txt": "".join(f"{n}\n" for n in names).encode()
             for split, names in listed.items()
@@ -165,7 +177,8 @@ def _table(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root.parent
     with found.root.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows, columns = {row["file"]: row for row in reader}, reader.fieldnames or ()
+        rows = {PurePosixPath(row["file"]).as_posix(): row for row in reader}
+        columns = reader.fieldnames or ()
 
     def itemised(pair: Pair, split: str | None) -> Item:
         return Item(pair, _file(pair.picture, root), (_file(pair.labels, root),))
@@ -189,10 +202,9 @@ def _coco(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root if found.root.is_dir() else found.root.parent.parent
 
     def itemised(pair: Pair, split: str | None) -> Item:
-        coco = coco_of(pair.labels)
+        picture, coco = _file(pair.picture, root), coco_of(pair.labels)
         of_it = [coco.segment_file(_number(coco, pair, root))] if coco.panoptic else []
-        labels = tuple(_file(segments, root) for segments in of_it)
-        return Item(pair, _file(pair.picture, root), labels)
+        return Item(pair, picture, tuple(_file(segments, root) for segments in of_it))
 
     def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:
         files: dict[Path, list[tuple[Item, int]]] = {}
@@ -212,6 +224,7 @@ def _number(coco: Coco, pair: Pair, root: Path) -> int:
     known = coco.by_name
     while below not in known:  # names begin at the folder of the split, or deeper
         below = below.partition("/")[2]
+        assert below
     return known[below]
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ MOST = 254
 """Classes that labels of 8 bits can tell apart."""
 
 Labels = NDArray[np.uint8]
+
+
+class DamagedError(ConfigError):
+    """Annotations are there and cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Coco:
         file: ``annotations/instances_train2017.json`` or the like.
 
     Raises:
-        ConfigError: it cannot be read.
+        DamagedError: it cannot be read.
     """
 
     def __init__(self, file: Path) -> None:
@@ -83,16 +87,16 @@ class Coco:
         try:
             self.content: dict[str, Any] = json.loads(file.read_bytes())
             self.images = {int(one["id"]): one for one in self.content["images"]}
-            self.categories = {
-                int(one["id"]): str(one["name"]) for one in self.content["categories"]
-            }
+            named = {int(one["id"]): str(one["name"]) for one in self.content["categories"]}
+            # By number: files of two splits may list them in another order.
+            self.categories = dict(sorted(named.items()))
             self.annotations: dict[int, list[dict[str, Any]]] = {}
             for one in self.content["annotations"]:
                 self.annotations.setdefault(int(one["image_id"]), []).append(one)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"'{file}' holds no annotations of COCO ({error!r})") from error
+            raise DamagedError(f"'{file}' holds no annotations of COCO ({error!r})") from error
         if len(self.categories) > MOST:
-            raise ConfigError(
+            raise DamagedError(
                 f"'{file}' has {len(self.categories)} categories, and {MOST} at most are read"
             )
 
@@ -103,8 +107,9 @@ class Coco:
 
     @cached_property
     def by_name(self) -> dict[str, int]:
-        """Numbers of pictures by the names that they have in the file."""
-        return {str(one["file_name"]): number for number, one in self.images.items()}
+        """Numbers of pictures by the names that they have in the file, without ``./``."""
+        names = ((str(one["file_name"]), number) for number, one in self.images.items())
+        return {PurePosixPath(name).as_posix(): number for name, number in names}
 
     @property
     def segments(self) -> Path:
@@ -118,7 +123,7 @@ class Coco:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Names by id: of instances `BACKGROUND` comes first."""
+        """Names by id: of instances `BACKGROUND` is one, the first where the file has none."""
         names = tuple(self.categories.values())
         return names if self.panoptic or BACKGROUND in names else (BACKGROUND, *names)
 
@@ -148,7 +153,7 @@ class Coco:
     def _instances(self, image: int, ids: Mapping[int, int]) -> Labels:
         entry = self.images[image]
         size = int(entry["height"]), int(entry["width"])
-        labels = np.zeros(size, np.uint8)
+        labels = np.full(size, self.classes.index(BACKGROUND), np.uint8)
         masks = [
             (_mask(one["segmentation"], *size), ids[int(one["category_id"])])
             for one in self.annotations.get(image, ())

@@ -96,6 +96,82 @@ def test_cocos_instances(tmp_path) -> None:
     assert [pair.picture.parent.name for pair in alone.pairs] == ["val2017"] * 2
 
 
+def test_ids_are_the_same_whatever_the_order_of_categories(tmp_path) -> None:
+    pytest.importorskip("pycocotools")
+    file = coco(tmp_path) / "annotations/instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["categories"] = [*reversed(CATEGORIES), {"id": 8, "name": "background"}]
+    file.write_text(json.dumps(content))
+    found = find(tmp_path, "train")
+    assert found.classes == ("car", "kite", "background")
+    labels = found.read(found.pairs[1])[1]
+    assert ((labels == 1).sum(), (labels == 2).sum()) == (12, 48 - 12)
+
+
+def test_names_of_coco_that_begin_with_the_folder_itself(tmp_path) -> None:
+    file = panoptic(tmp_path / "old") / "annotations/panoptic_train2017.json"
+    content = json.loads(file.read_text())
+    content["images"][0]["file_name"] = "./4.jpg"
+    file.write_text(json.dumps(content))
+    (item,) = opened(tmp_path / "old", "train", None, others=False).items
+    assert (item.name, len(item.labels)) == ("train2017/4.jpg", 1)
+    picture(tmp_path / "4.jpg")
+    for outside in ("../../4.jpg", str(tmp_path / "4.jpg")):
+        content["images"][0]["file_name"] = outside
+        file.write_text(json.dumps(content))
+        with pytest.raises(ConfigError, match="is not in the set"):
+            opened(tmp_path / "old", "train", None, others=False)
+
+
+def test_another_split_that_is_damaged_is_told(tmp_path) -> None:
+    (coco(tmp_path) / "annotations/instances_val2017.json").write_text("{}")
+    assert opened(tmp_path, "train", None, others=False).items
+    with pytest.raises(ConfigError, match=r"instances_val2017.*holds no annotations"):
+        opened(tmp_path, "train", None, others=True)
+
+
+def test_vocs_variants_are_of_the_split_that_was_asked_for(tmp_path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"JPEGImages/{name}.jpg")
+        (tmp_path / "SegmentationClass").mkdir(exist_ok=True)
+        Image.new("L", (8, 6)).save(tmp_path / f"SegmentationClass/{name}.png")
+    lists = tmp_path / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    for split, names in (("trainval", "a\nb\n"), ("train", "a\n"), ("val", "b\n")):
+        (lists / f"{split}.txt").write_text(names)
+    layout = opened(tmp_path, "trainval", None, others=True)
+    made = [(item, variant) for item in layout.items for variant in (ORIGINAL, 1)]
+    assert layout.index(made) == {
+        "ImageSets/Segmentation/trainval.txt": b"a\na_v1\nb\nb_v1\n",
+        "ImageSets/Segmentation/train.txt": b"a\n",
+        "ImageSets/Segmentation/val.txt": b"b\n",
+    }
+
+
+def test_a_tables_names_may_begin_with_the_folder_itself(tmp_path) -> None:
+    picture(tmp_path / "photos/a.jpg")
+    (tmp_path / "photo_masks").mkdir()
+    Image.new("L", (8, 6)).save(tmp_path / "photo_masks/a.png")
+    (tmp_path / "photos.csv").write_text("file,has_mask,split\n./photos/a.jpg,1,train\n")
+    layout = opened(tmp_path / "photos.csv", "train", None, others=False)
+    written = layout.index([(layout.items[0], 1)])
+    assert written == {"photos.csv": b"file,has_mask,split\nphotos/a_v1.jpg,1,train\n"}
+
+
+def test_cityscapes_own_files_go_with_a_picture(tmp_path) -> None:
+    for name in ("x_000000_000001", "x_000000_000002"):
+        picture(tmp_path / f"leftImg8bit/train/x/{name}_leftImg8bit.png")
+        for kind in ("labelTrainIds.png", "polygons.json"):
+            path = tmp_path / f"gtFine/train/x/{name}_gtFine_{kind}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    item = opened(tmp_path, "train", None, others=False).items[1]
+    assert [file.named(1) for file in item.labels] == [
+        "gtFine/train/x/x_000000_000002_v1_gtFine_labelTrainIds.png",
+        "gtFine/train/x/x_000000_000002_v1_gtFine_polygons.json",
+    ]
+
+
 def test_cocos_panoptic_segments_go_first(tmp_path) -> None:
     found = find(panoptic(coco(tmp_path)), "train")
     assert (found.layout, found.classes) == ("panoptic", ("car", "kite"))
