@@ -103,7 +103,7 @@ class Painter:
         Args:
             images: ``(B,3,H,W)`` float32 in [0,1].
             draws: what becomes of which classes, of each picture.
-            labels: ``(B,H,W)``, ids; those above the last class are pixels of none. Needed unless
+            labels: ``(B,H,W)``, ids; those that are no class are pixels of none. Needed unless
                 mattes are a segmenter's.
 
         Returns:
@@ -147,7 +147,8 @@ class Painter:
             return self._scorer.regions.labels(pipeline.segment(images, self._scorer), size)
         if labels is None:
             raise ConfigError("where classes are is told by labels: give a mask with each picture")
-        return labels.to(images.device).long().clamp(max=len(self.classes) - 1)
+        ids, last = labels.to(images.device).long(), len(self.classes) - 1
+        return torch.where((ids < 0) | (ids > last), last, ids)
 
 
 @dataclass(frozen=True, slots=True)

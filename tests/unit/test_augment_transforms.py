@@ -54,6 +54,12 @@ def test_a_batch_is_what_its_pictures_are_each_by_itself(restyle, image, mask) -
     assert (restyle._restyler(image, mask, [7, 8, 9, 1]) != whole).any()
 
 
+def test_ids_that_are_no_class_are_pixels_of_none(restyle, image, mask) -> None:
+    ids = mask.long()
+    whole = restyle._restyler(image, ids, [3] * 4)
+    assert (restyle._restyler(image, ids.where(ids != 255, -100), [3] * 4) == whole).all()
+
+
 def test_what_is_drawn_is_of_torchs_seed(restyle, image, mask) -> None:
     def drawn(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
