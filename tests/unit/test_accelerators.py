@@ -166,9 +166,9 @@ def test_a_net_of_the_same_design_is_not_timed_again():
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.25)
-    slow, fast = Way(module, "slow", seconds=0.02), Way(module, "fast", seconds=0.001)
+    slow, fast = Way(module, "slow", seconds=0.3), Way(module, "fast")
     make(slow, fast, EagerWay(module, torch.float32)).prepare(picture(64, 96))
-    ways = [Way(other, "slow", seconds=0.02), Way(other, "fast", seconds=0.001)]
+    ways = [Way(other, "slow", seconds=0.3), Way(other, "fast")]
     found = make(*ways, EagerWay(other, torch.float32))
     found.prepare(picture(64, 96))
     assert not ways[0].built, "the slow one was tried again"
