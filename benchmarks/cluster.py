@@ -120,7 +120,7 @@ def plot(curves: dict[str, dict[int, float]], measured: dict[int, float]) -> Ima
 
 
 def rates_of(took: dict[str, list[float]], frames: int, start: float) -> Rates:
-    """Returns a worker's rates by what was measured; of joining see ``docs/cluster.md``."""
+    """Returns a worker's rates by what was measured; looking and joining count as its frames."""
     alone = statistics.median(took["one worker"])
     return Rates(frame=(alone - start) / frames, start=start)
 

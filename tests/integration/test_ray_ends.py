@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -28,7 +29,10 @@ def test_no_process_is_left(by: signal.Signals, tmp_path: Path) -> None:
     )
     assert driver.stdout is not None
     line = driver.stdout.readline().split()
-    processes = [psutil.Process(int(pid)) for pid in line]
+    processes = []
+    for pid in line:
+        with suppress(psutil.NoSuchProcess):  # Ray ends one now and then by itself
+            processes.append(psutil.Process(int(pid)))
     assert len(processes) >= 3
     secrets = {one.environ().get("RAY_AUTH_TOKEN", "") for one in processes[:2]}
     assert {len(secret) for secret in secrets} == {64}

@@ -28,7 +28,7 @@ def task(config):
         child = multiprocessing.get_context("fork").Process(target=print)
         child.start()
         child.join()
-        time.sleep(4)
+        time.sleep(8)
     if how == "hang":
         print("hanging", flush=True)
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C
@@ -36,7 +36,7 @@ def task(config):
 
 from cbs_core.cli import ending
 ending.PATIENCE = 1.0
-ending.LONGEST = 1.0 if how == "fork" else 60.0
+ending.LONGEST = 5.0 if how == "fork" else 60.0  # long for an end, and short for the sleep
 hydra_app("cbs-run", task, ["input=sample:cat"])
 """
 

@@ -115,6 +115,11 @@ def test_it_says_what_cbs_batch_takes(job) -> None:
     assert (said["engine"], said["engine.address"]) == ("ray", "auto")
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert int(said["engine.workers"]) == group["maxReplicas"]
+    # No machine is up when the workers' size is due: a worker without a GPU would be what is due.
+    (container,) = group["template"]["spec"]["containers"]
+    limits = container["resources"]["limits"]
+    assert said["engine.gpu"] == limits["nvidia.com/gpu"]
+    assert said["engine.cpus"] == limits["cpu"]
 
 
 def test_every_pod_has_the_films_and_ray_is_the_version_that_was_tested(job) -> None:

@@ -64,7 +64,7 @@ class Size:
             gpu = 1 if any(one.get("GPU") for one in machines) else 0
         cpus = self.cpus
         if cpus is None and gpu:
-            seats = [(one["CPU"], one["GPU"] / gpu) for one in machines if one.get("GPU")]
+            seats = [(one.get("CPU", 0), one["GPU"] / gpu) for one in machines if one.get("GPU")]
             cpus = min((int(cores / max(1, workers)) for cores, workers in seats), default=1)
         elif cpus is None:
             cpus = min((int(one.get("CPU", 0)) or CORES for one in machines), default=CORES)
@@ -134,6 +134,9 @@ class Cluster:
                 self.leave()
                 if not tries:
                     raise EngineError(self._refused(error)) from error
+            except BaseException:  # Ctrl-C, while Ray starts
+                self.leave()
+                raise
 
     def _refused(self, error: Exception) -> str:
         line = " ".join(str(error).split()).partition(". ")[0]

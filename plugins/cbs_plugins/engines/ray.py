@@ -21,7 +21,7 @@ from cbs_plugins.engines.seat import Seat, version
 LOG = logging.getLogger("cbs")
 
 TICK_S = 2.0
-"""So often, while nothing ends, is looked whether machines joined."""
+"""So often is looked whether machines joined, also while tasks end one after another."""
 
 CLOSING_S = 30.0
 """A worker that takes longer to close is ended."""
@@ -85,6 +85,8 @@ class RayEngine:
         self._bad_starts = 0
         self._since = 0.0
         """When there was last a worker."""
+        self._looked = 0.0
+        """When it was last looked whether machines joined."""
 
     def __enter__(self) -> Self:
         """Starts or joins Ray, and orders workers.
@@ -133,8 +135,9 @@ class RayEngine:
             answered = self._ray.answered([*self._refs], TICK_S)
             for ref in answered:
                 self._take(ref)
-            if not answered:
+            if time.monotonic() >= self._looked + TICK_S:
                 self._grow()
+            if not answered:
                 self._be_patient()
         return self._ended.popleft()
 
@@ -189,6 +192,7 @@ class RayEngine:
 
     def _grow(self) -> None:
         """Orders the workers that there is room for and that were not ordered."""
+        self._looked = time.monotonic()
         room = self._wanted or self._size.room(self._ray.machines())
         self.workers = max(self.workers, room)
         while self._number < self.workers:

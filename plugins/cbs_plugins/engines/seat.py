@@ -43,10 +43,9 @@ class Seat:
                     f"{_address()} has class-based-styling {version()}, and this machine {wanted}: "
                     "install the same on all"
                 )
-            build = pickle.loads(start)
-            if "torch" in sys.modules:
+            self._worker = pickle.loads(start)()
+            if "torch" in sys.modules:  # which whoever builds the worker may import first
                 sys.modules["torch"].set_num_threads(self._cores)
-            self._worker = build()
             self._numbers = Numbers(_address())
         except Exception as error:
             return answer(None, error, began)

@@ -1,0 +1,114 @@
+"""The Ray engine and what is around it, without Ray."""
+
+import pickle
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from cbs_plugins.engines import cluster, ray, seat
+from cbs_plugins.engines.cluster import Cluster
+from cbs_plugins.engines.ray import RayEngine
+from cbs_plugins.engines.seat import Seat, version
+
+from cbs_core.contract.engines import Task
+
+
+class Ref:
+    """What was asked for."""
+
+    def __init__(self, made: bytes) -> None:
+        self.made = made
+
+
+class Growing:
+    """A cluster whose actors answer at once, and which a second machine joins after the start."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.room: list[cluster.Machine] = [{"CPU": 1.0}]
+
+    def __getattr__(self, name: str) -> Any:  # enter, leave, end: nothing is to be done
+        return lambda *args: None
+
+    def machines(self) -> list[cluster.Machine]:
+        self.looks += 1
+        return self.room
+
+    def actor(self, *size: object) -> Any:
+        def answer(value: object) -> Any:
+            made = pickle.dumps((value, None, 0.1))
+            return SimpleNamespace(remote=lambda *args: Ref(made))
+
+        return SimpleNamespace(
+            remote=lambda *args: SimpleNamespace(
+                begin=answer("here"), do=answer(1), close=answer(None)
+            )
+        )
+
+    def answered(self, refs: list[Any], timeout: float, *, every: bool = False) -> list[Any]:
+        return refs[:1]
+
+    def reply(self, ref: Any) -> bytes:
+        return ref.made
+
+
+def test_a_machine_that_joins_is_found_while_tasks_end_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(ray, "time", SimpleNamespace(monotonic=lambda: next(clock) / 4))
+    engine = RayEngine(dict, cpus=1)  # type: ignore[arg-type]
+    made = Growing()
+    engine._ray = made  # type: ignore[assignment]
+    with engine:
+        assert engine.workers == 1
+        made.room = [{"CPU": 1.0}, {"CPU": 1.0}]
+        for number in range(40):
+            engine.submit(Task(str(number)))
+            engine.wait()
+        assert engine.workers == 2
+    assert made.looks < 40  # and not after each
+
+
+def test_ctrl_c_while_ray_starts_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def init(*args: object, **kwargs: Any) -> None:
+        folders.append(Path(kwargs["_temp_dir"]))
+        assert folders[0].is_dir()
+        raise KeyboardInterrupt
+
+    fake = SimpleNamespace(init=init, is_initialized=lambda: False, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[arg-type]
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        Cluster(None).enter()
+    assert not folders[0].exists()
+    assert "RAY_AUTH_TOKEN" not in cluster.os.environ
+
+
+THREADS = []
+
+
+def begun() -> object:
+    """Imports torch only when the worker is built, as `cbs_core.batch.session.begun` does."""
+    torch = ModuleType("torch")
+    torch.set_num_threads = THREADS.append  # type: ignore[attr-defined]
+    sys.modules["torch"] = torch
+    return object()
+
+
+def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]  # and put back
+    del sys.modules["torch"]
+    monkeypatch.setattr(seat, "_address", lambda: "here")
+    monkeypatch.setattr(seat, "Numbers", lambda machine: None)
+    THREADS.clear()
+    place = Seat(3, 1, str(Path.cwd()))
+    value, error, _ = pickle.loads(place.begin(pickle.dumps(begun), version()))
+    assert (value, error) == ("here", None)
+    assert THREADS == [3]
