@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cbs_core.choose import streams
 from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.machine.addresses import shown
 from cbs_core.machine.files import is_marked, reason
 from cbs_core.machine.inputs import missing
 
@@ -97,7 +98,7 @@ def find(inputs: object, naming: Naming) -> Found:
 def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
     path = Path(named).expanduser()
     if "://" in named:
-        yield _Entry(named, Path(named.partition("://")[2].rpartition("/")[2]))
+        yield _address(named)
     elif path.is_dir():
         yield from _below(path, root, passed)
     elif path.suffix.lower() in MANIFESTS and path.is_file():
@@ -105,7 +106,10 @@ def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
     elif not os.path.lexists(path) and glob.has_magic(named):
         found = sorted(glob.glob(str(path), recursive=True), key=_natural)
         base = _fixed(path)
+        own = _own_below(base, root)
         files = [Path(one) for one in found if Path(one).is_file()]
+        if own:  # what the batch itself wrote, when it is said again
+            files = [one for one in files if own.isdisjoint(one.resolve().parents)]
         if not files:
             raise SourceError(f"no file is like '{named}': check the pattern")
         yield from (_Entry(str(one), one.relative_to(base)) for one in files)
@@ -115,9 +119,25 @@ def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
         yield _Entry(str(path), Path(path.name))
 
 
+def _address(named: str, output: str | None = None) -> _Entry:
+    below = Path(named.partition("://")[2].rpartition("/")[2])
+    if not below.name:
+        raise ConfigError(f"'{shown(named)}' names no file: a batch takes files")
+    return _Entry(named, below, output)
+
+
+def _own(root: Path) -> set[Path]:
+    return {root.resolve(), state_folder(root).resolve()}
+
+
+def _own_below(base: Path, root: Path) -> set[Path]:
+    """Returns those of the batch's own folders that a glob below ``base`` may find."""
+    return {one for one in _own(root) if base.resolve() in one.parents}
+
+
 def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
     known = streams.suffixes("source")
-    own = {root.resolve(), state_folder(root).resolve()}
+    own = _own(root)
 
     def failed(error: OSError) -> None:
         raise SourceError(f"folder '{error.filename}' cannot be read: {reason(error)}") from error
@@ -155,7 +175,7 @@ def _listed(manifest: Path) -> Iterator[_Entry]:
             rows = [*_rows(opened, manifest.suffix.lower())]
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"'{manifest}' cannot be read: {reason(error)}") from error
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise ConfigError(
             f"'{manifest}' is no manifest ({error}): .txt holds a path a line, .csv a column "
             'input and perhaps one output, .jsonl {"input": PATH, "output": PATH} a line'
@@ -163,7 +183,7 @@ def _listed(manifest: Path) -> Iterator[_Entry]:
     for row in rows:
         path, output = row["input"], row.get("output") or None
         if "://" in path:
-            yield _Entry(path, Path(path.rpartition("/")[2]), output)
+            yield _address(path, output)
             continue
         relative = Path(path).expanduser()
         inside = not relative.is_absolute() and ".." not in relative.parts
@@ -184,6 +204,8 @@ def _rows(opened: Iterable[str], suffix: str) -> Iterator[Mapping[str, str]]:
         one = json.loads(line) if suffix == ".jsonl" else {"input": line}
         if not isinstance(one, dict) or not isinstance(one.get("input"), str):
             raise ValueError(f"'{line[:60]}' names no input")
+        if not isinstance(one.get("output") or "", str):
+            raise ValueError(f"'{line[:60]}' names no output")
         yield one
 
 
@@ -218,7 +240,7 @@ def _item(entry: _Entry, naming: Naming, kind: tuple[bool, str], *, alone: bool)
     if alone:
         output, name = naming.root, naming.root.name
     elif entry.output is not None:
-        name = entry.output
+        name = Path(entry.output).as_posix()  # ./a.png is a.png
         if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).suffix:
             raise ConfigError(
                 f"'{name}', an output of a manifest, must be a file's name below '{naming.root}'"

@@ -15,6 +15,7 @@ from typing import Any
 from cbs_core.batch.items import Item, state_folder
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
+from cbs_core.machine.addresses import shown
 from cbs_core.machine.text import first_difference
 from cbs_core.machine.unfinished import lock
 
@@ -53,11 +54,11 @@ class Journal:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
         except OSError as error:
             raise SinkError(
                 f"cannot write '{self.folder}': {files.reason(error)}; choose another output="
             ) from error
-        self._lock = self._locked()
         try:
             self._file = self._opened()
         except BaseException:
@@ -65,13 +66,17 @@ class Journal:
             raise
 
     def _locked(self) -> int:
-        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        if not lock(handle):
-            os.close(handle)
-            raise ConfigError(
-                f"another batch is writing '{self.output}': wait for it, or choose another output="
-            )
-        return handle
+        while True:
+            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            if not lock(handle):
+                os.close(handle)
+                raise ConfigError(
+                    f"another batch is writing '{self.output}': wait for it, or choose another "
+                    "output="
+                )
+            if os.fstat(handle).st_nlink:
+                return handle
+            os.close(handle)  # whoever had it has removed it meanwhile: it keeps nobody out
 
     def _opened(self) -> int:
         if not self.path.is_file():
@@ -137,9 +142,9 @@ class Journal:
     def has(self, item: Item) -> bool:
         """Tells whether an item's output is whole, and of the input as it is now."""
         one = self.done.get(item.name)
-        if one is None or (one["input"], one["stamp"]) != (item.input, item.stamp):
+        if one is None or (one["input"], one["stamp"]) != (shown(item.input), item.stamp):
             return False
-        return os.path.lexists(item.output)
+        return os.path.lexists(one["output"] or item.output)
 
     def parts(self, item: Item) -> Path:
         """Returns the folder of an item's parts; it need not be there."""
@@ -157,8 +162,9 @@ class Journal:
         """
         os.close(self._file)
         if complete or not (self.done or self.begun or any(self._kept())):
-            self.path.unlink(missing_ok=True)
+            # The journal last: without it what lies there would be another's.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+            self.path.unlink(missing_ok=True)
         self._give_back()
 
     def _kept(self) -> Iterable[Path]:
@@ -173,7 +179,8 @@ class Journal:
     def _write(self, line: Mapping[str, Any]) -> None:
         text = (json.dumps(line) + "\n").encode()
         try:
-            os.write(self._file, text)
+            while text:  # of a disk that becomes full a part is taken, without an error
+                text = text[os.write(self._file, text) :]
             os.fsync(self._file)
         except OSError as error:
             raise SinkError(

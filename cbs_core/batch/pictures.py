@@ -1,6 +1,7 @@
 """Pictures, many in one task: each is a stream of its own, done in one thread."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -37,10 +38,13 @@ class Pictures:
     def __call__(self, bundle: Bundle) -> list[Done | str]:
         """Does each; a text is the reason why one could not be."""
         bundle.folder.mkdir(parents=True, exist_ok=True)
+        # A worker that was given up, or one of a driver that was killed, may be at the same bundle.
+        folder = Path(tempfile.mkdtemp(dir=bundle.folder))
         try:
-            return [self._try(item, bundle.folder) for item in bundle.items]
+            return [self._try(item, folder) for item in bundle.items]
         finally:
             with suppress(OSError):
+                folder.rmdir()
                 bundle.folder.rmdir()
 
     def _try(self, item: Item, folder: Path) -> Done | str:

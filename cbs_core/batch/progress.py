@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from cbs_core.batch.tasks import Join, Surveyed, Window
 from cbs_core.batch.units import Entry
 from cbs_core.contract.engines import Outcome, Task
+from cbs_core.machine.addresses import shown
 
 PLAIN_EVERY = 5.0
 """Seconds between two plain lines."""
@@ -43,6 +44,8 @@ class Tally:
     """How many of these are pictures."""
 
     entries: list[Entry] = field(default_factory=list)
+    failed: list[Entry] = field(default_factory=list)
+    """Those of them that could not be done."""
     workers: dict[str, Pace] = field(default_factory=dict)
     frames: int = 0
     tried_again: int = 0
@@ -61,11 +64,6 @@ class Tally:
     def fps(self) -> float:
         """Frames a second, of all workers."""
         return self.frames / self.seconds if self.seconds else 0.0
-
-    @property
-    def failed(self) -> list[Entry]:
-        """What could not be done."""
-        return [entry for entry in self.entries if entry.error is not None]
 
     @property
     def all_frames(self) -> int | None:
@@ -152,7 +150,8 @@ class Shown:
         """It is known what became of an item."""
         self.tally.entries.append(entry)
         if entry.error is not None:
-            self._console.print(f"{entry.item.input}: failed: {entry.error}")
+            self.tally.failed.append(entry)
+            self._console.print(f"{shown(entry.item.input)}: failed: {entry.error}")
         elif self.tally.items <= MANY:
             frames = f"{entry.frames} frame{'s' if entry.frames != 1 else ''}"
             self._console.print(f"{entry.output}: {frames}")

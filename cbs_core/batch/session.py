@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,8 +20,9 @@ from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import choice, flag
 from cbs_core.contract.engines import Engine, Task, Worker
 from cbs_core.contract.errors import CbsError, ConfigError, SinkError
+from cbs_core.machine import addresses
 from cbs_core.machine.terminal import PlainConsole
-from cbs_core.run.destinations import beside, refuse_beside, same, writable
+from cbs_core.run.destinations import beside, refuse_beside, writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -95,10 +96,13 @@ class _Batch:
             CbsError: with what is to be changed.
         """
         there = [item for item in self._due if os.path.lexists(item.output)]
+        inputs = _files(one.input for one in self._found.items) if there else {}
         for item in there:
-            if "://" not in item.input and same(Path(item.input), item.output):
+            taken_from = inputs.get(_file(item.output))
+            if taken_from is not None:
+                whose = "its output" if taken_from == item.input else f"that of '{item.input}'"
                 raise ConfigError(
-                    f"'{item.input}' would be written over by its output: choose another output="
+                    f"'{taken_from}' would be written over by {whose}: choose another output="
                 )
         taken = [item.output for item in there if not item.over]
         if taken:
@@ -181,8 +185,8 @@ class _Batch:
             first = tally.failed[0]
             print(
                 f"cbs-batch: error: {len(tally.failed)} of {len(self._found.items)} could not be "
-                f"done: {first.item.input}: {first.error}{more}{where}; the same command tries "
-                "these again",
+                f"done: {addresses.shown(first.item.input)}: {first.error}{more}{where}; the same "
+                "command tries these again",
                 file=sys.stderr,
             )
 
@@ -192,6 +196,21 @@ class _Batch:
         if journal is not None:
             shutil.rmtree(journal.folder / "drafts", ignore_errors=True)
             journal.close(complete=self._complete)
+
+
+def _file(path: str | Path) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _files(paths: Iterable[str]) -> dict[tuple[int, int] | None, str]:
+    """Returns files by what tells one from another, whatever name it has."""
+    found = {_file(path): path for path in paths}
+    found.pop(None, None)
+    return found
 
 
 def _met(engine: Engine) -> Mapping[str, Any]:
@@ -218,7 +237,12 @@ def _naming(config: Mapping[str, object]) -> Naming:
     for key, suffix in suffixes.items():
         if suffix != "auto" and not suffix.startswith("."):
             raise ConfigError(f"{key}_suffix={suffix} is no suffix: say .png, .mp4 or so")
-    return Naming(Path(output).expanduser(), suffixes["picture"], suffixes["video"])
+    root = Path(output).expanduser()
+    if root.name in ("", ".."):  # of '.' the folder's own name, which what lies beside it has too
+        root = Path(os.path.abspath(root))
+    if not root.name:
+        raise ConfigError(f"output={output} is no place for a batch: name a folder")
+    return Naming(root, suffixes["picture"], suffixes["video"])
 
 
 def _check_suffix(output: Path) -> None:

@@ -96,7 +96,7 @@ class Bundle:
 
     items: tuple[Item, ...]
     folder: Path
-    """Where they are written until they have their names; the worker's own."""
+    """Below it they are written until they have their names."""
 
 
 @dataclass(frozen=True, slots=True)

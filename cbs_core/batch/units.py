@@ -15,6 +15,7 @@ from cbs_core.batch.journal import Journal
 from cbs_core.batch.pieces import STATE, WHOLE, Part, fit
 from cbs_core.batch.tasks import Bundle, Done, Join, Made, Survey, Surveyed, Whole, Window
 from cbs_core.contract.engines import Outcome, Task
+from cbs_core.machine.addresses import shown
 
 
 @dataclass(slots=True)
@@ -91,7 +92,8 @@ class Pictures:
 
     def ended(self, outcome: Outcome) -> list[Entry]:
         """Notes those that are done; those that are not are due again, one by one."""
-        items = self._under_way.pop(outcome.task.name)
+        del self._under_way[outcome.task.name]
+        items = outcome.task.what.items  # where it was tried again, what is there is its own
         entries = []
         for item, value in zip(items, outcome.value, strict=True):
             if isinstance(value, Done):
@@ -221,8 +223,8 @@ class Film:
 
     def _file(self, at: int) -> Path:
         assert self._windows is not None
-        first = self._windows.plan.spans[at].first
-        return self._folder / f"{first:08d}{self.item.output.suffix}"
+        # A window of a cut that was given up may still be under way: the whole has another name.
+        return self._folder / f"{self._windows.plan.spans[at]}{self.item.output.suffix}"
 
     def _ready_window(self) -> Task | None:
         windows = self._windows
@@ -273,6 +275,8 @@ class Film:
         part = Part.read(self._file(at), windows.keys[at]) if found else None
         if found and part is None:
             windows.failed[at] = f"its part is not where it was written: '{self._file(at)}'"
+        elif part is None and windows.plan.spans[at].seek is None:
+            windows.failed[at] = "the input holds no frame: choose another"
         elif part is None:
             self._in_one_piece()
         else:
@@ -346,7 +350,7 @@ def _line(entry: Entry) -> dict[str, object]:
     item = entry.item
     return {
         "name": item.name,
-        "input": item.input,
+        "input": shown(item.input),
         "stamp": item.stamp,
         "output": entry.output,
         "frames": entry.frames,

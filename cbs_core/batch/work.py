@@ -102,6 +102,7 @@ class Workplace:
                 "device": f"{device.device.type} {devices.precision(self._shop.dtype)}",
             },
             "weights": weights.facts(plan.facts.weights),
+            "precision": devices.precision(self._shop.dtype),
             "device": {"type": str(device.device), "name": device.name},
             "lines": [
                 f"{device.device} ({device.name}) · {styles or 'no style'} · weights: "

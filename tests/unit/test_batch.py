@@ -19,17 +19,21 @@ from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
-from cbs_core.batch import restyling
-from cbs_core.batch.items import Naming, find
+from cbs_core.batch import restyling, units
+from cbs_core.batch.coordinator import Coordinator
+from cbs_core.batch.items import Item, Naming, find
 from cbs_core.batch.journal import Journal
 from cbs_core.batch.local import LocalEngine
 from cbs_core.batch.pieces import Part, cut, fit
+from cbs_core.batch.progress import Shown
 from cbs_core.batch.session import batch_session
+from cbs_core.batch.tasks import Done, Made, Surveyed
 from cbs_core.choose import streams
 from cbs_core.choose.presets import defaults
-from cbs_core.contract.engines import Outcome
+from cbs_core.contract.engines import Outcome, Task
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.contract.windows import Index
+from cbs_core.machine.terminal import PlainConsole
 from tests import jobs
 from tests.conftest import ROOT
 from tests.integration.test_video_rest import full_matroska, kinds, texts
@@ -365,6 +369,105 @@ def test_inputs_are_named_in_several_ways(monkeypatch: pytest.MonkeyPatch) -> No
         found("in/*.bmp")
     with pytest.raises(SourceError, match=r"no file 'in/a.jpeg'; did you mean 'a.jpg'"):
         found("in/a.jpeg")
+    Path("in/list.csv").write_text("input,output\na.jpg,x.png\nc.avi,./x.png\n")
+    with pytest.raises(ConfigError, match=r"would both become 'out/x.png'"):
+        found("in/list.csv")
+    Path("in/list.jsonl").write_text('{"input": "a.jpg", "output": 7}\n')
+    with pytest.raises(ConfigError, match=r"is no manifest .*names no output"):
+        found("in/list.jsonl")
+    with pytest.raises(ConfigError, match=r"'rtsp://host/' names no file"):
+        found("rtsp://me:secret@host/")
+
+
+def test_a_glob_passes_over_what_the_batch_itself_wrote() -> None:
+    for name in ("a.mp4", "b/c.mp4", "out/a.mp4", "out.batch/parts/b/c.mp4/0-240.mp4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    items = find("**/*.mp4", Naming(Path("out"))).items
+    assert [item.input for item in items] == ["a.mp4", "b/c.mp4"]
+    items = find("out/*.mp4", Naming(Path("out"))).items  # which is then refused
+    assert [item.input for item in items] == ["out/a.mp4"]
+
+
+def test_no_input_is_written_over_by_the_output_of_another() -> None:
+    pictures(Path("in"), 2)
+    Path("in/list.csv").write_text("input,output\np0.png,new.png\np1.png,p0.png\n")
+    with pytest.raises(ConfigError, match=r"'in/p0.png' would be written over by that of 'in/p1"):
+        batch(input="in/list.csv", output="in", overwrite=True)
+
+
+def test_the_folder_that_one_is_in_may_be_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures(Path("in"), 1)
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert batch(input="../in", output=".") == 0
+    assert Path("p0.png").is_file()
+    assert Path("../here.report.json").is_file()
+    assert not Path("../here.batch").exists()
+    with pytest.raises(ConfigError, match="is no place for a batch"):
+        batch(input="../in", output="/")
+
+
+def test_a_picture_that_was_written_before_its_worker_died_is_written_over() -> None:
+    item = Item("a.png", "a.png", Path("out/a.png"), still=True)
+    journal = Journal(Path("out"), {})
+    engine = _Scripted(
+        lambda task: Outcome(task, lost=True),
+        lambda task: Outcome(task, ["no memory"]),
+        lambda task: Outcome(task, [Done(1)]),
+    )
+    parts = iter([units.Pictures([item], journal, 1, tries=3)])
+    watcher = Shown(PlainConsole(quiet=True), 1, 1)
+    Coordinator(engine, parts, tries=3, watcher=watcher).run()
+    assert [task.what.items[0].over for task in engine.tasks] == [False, True, True]
+    assert [entry.error for entry in watcher.tally.entries] == [None]
+    journal.close(complete=True)
+
+
+def test_a_video_without_a_frame_is_named() -> None:
+    item = Item("a.mp4", "a.mp4", Path("out/a.mp4"))
+    journal = Journal(Path("out"), {})
+    engine = _Scripted(
+        lambda task: Outcome(task, Surveyed("key")),
+        lambda task: Outcome(task, Made(0, found=False)),
+    )
+    watcher = Shown(PlainConsole(quiet=True), 1, 0)
+    Coordinator(engine, iter([units.Film(item, journal, 8)]), tries=3, watcher=watcher).run()
+    assert [entry.error for entry in watcher.tally.failed] == [
+        "frames 0-: the input holds no frame: choose another"
+    ]
+    journal.close(complete=True)
+
+
+def test_a_journal_shows_no_password_and_is_known_again() -> None:
+    item = Item("a.mp4", "https://me:secret@host/a.mp4", Path("out/a.mp4"))
+    Path("out").mkdir()
+    Path("out/a.mp4").touch()
+    journal = Journal(Path("out"), {})
+    journal.begin([item.name])
+    journal.end([units._line(units.Entry(item, output="out/a.mp4"))])
+    journal.close(complete=False)
+    assert "secret" not in Path("out.batch/journal.jsonl").read_text()
+    journal = Journal(Path("out"), {})
+    assert journal.has(item)
+    journal.close(complete=True)
+    assert not Path("out.batch").exists()
+
+
+class _Scripted:
+    """An engine whose tasks end as they are told to, one after another."""
+
+    workers = 1
+
+    def __init__(self, *ends) -> None:
+        self._ends = iter(ends)
+        self.tasks: list[Task] = []
+
+    def submit(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def wait(self) -> Outcome:
+        return next(self._ends)(self.tasks[-1])
 
 
 def test_a_cut_falls_on_a_frame_that_is_decoded_by_itself() -> None:
