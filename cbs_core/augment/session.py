@@ -1,9 +1,10 @@
 """One run of ``cbs-augment``: a labelled set becomes a restyled one."""
 
+import json
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -15,11 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cbs_core.augment import journal
 from cbs_core.augment.journal import Journal
 from cbs_core.augment.making import Maker, Variants, Wanted, put
+from cbs_core.augment.rules import Rule
 from cbs_core.augment.sets import ORIGINAL, Layout
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract.engines import Task
 from cbs_core.contract.errors import ConfigError
+from cbs_core.frame.routes import Route
 from cbs_core.machine.files import MARK
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import writable
@@ -67,7 +70,8 @@ def augment_session(config: Mapping[str, object]) -> int:
     _check_names(due, layout)
     painter, rules = wanted.painter(layout.labelled)
     painter.prepare(rules)
-    log = Journal(output, _head(wanted))
+    styles = _styles(rules) if again is None else again[0].get("styles")
+    log = Journal(output, _head(wanted, styles))
     try:
         left = {name: what for name, what in due.items() if name not in log.done}
         _check_same(output, log, due, left)
@@ -125,8 +129,21 @@ def _wanted(config: Mapping[str, object], head: Mapping[str, Any] | None) -> Wan
     return Wanted(data, output, {**rest, "device": config["device"]})
 
 
-def _head(wanted: Wanted) -> dict[str, Any]:
+def _styles(rules: Sequence[Rule]) -> list[list[str]]:
+    """Returns what each rule draws from: one that names none draws from all that there are today.
+
+    Their order counts too, by which chance is drawn.
+    """
+
+    def told(route: Route) -> str:
+        return json.dumps([route.styler, dict(route.params)], sort_keys=True)
+
+    return [[told(route) for route in rule.pool] for rule in rules]
+
+
+def _head(wanted: Wanted, styles: list[list[str]] | None) -> dict[str, Any]:
     return {
+        "styles": styles,
         "program": f"{MARK.decode()} {version('class-based-styling')}",
         "data": wanted.data,
         "config": {key: value for key, value in wanted.config.items() if key not in ELSEWHERE},

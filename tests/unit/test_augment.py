@@ -10,7 +10,7 @@ from PIL import Image
 
 from cbs_core.augment.journal import JOURNAL, MANIFEST
 from cbs_core.augment.session import augment_session
-from cbs_core.choose import presets, registry
+from cbs_core.choose import presets, registry, weights
 from cbs_core.contract.engines import Outcome, Start, Task
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.labelled import find
@@ -198,6 +198,18 @@ def test_a_set_that_changed_meanwhile_is_not_gone_on_with(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"made of other pictures.*train/z\.png"):
         augment_session(config(data, output))
     assert tree(output) == whole
+
+
+def test_styles_that_came_meanwhile_are_not_drawn(data, tmp_path, monkeypatch) -> None:
+    output = tmp_path / "new"
+    one = {"routes": {"road": {}}, "others": False}
+    assert augment_session(config(data, output, **one, engine={"name": "crowd", "last": 1})) == 130
+    (tmp_path / "weights" / "johnson").mkdir(parents=True)
+    known = weights.available("johnson")["wave"]
+    (tmp_path / "weights" / "johnson" / "zoo.safetensors").write_bytes(known.read_bytes())
+    monkeypatch.setenv("CBS_WEIGHTS", str(tmp_path / "weights"))
+    with pytest.raises(ConfigError, match="begun with another styles"):
+        augment_session(config(data, output, **one))
 
 
 def test_a_variant_that_would_have_a_pictures_name_is_refused_at_once(made, tmp_path) -> None:
