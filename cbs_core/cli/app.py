@@ -43,7 +43,7 @@ def one_line_errors(command: str) -> Iterator[None]:
     except BrokenPipeError:
         # The reader of a pipe left, as `head` does; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        ending.watch(command).leave(141)
     except Exception as error:
         if _debug():
             raise
@@ -103,6 +103,7 @@ def hydra_app(
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, interrupt)
+    end.listens(interrupt)
     with one_line_errors(command):
         if "--version" in argv:
             print(VERSION)

@@ -35,7 +35,8 @@ class Ending:
         self._command = command
         self._presses = 0
         self._handled = 0.0
-        self._code = 0
+        self._handler: object = None
+        self._code = 1  # of a process that ends by what is raised
         self._process = os.getpid()
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
@@ -45,6 +46,10 @@ class Ending:
         # Called when the interpreter begins to wait for threads, as it is for pools of them.
         threading._register_atexit(self._end)  # type: ignore[attr-defined]
         threading.Thread(target=self._watch, name="cbs-ending", daemon=True).start()
+
+    def listens(self, handler: object) -> None:
+        """Names the handler that calls `handled`; others' signals are their own affair."""
+        self._handler = handler
 
     def handled(self) -> None:
         """Notes that the main thread has heard a signal."""
@@ -64,8 +69,13 @@ class Ending:
             for number in numbers:
                 if number == END:
                     self._wait_for_threads()
-                elif number in (signal.SIGINT, signal.SIGTERM):
+                elif self._is_heard_by_us(number):
                     self._pressed()
+
+    def _is_heard_by_us(self, number: int) -> bool:
+        return (
+            number in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is self._handler
+        )
 
     def _pressed(self) -> None:
         """Ends a process whose main thread hears not even the second Ctrl-C, which gives all up."""

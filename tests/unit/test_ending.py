@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import hashlib, multiprocessing, sys, threading, time
+import hashlib, multiprocessing, os, signal, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
+from cbs_core.cli import ending
 from cbs_core.cli.app import hydra_app
 from cbs_core.contract.errors import ConfigError
 
 how = sys.argv[1]
+ending.PATIENCE = 1.0
+ends = []
+if how == "fork":
+    ending.Ending._wait_for_threads = lambda self: ends.append(1)
 
 def task(config):
     if how in ("thread", "failure"):
@@ -28,15 +33,21 @@ def task(config):
         child = multiprocessing.get_context("fork").Process(target=print)
         child.start()
         child.join()
-        time.sleep(8)
+        time.sleep(0.5)
+        return 3 + len(ends)
+    if how == "own":  # as a training has
+        heard = []
+        signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+        for count in (1, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            while len(heard) < count:
+                pass
+        time.sleep(2 * ending.PATIENCE)
     if how == "hang":
         print("hanging", flush=True)
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C
     return 3
 
-from cbs_core.cli import ending
-ending.PATIENCE = 1.0
-ending.LONGEST = 5.0 if how == "fork" else 60.0  # long for an end, and short for the sleep
 hydra_app("cbs-run", task, ["input=sample:cat"])
 """
 
@@ -58,6 +69,7 @@ def start(how: str, folder: Path) -> "subprocess.Popen[str]":
         ("failure", 2, "(theirs): it is ended with this process\n"),
         ("pool", 3, ""),
         ("fork", 3, ""),
+        ("own", 3, ""),
     ],
 )
 def test_what_is_left_behind_holds_nothing_up(
