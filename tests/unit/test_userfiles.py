@@ -113,7 +113,7 @@ HOSTILE = {
     "set tag": f"{JOB}input: !!set {{a, b}}\n",
     "two documents": f"{JOB}---\nhydra: {{mode: MULTIRUN}}\n",
     "deep block": f"{JOB}a:\n" + "".join(f"{' ' * n}- \n" for n in range(1, 300)),
-    "100 MB": f"{JOB}# {'x' * 100_000_000}\n",
+    "100 MB": f"{JOB}# \n",  # and then nothing (`planted`)
     "keys of Unicode": f"{JOB}\u202einput: {OPEN}\n",
     "no YAML": "defaults: [config\n",
     "binary": "\x00\x01\x02",
@@ -191,11 +191,19 @@ def refused(compose: Compose, capsys: pytest.CaptureFixture[str], *argv: str) ->
     return line
 
 
+def planted(name: str, text: str) -> None:
+    """Writes the user's file; the large one takes no room on the disk."""
+    file = Path("mine/look.yaml")
+    file.write_text(text)
+    if name == "100 MB":
+        os.truncate(file, 100_000_000)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_more_than_settings_is_refused(
     name: str, compose: Compose, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("mine/look.yaml").write_text(HOSTILE[name])
+    planted(name, HOSTILE[name])
     assert "'mine/look.yaml'" in refused(compose, capsys, "--config-name=look")
 
 
@@ -229,9 +237,10 @@ def test_every_command_reads_them_in_the_same_way(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = HOSTILE[name].replace("defaults: [config,", f"defaults: [{config_name},")
-    Path("mine/look.yaml").write_text(text)
+    planted(name, text)
     line = refused(compose, capsys, "--config-name=look", f"command={config_name}")
     assert "'mine/look.yaml'" in line
+    assert ("has more than" in line) == (name == "100 MB")
 
 
 def test_a_folder_of_a_files_name(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
