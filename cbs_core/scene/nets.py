@@ -110,6 +110,14 @@ class Workshop:
         return plugin
 
 
+def _finite(found: Tensor, whose: str) -> None:
+    if not bool(found.isfinite().all()):
+        raise PluginContractError(
+            f"{whose} returned NaN or infinity: its weights or a parameter may be wrong; choose "
+            "others, or say precision=fp32"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Segmenting:
     """A segmenter for views."""
@@ -125,6 +133,7 @@ class Segmenting:
             logits = self.call(image)
             if not isinstance(logits, Tensor) or logits.ndim != 4:
                 raise PluginContractError("the segmenter gave no logits (B,K,h,w)")
+            _finite(logits, "the segmenter")
             soft = logits.float().softmax(1)
             soft = nn.functional.interpolate(
                 soft, image.shape[2:], mode="bilinear", align_corners=False
@@ -179,6 +188,7 @@ class Styling:
                 raise PluginContractError(
                     f"the styler '{self.route.styler}' gave another size than the view's"
                 )
+            _finite(styled, f"the styler '{self.route.styler}'")
             styled = styled.float()
             below = image if ground is None else _tensor(ground, self.device)
             if self.route.keep_color:

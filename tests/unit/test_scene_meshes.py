@@ -6,12 +6,15 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from cbs_core.contract.errors import CbsError, ConfigError, SourceError
+from cbs_core.contract.errors import CbsError, ConfigError, PluginContractError, SourceError
+from cbs_core.frame.routes import Route
 from cbs_core.scene import bake, cameras, consistency, vote
 from cbs_core.scene.classes import parsed
 from cbs_core.scene.meshes import restyle
+from cbs_core.scene.nets import Segmenting, Styling
 from cbs_core.scene.rays import Caster
 from cbs_core.scene.session import opened
 from cbs_core.scene.types import MeshFile, Painted, linear, srgb
@@ -284,3 +287,16 @@ def test_real_files_keep_what_is_not_restyled(name: str, shared, tmp_path) -> No
         told["buffers"][0]["byteLength"] = None
     assert old == new
     assert np.array_equal(opened(tmp_path / "out.glb").mesh.paints[0].pixels, pixels)
+
+
+def test_what_plugins_return_that_is_no_number_is_refused() -> None:
+    cpu, route = torch.device("cpu"), Route(("car",), "green", {})
+    picture = np.zeros((4, 4, 3), np.float32)
+    for value in (float("nan"), float("inf")):
+
+        def spoilt(image: torch.Tensor, value: float = value) -> torch.Tensor:
+            return image + value
+
+        for plugin in (Segmenting(("a", "b", "c"), spoilt, cpu), Styling(route, None, spoilt, cpu)):
+            with pytest.raises(PluginContractError, match="NaN or infinity"):
+                plugin(picture)

@@ -20,7 +20,7 @@ from cbs_core.machine.files import replace
 from cbs_core.scene.types import Floats, Ints, Mesh, Paint, Painted
 from cbs_plugins.scenes.gltf_file import GltfEditor, GltfFile
 from cbs_plugins.scenes.layout import Layout, laid_out
-from cbs_plugins.scenes.textures import beside, decode, encode, is_webp, read
+from cbs_plugins.scenes.textures import beside, decode, encode, inside, is_webp, read, told_finite
 
 READING = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError)
 """What a damaged file raises while it is read."""
@@ -80,6 +80,7 @@ class GltfScene:
         ]
         self._materials.append("none")
         try:
+            self._uris = _uris(self.file.json)
             self.mesh = self._read()
         except READING as error:
             raise SourceError(
@@ -159,7 +160,7 @@ class GltfScene:
         colours = np.ones((len(points), 3))
         if "COLOR_0" in attributes:
             colours = self.file.accessor(attributes["COLOR_0"], "VEC3", "VEC4")
-            colours = colours[:, :3].astype(np.float64)
+            colours = told_finite(colours[:, :3].astype(np.float64), self._left_out)
         number = told.get("material", len(self._materials) - 1)
         paint, factor, uv = self._painted((mesh, index), told, points, triangles)
         return _Primitive((mesh, index), points, triangles, uv, colours, paint, factor, number)
@@ -178,6 +179,8 @@ class GltfScene:
         else:
             factor, texture = rough.get("baseColorFactor"), rough.get("baseColorTexture")
         factor = np.array(factor or [1, 1, 1, 1], float)[:3]
+        if factor.shape != (3,) or not np.isfinite(factor).all():
+            raise ValueError("a material's colour is no three numbers")
         if texture is not None:
             found = self._texture(texture, told["attributes"], triangles)
             if found is not None:
@@ -285,14 +288,11 @@ class GltfScene:
 
     def _carried(self, path: Path) -> dict[Path, bytes]:
         """Returns the files that the scene names, where the output's folder lacks them."""
-        told = self.file.json
-        uris = [e["uri"] for e in (*told.get("buffers", []), *told.get("images", [])) if "uri" in e]
         out = {}
-        for uri in uris:
-            if uri.startswith("data:"):
-                continue
-            name = unquote(uri)
-            data, target = read(beside(self.path.parent, name, self.path)), path.parent / name
+        for name in self._uris:
+            data = read(beside(self.path.parent, name, self.path))
+            # "../scene/a.png" is in the folder of one that lies in "scene", and in no other.
+            target = inside(path.parent, name, self.path)
             if not target.is_file() or target.read_bytes() != data:
                 out[target] = data
         return out
@@ -368,6 +368,15 @@ def _retexture(editor: GltfEditor, where: tuple[int, int], layout: Layout, png: 
     rough["baseColorFactor"] = [1, 1, 1, rough.get("baseColorFactor", [1, 1, 1, 1])[3]]
     told.setdefault("materials", []).append(material)
     primitive["material"] = len(told["materials"]) - 1
+
+
+def _uris(told: dict[str, Any]) -> list[str]:
+    """Returns the names of the files that a scene names, of those too that nothing shows."""
+    uris = [e["uri"] for e in (*told.get("buffers", []), *told.get("images", [])) if "uri" in e]
+    for uri in uris:
+        if not isinstance(uri, str) or "\0" in unquote(uri):
+            raise ValueError(f"a URI is {uri!r:.20}")
+    return [unquote(uri) for uri in uris if not uri.startswith("data:")]
 
 
 def _rows(file: GltfFile, index: int, rows: Ints) -> tuple[Any, dict[str, Any]]:

@@ -41,7 +41,10 @@ MOST_TEXT = 2**29
 """Bytes of a file's JSON, with the data that it holds as text."""
 
 MOST_ELEMENTS = 100_000_000
-"""Of an accessor: one without data claims any number."""
+"""Of an accessor."""
+
+MOST_CLAIMED = 10_000_000
+"""Of one without data, which may claim any number."""
 
 
 class GltfFile:
@@ -145,7 +148,8 @@ class GltfFile:
             raise ValueError(f"accessor {index} is {told['type']} where {kinds[0]} is due")
         count, width = told["count"], WIDTHS[told["type"]]
         kind = np.dtype(COMPONENTS[told["componentType"]]).newbyteorder("<")
-        if not isinstance(count, int) or not 1 <= count <= MOST_ELEMENTS:
+        most = MOST_ELEMENTS if "bufferView" in told else MOST_CLAIMED
+        if not isinstance(count, int) or not 1 <= count <= most:
             raise ValueError(f"accessor {index} claims {count} elements")
         if "bufferView" in told:
             out = self._elements(told, count, kind, width, f"accessor {index}")

@@ -12,7 +12,15 @@ import numpy as np
 from cbs_core.contract.errors import SinkError, SourceError
 from cbs_core.machine.files import MARK, replace
 from cbs_core.scene.types import OF_VERTICES, Floats, Mesh, Paint, Painted, linear, srgb
-from cbs_plugins.scenes.textures import beside, decode, encode, inside, is_there, read
+from cbs_plugins.scenes.textures import (
+    beside,
+    decode,
+    encode,
+    inside,
+    is_there,
+    read,
+    told_finite,
+)
 
 
 @dataclass(slots=True)
@@ -121,9 +129,11 @@ class ObjScene:
                 material = self._known[rest] = _Material()
             elif key == "Kd" and len(rest.split()) == 3:
                 r, g, b = (float(word) for word in rest.split())
+                if not np.isfinite([r, g, b]).all():
+                    raise ValueError(f"the colour '{rest}' is no numbers")
                 material.colour = (r, g, b)
             elif key == "map_Kd":
-                material.texture = self._texture(rest.split()[-1] if rest.startswith("-") else rest)
+                material.texture = self._texture(_file_name(rest))
 
     def _texture(self, name: str) -> str:
         if name not in self._textures:
@@ -143,6 +153,7 @@ class ObjScene:
     ) -> Mesh:
         vertices = np.array([point[:3] for point in points], float)
         colours = np.array([p[3:6] if len(p) >= 6 else (1.0, 1.0, 1.0) for p in points], float)
+        colours = told_finite(colours, self._left_out)
         faces, place = np.array(rows.corners), np.array(rows.places)
         material = np.array(rows.material)
         uv = np.zeros((*faces.shape, 2))
@@ -191,17 +202,13 @@ class ObjScene:
         if painted.colours is not None and painted.vertices is not None:
             colours = srgb(painted.colours)
             for vertex in np.flatnonzero(painted.vertices).tolist():
-                number = self._vertex_lines[vertex]
-                end = lines[number][len(lines[number].rstrip()) :]
-                words = lines[number].split()[:4]
-                words += [f"{value:.6f}" for value in colours[vertex]]
-                lines[number] = " ".join(words) + end
+                _colour(lines, self._vertex_lines[vertex], colours[vertex])
         renamed, libraries = self._names(path)
         outputs: dict[Path, bytes] = {}
         for number, line in enumerate(lines):
-            key, _, rest = line.strip().partition(" ")
-            if key == "mtllib" and rest.strip() in libraries:
-                lines[number] = line.replace(rest.strip(), libraries[rest.strip()])
+            key, *rest = line.split(None, 1) or [""]
+            if key == "mtllib" and (name := "".join(rest).strip()) in libraries:
+                lines[number] = _put(line, name, libraries[name])
         outputs[path] = "".join(lines).encode("utf-8", "surrogateescape")
         for name, own in libraries.items():
             text = [f"# Written by {MARK.decode()}.\n"]
@@ -228,10 +235,12 @@ class ObjScene:
         return [path.with_name(name) for names in self._names(path) for name in names.values()]
 
     def _renamed(self, line: str, renamed: dict[str, str]) -> str:
-        for name, new in renamed.items():
-            if line.split("#")[0].strip().startswith("map_Kd") and name in line:
-                return line.replace(name, new)
-        return line
+        told, sign, comment = line.partition("#")
+        key, *rest = told.split(None, 1) or [""]
+        if key != "map_Kd":
+            return line
+        name = _file_name("".join(rest).strip())
+        return _put(told, name, renamed[name]) + sign + comment
 
     def _guard(self, outputs: dict[Path, bytes]) -> None:
         own = [self.path, *(self.path.parent / n for n in (*self._libraries, *self._textures))]
@@ -242,17 +251,44 @@ class ObjScene:
 
 def _statements(lines: list[str]) -> Iterator[tuple[int, str, str]]:
     r"""Yields the number of a line, its first word and what follows; ``\\`` goes on in the next."""
-    start, text = 0, ""
+    start = 0
+    parts: list[str] = []
     for number, line in enumerate(lines):
-        start = start if text else number
-        text += line.rstrip("\r\n")
-        if text.endswith("\\"):
-            text = text[:-1] + " "
+        text = line.rstrip("\r\n")
+        if not parts:
+            start = number
+            if text.lstrip().startswith("#"):  # which may end in a folder's name, C:\
+                continue
+        parts.append(text.removesuffix("\\"))
+        if text.endswith("\\") and number + 1 < len(lines):
             continue
-        key, *rest = text.split(None, 1) or [""]
-        text = ""
+        key, *rest = " ".join(parts).split(None, 1) or [""]
+        parts = []
         # Names may hold the sign of a comment, numbers do not.
         yield start, key, "".join(rest).split("#")[0] if key in ("v", "vt", "f") else "".join(rest)
+
+
+def _colour(lines: list[str], number: int, colour: Floats) -> None:
+    """Gives the vertex that begins in a line a colour, on that line alone."""
+    last = number
+    while lines[last].rstrip("\r\n").endswith("\\") and last + 1 < len(lines):
+        last += 1
+    told = [line.rstrip("\r\n").removesuffix("\\") for line in lines[number : last + 1]]
+    words = " ".join(told).split("#")[0].split()[:4]
+    end = lines[last][len(lines[last].rstrip()) :]
+    lines[number] = " ".join([*words, *(f"{value:.6f}" for value in colour)]) + end
+    lines[number + 1 : last + 1] = [""] * (last - number)
+
+
+def _file_name(rest: str) -> str:
+    """Returns the file of a ``map_Kd``, whose options stand before it."""
+    return rest.split()[-1] if rest.startswith("-") else rest
+
+
+def _put(line: str, old: str, new: str) -> str:
+    """Returns a line with another name at its end."""
+    before, _, after = line.rpartition(old)
+    return before + new + after
 
 
 def _number(known: list[str], name: str) -> int:

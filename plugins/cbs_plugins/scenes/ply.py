@@ -20,7 +20,7 @@ from cbs_core.scene.types import (
     linear,
     srgb,
 )
-from cbs_plugins.scenes.textures import beside, decode, encode, read
+from cbs_plugins.scenes.textures import beside, decode, encode, read, told_finite
 
 CHANNELS = ("red", "green", "blue")
 TEXTURE = "TextureFile "
@@ -154,7 +154,8 @@ class PlyScene:
             return linear(np.full((len(vertex), 3), 0.8))
         kind = vertex["red"].dtype
         self._scale = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
-        return linear(np.clip(np.stack([vertex[c] / self._scale for c in CHANNELS], 1), 0, 1))
+        colours = np.stack([vertex[c] / self._scale for c in CHANNELS], 1)
+        return linear(np.clip(told_finite(colours, self._left_out), 0, 1))
 
     def _painted(
         self, vertex: Any, face: Any, faces: Ints, fan: Ints, of: Ints, lengths: Ints

@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.machine.files import marked as png_mark
-from cbs_core.scene.types import Bytes
+from cbs_core.scene.types import Bytes, Floats
 
 MOST_PIXELS = 8192 * 8192
 """Of a texture: what a small file can claim would fill the memory."""
@@ -87,6 +87,15 @@ def encode(pixels: Bytes, *, marked: bool = False, webp: bool = False) -> bytes:
     else:
         Image.fromarray(pixels).save(out, format="png", pnginfo=png_mark() if marked else None)
     return out.getvalue()
+
+
+def told_finite(colours: Floats, left_out: list[str]) -> Floats:
+    """Returns colours ``(V,3)`` with white for those that are no numbers, which a line tells."""
+    whole = np.asarray(np.isfinite(colours).all(axis=1))
+    if whole.all():
+        return colours
+    left_out.append(f"{(~whole).sum()} vertices have colours that are no numbers, and are white")
+    return np.where(whole[:, None], colours, 1.0)
 
 
 def is_webp(data: bytes) -> bool:
