@@ -61,7 +61,8 @@ def carry_of(plan: Plan) -> Carry:
 
     Statistics that are taken once are a value for all windows; beliefs of mattes soon forget where
     they began, and a run-up makes them up. What else lives on from frame to frame (the object
-    selected, which frame is a key frame, statistics that are taken anew) is handed on.
+    selected, which frame is a key frame, strokes that are held, statistics that are taken anew) is
+    handed on.
     """
     stylings = plan.stylings.values()
     recalls = [plan.segmenter.recall, plan.compositor.recall]
@@ -71,7 +72,8 @@ def carry_of(plan: Plan) -> Carry:
         return Carry(whole=True)
     kept = {name: one for name, one in plan.stylings.items() if isinstance(one, ByStatistics)}
     anew = any(one.policy.on_cut or one.policy.every for one in kept.values())
-    if known or anew or plan.selection is not None or plan.segment_every > 1:
+    carried = plan.segment_every > 1 or plan.steady == "full"
+    if known or anew or carried or plan.selection is not None:
         return Carry(chained=True)
     return Carry(settles=tuple(kept), run_up=RUN_UP if plan.steady != "off" else 0)
 

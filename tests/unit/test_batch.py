@@ -202,8 +202,8 @@ def test_steady_mattes_are_nearly_those_of_the_run_in_one_piece(short: Path) -> 
 
 @pytest.mark.parametrize(
     "more",
-    [{"segment_every": 7, "steady": "matte"}, {"select": "largest"}],
-    ids=["carried", "one object"],
+    [{"segment_every": 7, "steady": "matte"}, {"select": "largest"}, {"steady": "full"}],
+    ids=["carried", "one object", "strokes"],
 )
 def test_what_goes_on_from_frame_to_frame_is_handed_on(
     short: Path, more: dict[str, object]
