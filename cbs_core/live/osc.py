@@ -6,6 +6,7 @@ name are written as ``_``. OSC knows no token, so that this machine alone is lis
 """
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -58,7 +59,8 @@ def _value(key: str, value: object) -> object:
     """Returns a value as JSON would have it: faders and buttons send numbers for all."""
     if key in FLAGS and isinstance(value, int | float):
         return bool(value)
-    if key in BOUNDS and key not in ("strength", "segment_size") and isinstance(value, float):
+    whole = key in BOUNDS and key not in ("strength", "segment_size")
+    if whole and isinstance(value, float) and math.isfinite(value):
         return round(value)
     return value
 

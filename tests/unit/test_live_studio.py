@@ -408,6 +408,7 @@ def test_osc_changes_the_picture_and_nothing_that_is_not_offered(made, caplog):
         wrong = [("/cbs/style/sky", "/etc/passwd"), ("/cbs/strength/sky", float("nan"))]
         wrong += [("/cbs/routes", "sky"), ("/cbs/strength", 0.1), ("/cbs/size/car", 200)]
         wrong += [("/other/size", 200), ("/cbs/size", [200, 300]), ("/cbs", 1)]
+        wrong += [("/cbs/radius", float("nan")), ("/cbs/size", float("inf"))]
         for address, value in wrong:
             client.send_message(address, value)
         live.until(lambda: len(caplog.records) == len(wrong))
