@@ -123,7 +123,8 @@ class Plan:
         if not tiled:
             stages += [self.segmenter, *self.stylings.values()]
         mattes = 2 * 4 * self.regions.weights.shape[1]
-        own = 3 * 4 * (2 + len(self.stylings)) + 4 * len(self.routes)
+        pictures = 3 if self.steady == "full" else 1  # of a style: what is held of it, too
+        own = 3 * 4 * (2 + pictures * len(self.stylings)) + 4 * len(self.routes)
         return own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
 
     def routes_of(self, style: str) -> list[int]:
