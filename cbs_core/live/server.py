@@ -284,9 +284,10 @@ async def _record(request: Request, shop: Shop) -> Response:
         with shop.lock:
             if shop.recording is not None and not shop.recording.over:
                 raise BusyError("something is being recorded already: end that first")
-            shop.recording = Recording(feed, shop.folder)
-            shop.recordings[shop.recording.path.name] = shop.recording
-            return shop.recording
+            shop.recording = begun = Recording(feed, shop.folder)
+            # Another mapping: states are told from this one meanwhile.
+            shop.recordings = {**shop.recordings, begun.path.name: begun}
+            return begun
 
     recording = await asyncio.to_thread(begin)
     feed.tell()

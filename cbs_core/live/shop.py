@@ -114,7 +114,8 @@ class Shop:
 
     def forget(self, feed: Feed) -> None:
         """Lets go of what belongs to a feed that is over: nobody can ask for it any more."""
-        self.recordings = {n: one for n, one in self.recordings.items() if one.feed is not feed}
+        with self.lock:
+            self.recordings = {n: one for n, one in self.recordings.items() if one.feed is not feed}
 
     def crop(self, feed: Feed, index: int) -> NDArray[np.uint8] | None:
         """Returns a class' picture, the same for a while, so that what is painted on it is kept."""
