@@ -1,5 +1,6 @@
 """A studio for tests: classes are colours, styles are arithmetic, and a clip counts its frames."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,14 +38,19 @@ class Colours(nn.Module):
 
 LEVELS = {"dark": 0.2, "light": 0.8, "late": 0.5}
 
+LOADED = threading.Event()
+"""Until it is set the style ``late`` is being loaded."""
+
+LOADED.set()
+
 
 class Flat(nn.Module):
     """One colour, all over: which tells the style in every pixel."""
 
     def __init__(self, style: str = "dark") -> None:
         super().__init__()
-        if style == "late":  # one that takes its time to load
-            time.sleep(0.5)
+        if style == "late":
+            LOADED.wait(60)
         if style == "broken":
             raise ValueError("the file is damaged")
         self.level = LEVELS[style]

@@ -166,6 +166,7 @@ def test_values_are_checked(value):
         CameraSource(**value)
 
 
+@pytest.mark.alone  # takes times
 def test_frames_have_the_time_of_their_capture(desk):
     with CameraSource() as source:
         begun = time.monotonic()
@@ -202,13 +203,14 @@ def test_one_that_is_not_waited_for_ends_the_run(desk):
             runner.run()
 
 
+@pytest.mark.alone  # takes times
 def test_a_camera_faster_than_its_reader_holds_one_frame(desk):
     with CameraSource() as source:
         frames = iter(source)
         next(frames)
         time.sleep(0.3)
         old = next(frames)
-        assert time.monotonic() - old.captured < 0.1, "the newest, and none that waited"
+        assert time.monotonic() - old.captured < 0.25, "the newest, and none that waited"
         assert source.dropped > 5
 
 
@@ -297,6 +299,7 @@ def test_a_stream_of_udp_comes_back_after_a_silence(port, caplog, monkeypatch):
     assert before.captured < after[0].captured <= time.monotonic()
 
 
+@pytest.mark.alone  # takes times
 def test_a_silent_address_is_bounded_and_told(port):
     begun = time.monotonic()
     source = StreamSource(f"udp://127.0.0.1:{port}", open_s=0.5)
