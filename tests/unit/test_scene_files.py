@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cbs_plugins.scenes import textures
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SinkError, SourceError
@@ -366,6 +367,20 @@ def test_what_a_glb_says_wrongly_is_told_in_one_line(change, words: str, tmp_pat
     with pytest.raises(SourceError, match=words) as found:
         opened(scenes.glb(tmp_path / "box.glb", change=change))
     assert len(str(found.value).splitlines()) == 1
+
+
+def test_one_picture_is_not_a_thousand_textures(tmp_path, monkeypatch) -> None:
+    def change(told: dict) -> dict:
+        told["images"] *= 2
+        told["textures"].append({"source": 1})
+        told["materials"][1]["pbrMetallicRoughness"] = {"baseColorTexture": {"index": 1}}
+        return told
+
+    path = scenes.glb(tmp_path / "box.glb", change=change)
+    assert len(opened(path).mesh.paints) == 3
+    monkeypatch.setattr(textures, "MOST_TOGETHER", 2 * 64 * 64 - 1)
+    with pytest.raises(SourceError, match="claims 8192 pixels of textures"):
+        opened(path)
 
 
 def test_an_accessor_without_data_claims_no_memory(tmp_path) -> None:

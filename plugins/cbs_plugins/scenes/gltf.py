@@ -203,7 +203,7 @@ class GltfScene:
         if source not in self._images:
             self._images[source] = len(self._paints)
             data = self.file.image(source)
-            pixels = decode(data, f"{source} of '{self.path}'", self._left_out)
+            pixels = decode(data, f"{source} of '{self.path}'", self._left_out, self._paints)
             self._paints.append(Paint(f"image{source}", pixels))
             if is_webp(data):
                 self._webp.add(source)

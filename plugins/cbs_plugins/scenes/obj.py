@@ -140,7 +140,8 @@ class ObjScene:
             path = beside(self.path.parent, name, self.path)
             self._textures[name] = len(self._paints)
             # Row 0 of a picture is v = 1 in OBJ; in a mesh's places it is v = 0.
-            self._paints.append(Paint(name, decode(read(path), f"'{path}'", self._left_out)))
+            pixels = decode(read(path), f"'{path}'", self._left_out, self._paints)
+            self._paints.append(Paint(name, pixels))
         return name
 
     def _mesh(

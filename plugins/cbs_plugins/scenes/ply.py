@@ -179,10 +179,11 @@ class PlyScene:
         if number.min() < 0 or number.max() >= len(files):
             raise SourceError(f"'{self.path}' has faces of textures that it does not name")
         self._textures = list(dict.fromkeys(files))
-        paints = []
+        paints: list[Paint] = []
         for name in self._textures:
             found = beside(self.path.parent, name, self.path)
-            paints.append(Paint(name, decode(read(found), f"'{found}'", self._left_out)))
+            pixels = decode(read(found), f"'{found}'", self._left_out, paints)
+            paints.append(Paint(name, pixels))
         which = np.array([self._textures.index(name) for name in files])[number]
         return uv.astype(np.float64) * [1, -1] + [0, 1], which, tuple(paints)
 

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,13 @@ from PIL import Image, UnidentifiedImageError
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.machine.files import marked as png_mark
-from cbs_core.scene.types import Bytes, Floats
+from cbs_core.scene.types import Bytes, Floats, Paint
 
 MOST_PIXELS = 8192 * 8192
 """Of a texture: what a small file can claim would fill the memory."""
+
+MOST_TOGETHER = 8 * MOST_PIXELS
+"""Of a scene's textures, of which one small picture may be many."""
 
 MOST_TEXTURE = 2**28
 """Bytes of a texture's file."""
@@ -26,16 +30,17 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF")
 PNG, KTX = b"\x89PNG", b"\xabKTX"
 
 
-def decode(data: bytes, name: str, left_out: list[str]) -> Bytes:
+def decode(data: bytes, name: str, left_out: list[str], others: Sequence[Paint]) -> Bytes:
     """Returns ``(H,W,3)`` or ``(H,W,4)`` of a picture file's content.
 
     Args:
         data: the content.
         name: what an error calls it.
         left_out: gets a line where the file has more than eight bits a channel.
+        others: the scene's textures before it.
 
     Raises:
-        SourceError: it is no picture, or one of too many pixels.
+        SourceError: it is no picture, or has too many pixels, by itself or with the others.
     """
     if len(data) > MOST_TEXTURE:
         raise SourceError(
@@ -53,6 +58,12 @@ def decode(data: bytes, name: str, left_out: list[str]) -> Bytes:
                 raise SourceError(
                     f"the texture {name} claims {width}x{height} pixels, more than is read: make "
                     "it smaller"
+                )
+            held = sum(one.pixels.shape[0] * one.pixels.shape[1] for one in others)
+            if held + width * height > MOST_TOGETHER:
+                raise SourceError(
+                    f"with the texture {name} the scene claims {held + width * height} pixels of "
+                    "textures, more than are read: make them smaller"
                 )
             return _bytes(picture, data, name, left_out)
     except SourceError:
