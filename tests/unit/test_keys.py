@@ -24,7 +24,7 @@ from cbs_core.contract.errors import (
 from cbs_core.words.names import resolve
 from cbs_core.words.vocabularies import VOCABULARIES
 
-OURS = ("config", "eval", "train", "export", "scene", "live")
+OURS = ("config", "eval", "train", "export", "scene", "live", "batch", "augment")
 
 
 @pytest.fixture(scope="module")
