@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cbs_plugins.scenes import textures
+from cbs_plugins.scenes import gltf, textures
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SinkError, SourceError
@@ -251,6 +251,14 @@ def saved(array: np.ndarray, kind: str, **how) -> bytes:
     out = io.BytesIO()
     Image.fromarray(array).save(out, format=kind, **how)
     return out.getvalue()
+
+
+def test_a_mesh_that_many_nodes_show_is_counted_for_each(tmp_path, monkeypatch) -> None:
+    path = scenes.glb(tmp_path / "box.glb", change=several)
+    shown = len(opened(path).mesh.faces)
+    monkeypatch.setattr(gltf, "MOST_TRIANGLES", shown - 1)
+    with pytest.raises(SourceError, match=f"shows {shown} triangles"):
+        opened(path)
 
 
 def test_a_texture_of_sixteen_bits_is_scaled_and_told(tmp_path) -> None:

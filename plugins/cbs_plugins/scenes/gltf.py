@@ -28,6 +28,9 @@ READING = (ValueError, KeyError, TypeError, IndexError, AttributeError, Overflow
 LAID = ("min", "max", "sparse")
 """What is said of an accessor anew where its rows are."""
 
+MOST_TRIANGLES = 50_000_000
+"""That are shown: a mesh counts once for each node that shows it."""
+
 INSTANCES = "EXT_mesh_gpu_instancing"
 WEBP = "EXT_texture_webp"
 
@@ -98,6 +101,7 @@ class GltfScene:
         primitives: dict[int, list[_Primitive]] = {}
         parts: list[tuple[_Primitive, Floats, int]] = []
         objects: list[str] = []
+        shown = 0
         for node, matrix in self._nodes():
             mesh = told["nodes"][node].get("mesh")
             if mesh is None:
@@ -116,6 +120,9 @@ class GltfScene:
             # A skin's joints place the vertices, and the node that holds it does not.
             place = np.eye(4) if "skin" in told["nodes"][node] else matrix
             parts += [(p, place, len(objects) - 1) for p in primitives[mesh]]
+            shown += sum(len(p.triangles) for p in primitives[mesh])
+            if shown > MOST_TRIANGLES:
+                raise ValueError(f"it shows {shown} triangles or more, too many to be read")
         if not parts:
             raise SourceError(f"'{self.path}' shows no triangles")
         return self._joined(parts, objects)
