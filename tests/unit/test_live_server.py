@@ -428,7 +428,7 @@ def test_frames_come_with_the_views_asked_for(client, made):
     with client.websocket_connect(WS) as socket:
         head, files = next_frame(socket)
         assert head["views"] == ["restyled"]
-        assert (decode(files[0], pixels=10**5).numpy()[70, 30].astype(int) - 51 < 4).all()
+        assert (abs(decode(files[0], pixels=10**5).numpy()[70, 30].astype(int) - 51) < 4).all()
         socket.send_json({"views": ["restyled", "original"]})
         socket.send_json({"shown": head["frame"]})
         socket.send_json({"views": ["nonsense"]})
