@@ -2,12 +2,14 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from cbs_core.cli import ending
 from tests import shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the user's own cache."""
     os.environ["CBS_CACHE"] = str(tmp_path_factory.mktemp("cbs-cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _looked_on() -> None:
+    """What looks on the end of a command's process is there before a test counts threads.
+
+    The end of pytest's own process is none of its business.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "_register_atexit", lambda call: None)
+        ending.watch("cbs-run")
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,7 @@ class Ending:
     def __init__(self, command: str) -> None:
         self._command = command
         self._presses = 0
+        self._heard = 0
         self._handled = 0.0
         self._handler: object = None
         self._code = 1  # of a process that ends by what is raised
@@ -53,6 +54,7 @@ class Ending:
 
     def handled(self) -> None:
         """Notes that the main thread has heard a signal."""
+        self._heard += 1
         self._handled = time.monotonic()
 
     def leave(self, code: int) -> NoReturn:
@@ -84,7 +86,8 @@ class Ending:
         if self._presses < 2:
             return
         time.sleep(PATIENCE)
-        if self._handled < pressed - HEARD:
+        # Two at once are one call of the handler; and this thread may have been told late.
+        if self._heard < self._presses and self._handled < pressed - HEARD:
             self._leave_now(
                 "interrupted, while a plugin or a library did not return: what is finished of the "
                 "output has a hidden name beside it, which the next run tells",

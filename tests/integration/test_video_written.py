@@ -143,7 +143,8 @@ def test_a_split_video_has_its_sound_in_parts(tmp_path: Path) -> None:
     last = sound_packets(tmp_path / "b.mp4")[-1][0]
     first = sound_packets(tmp_path / "b.2.mp4")
     assert last < 1
-    assert first[0][0] <= 0 < first[3][0]
+    assert first[0][0] <= 0, "what comes before the cut is decoded too, and not played"
+    assert min(time for time, *_ in first if time > 0) < 0.05
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ def installed():
     install()
 
 
-def composed(*overrides):
+def composed(*overrides, of="config"):
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        return OmegaConf.to_container(compose("config", list(overrides)))
+        return OmegaConf.to_container(compose(of, list(overrides)))
 
 
 @pytest.fixture
@@ -58,7 +58,8 @@ def stranger(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)
 def test_every_plugin_can_be_chosen(kind, name):
     chosen = f"'{name}'" if name == "null" else name
-    assert composed(f"{kind}={chosen}")[kind]["name"] == name
+    of = "batch" if kind == "engine" else "config"
+    assert composed(f"{kind}={chosen}", of=of)[kind]["name"] == name
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)

@@ -71,7 +71,7 @@ def test_a_style_that_cannot_be_had_is_told_and_nothing_changes(running, monkeyp
     before = running.stream.plan
     monkeypatch.setattr(weights, "everywhere", lambda room: {"dark": [], "light": []})
     monkeypatch.setattr(
-        Workshop, "_plan", lambda self, look: (_ for _ in ()).throw(RuntimeError("no memory"))
+        Workshop, "_plan", lambda self, *look: (_ for _ in ()).throw(RuntimeError("no memory"))
     )
     running.controls.style(1)
     with pytest.raises(RuntimeError):

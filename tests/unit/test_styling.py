@@ -425,5 +425,6 @@ def test_what_does_not_go_together_is_one_clear_line(config, monkeypatch, change
 
 
 def test_null_is_what_fits():
-    assert parse(None, None) == parse("frame", "frame")
-    assert parse("mask", None) == parse("mask", "scene")
+    """And it is known that nobody said so: `steady=full` chooses by it."""
+    assert replace(parse(None, None), said=True) == parse("frame", "frame")
+    assert replace(parse("mask", None), said=True) == parse("mask", "scene")
