@@ -92,3 +92,9 @@ def test_the_framework_names_no_plugin_of_ours() -> None:
         if path.suffix in (".py", ".txt", ".yaml") and "cbs_plugins" in path.read_text()
     ]
     assert not named
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports them by name alone, and cannot tell them apart."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in set(names) if names.count(name) > 1] == []
