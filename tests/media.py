@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
+from cbs_plugins.sources.video import VideoSource
 
 SOUND_RATE = 48000
 
@@ -104,6 +105,18 @@ def sound_packets(path: Path) -> list[tuple[Fraction, bytes]]:
             if packet.size:
                 found[packet.stream.index].append((packet.pts * packet.time_base, bytes(packet)))
     return [packet for stream in found for packet in stream]
+
+
+def rgb_frames(path: Path) -> list[np.ndarray]:
+    """Every frame of a video, ``(H,W,3)`` uint8."""
+    with av.open(str(path)) as media:
+        return [frame.to_ndarray(format="rgb24") for frame in media.decode(video=0)]
+
+
+def frame_times(path: Path) -> list[Fraction]:
+    """The pts in seconds of every frame, as the source tells them."""
+    with VideoSource(str(path)) as source:
+        return [frame.pts for frame in source]
 
 
 def luma(path: Path) -> list[np.ndarray]:

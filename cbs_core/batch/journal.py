@@ -16,11 +16,11 @@ from cbs_core.batch.items import Item, state_folder
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
 from cbs_core.machine.addresses import shown
+from cbs_core.machine.held import HeldFolder
 from cbs_core.machine.text import first_difference
-from cbs_core.machine.unfinished import lock
 
 VERSION = 1
-JOURNAL, LOCK, PARTS = "journal.jsonl", "lock", "parts"
+JOURNAL, PARTS = "journal.jsonl", "parts"
 
 
 class Journal:
@@ -46,37 +46,13 @@ class Journal:
         self.facts: Mapping[str, Any] | None = None
         """What the workers said of themselves (`cbs_core.batch.tasks.Hello`)."""
         self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
-        there = {one.name for one in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if there - {LOCK} and JOURNAL not in there:
-            raise ConfigError(
-                f"'{self.folder}' is where a batch keeps how far it is, and holds other things: "
-                "move it, or choose another output="
-            )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
-        except OSError as error:
-            raise SinkError(
-                f"cannot write '{self.folder}': {files.reason(error)}; choose another output="
-            ) from error
+        keeps = "a batch keeps how far it is"
+        self._held = HeldFolder(self.folder, JOURNAL, output=output, who="batch", keeps=keeps)
         try:
             self._file = self._opened()
         except BaseException:
             self._give_back()
             raise
-
-    def _locked(self) -> int:
-        while True:
-            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-            if not lock(handle):
-                os.close(handle)
-                raise ConfigError(
-                    f"another batch is writing '{self.output}': wait for it, or choose another "
-                    "output="
-                )
-            if os.fstat(handle).st_nlink:
-                return handle
-            os.close(handle)  # whoever had it has removed it meanwhile: it keeps nobody out
 
     def _opened(self) -> int:
         if not self.path.is_file():
@@ -171,8 +147,7 @@ class Journal:
         return (self.folder / PARTS).rglob("*.json")
 
     def _give_back(self) -> None:
-        (self.folder / LOCK).unlink(missing_ok=True)
-        os.close(self._lock)
+        self._held.give_back()
         with suppress(OSError):  # it tells of what is left to do, or holds something of the user's
             self.folder.rmdir()
 

@@ -8,7 +8,6 @@ nothing else, so that another machine may.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,15 +15,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from cbs_core.contract.errors import ConfigError, SinkError, StateError
+from cbs_core.contract.errors import ConfigError, StateError
 from cbs_core.contract.types import RawFrame, Segment
 from cbs_core.machine import files
+from cbs_core.machine.held import HeldFolder
 from cbs_core.machine.text import first_difference
-from cbs_core.machine.unfinished import lock
 from cbs_core.temporal.state import State
 
 VERSION = 1
-MANIFEST, LOCK = "manifest.json", "lock"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +57,16 @@ class Parts:
         self.folder = output.with_name(f"{output.name}.parts")
         self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
         self.done: list[Part] = []
-        self._lock: int | None = None
         manifest = self.folder / MANIFEST
-        there = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
-        if there - {LOCK} and MANIFEST not in there:
-            raise ConfigError(
-                f"'{self.folder}' is where resume=true keeps its parts, and holds other things: "
-                "move it, or choose another output="
-            )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(
-                f"cannot write '{self.folder}': {files.reason(error)}; choose another output="
-            ) from error
-        self._take()
+        keeps = "resume=true keeps its parts"
+        self._held = HeldFolder(self.folder, MANIFEST, output=output, who="run", keeps=keeps)
         try:
             if manifest.is_file():
                 self._read(manifest)
             else:
                 self._write()
         except BaseException:
-            self._give_back()
+            self._held.give_back()
             raise
 
     @property
@@ -135,26 +122,11 @@ class Parts:
 
     def close(self) -> None:
         """Lets others at them; without a window that is done, nothing is left."""
-        self._give_back()
+        self._held.give_back()
         if not self.done:
             (self.folder / MANIFEST).unlink(missing_ok=True)
             with suppress(OSError):  # something of the user's lies there
                 self.folder.rmdir()
-
-    def _take(self) -> None:
-        """Takes the folder for this process; the system gives it back whatever ends that."""
-        self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-        if not lock(self._lock):
-            os.close(self._lock)
-            raise ConfigError(
-                f"another run is writing '{self.output}': wait for it, or choose another output="
-            )
-
-    def _give_back(self) -> None:
-        if self._lock is not None:
-            (self.folder / LOCK).unlink(missing_ok=True)
-            os.close(self._lock)
-            self._lock = None
 
     def _read(self, manifest: Path) -> None:
         try:

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import psutil
 import pytest
-from cbs_plugins.sources.video import VideoSource
 
 from tests import jobs, ray_batches
 from tests.conftest import ROOT
+from tests.media import frame_times as times
 from tests.media import make_clip, sound_packets
+from tests.media import rgb_frames as frames
 from tests.ray_batches import HOLD, notes, said
 
 pytestmark = pytest.mark.alone
@@ -64,16 +64,6 @@ def whole(clip: Path) -> list[np.ndarray]:
         config = {**said(), "input": str(clip), "output": str(output), "report": None}
         assert jobs.job(clip.parent, **config).run() is not None
     return frames(output)
-
-
-def frames(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as media:
-        return [frame.to_ndarray(format="rgb24") for frame in media.decode(video=0)]
-
-
-def times(path: Path) -> list[Fraction]:
-    with VideoSource(str(path)) as source:
-        return [frame.pts for frame in source]
 
 
 def check(clip: Path, output: Path, whole: list[np.ndarray]) -> None:

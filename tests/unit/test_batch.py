@@ -11,7 +11,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import ClassVar
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -38,7 +37,9 @@ from tests import jobs
 from tests.conftest import ROOT
 from tests.integration.test_video_rest import full_matroska, kinds, texts
 from tests.media import cut as cut_short
+from tests.media import frame_times as times
 from tests.media import make_clip, picture, sound_packets
+from tests.media import rgb_frames as frames
 
 LOSSLESS = {"name": "video", "crf": 0, "pixel_format": "yuv444p"}
 
@@ -124,16 +125,6 @@ def in_one_piece(clip: Path, output: str, **more: object) -> Path:
     report = jobs.job(Path(), **{**config, "input": str(clip), "output": output, "report": None})
     assert report.run() is not None
     return Path(output)
-
-
-def frames(path: Path) -> list[np.ndarray]:
-    with av.open(str(path)) as media:
-        return [frame.to_ndarray(format="rgb24") for frame in media.decode(video=0)]
-
-
-def times(path: Path) -> list[Fraction]:
-    with VideoSource(str(path)) as source:
-        return [frame.pts for frame in source]
 
 
 def pictures(folder: Path, count: int) -> Path:
