@@ -3,10 +3,7 @@
 Letters: ``B`` batch, ``K`` classes, ``R`` routes, ``H W`` the frame, ``h w`` a model's output.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,72 +14,8 @@ from cbs_core.contract.tensors import to_size
 
 MODES = ("argmax", "soft")
 
-NEAR = 0.8
-"""Share of a frame's sides from which on it is segmented as it is: nothing is won then."""
-
-STEP = 32
-"""Pixels: what is made smaller has sides of multiples of it, which nets take as they are, and
-frames of nearly one shape have one size in common."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """No larger than what a segmenter is good at: a person of 1500 pixels is none it has seen."""
-
-    height: int
-    width: int
-    """Pixels of a picture that it is good at; their product counts, whatever the frame's shape."""
-
-    def __call__(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the size at which a frame ``(H, W)`` is segmented.
-
-        Example:
-            >>> Fit(384, 512)(853, 1280), Fit(384, 512)(512, 512)
-            ((352, 544), (512, 512))
-        """
-        share = math.sqrt(self.height * self.width / (height * width))
-        if share >= NEAR:
-            return height, width
-        rows, columns = (max(1, round(side * share / STEP)) * STEP for side in (height, width))
-        return min(rows, height), min(columns, width)
-
-
-Scale: TypeAlias = float | tuple[int, int] | Fit | None
-"""Of the picture that is segmented: a share of the frame's sides, (h, w), as large as the
-segmenter is good at, or as the frame is."""
-
-Auto: TypeAlias = Literal["auto"]
-"""As large as the segmenter says that it is good at, where it says so."""
-
 MARGIN = 1e-3
 """By how much a logit may lie below another's and still be taken for as high: above rounding."""
-
-
-def parse_size(spec: object) -> Scale | Auto:
-    """Reads the ``segment_size`` value of the configuration.
-
-    Args:
-        spec: ``[h, w]`` in pixels, a share of the frame's sides in (0, 1], ``auto``, or None.
-
-    Raises:
-        ConfigError: a value of another form.
-
-    Example:
-        >>> parse_size([256, 512]), parse_size(0.5), parse_size(None)
-        ((256, 512), 0.5, None)
-    """
-    if spec is None or spec == "auto":
-        return spec
-    if isinstance(spec, int | float) and not isinstance(spec, bool) and 0 < spec <= 1:
-        return float(spec)
-    if isinstance(spec, Sequence) and not isinstance(spec, str) and len(spec) == 2:
-        height, width = spec
-        if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
-            return height, width
-    raise ConfigError(
-        f"segment_size={spec} is neither a height and a width in pixels, segment_size=[256,512], "
-        "nor a share of the frame's sides in 0..1, segment_size=0.5, nor auto"
-    )
 
 
 def parse_mode(spec: object) -> str:
@@ -97,21 +30,6 @@ def parse_mode(spec: object) -> str:
             f"no matte '{mode}'{closest(mode, MODES)} (there are: {', '.join(MODES)})"
         )
     return mode
-
-
-def resized(image: Tensor, scale: Scale) -> Tensor:
-    """Returns the picture ``(B,3,h,w)`` to segment of a frame ``(B,3,H,W)``."""
-    height, width = image.shape[2:]
-    if isinstance(scale, float):
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-    elif isinstance(scale, Fit):
-        size = scale(height, width)
-    else:
-        size = scale or (height, width)
-    if size == (height, width):
-        return image
-    # Without antialiasing a smaller picture is a coarser one, which nets have not been shown.
-    return F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 class Regions(nn.Module):

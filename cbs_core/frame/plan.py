@@ -9,8 +9,9 @@ import torch
 from cbs_core.contract.accelerated import Accelerated
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import WeightsFile
-from cbs_core.frame.mattes import Regions, Scale
+from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
+from cbs_core.frame.sizes import Scale
 from cbs_core.frame.stage import Stage
 from cbs_core.frame.styling import Styling
 from cbs_core.frame.tiles import Tiles

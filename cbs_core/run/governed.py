@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cbs_core.choose import registry
 from cbs_core.frame import pipeline
-from cbs_core.frame.mattes import Fit
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
+from cbs_core.frame.sizes import Fit
 from cbs_core.machine.meter import Meter
 from cbs_core.run.governor import Governor, Knob
 from cbs_core.run.settings import Look

@@ -11,9 +11,9 @@ from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.places import Place
-from cbs_core.frame.mattes import Auto, Scale, parse_size
 from cbs_core.frame.mattes import parse_mode as parse_matte
 from cbs_core.frame.routes import Route
+from cbs_core.frame.sizes import Auto, Scale, parse_size
 from cbs_core.frame.styling import WHOLE, Extent
 from cbs_core.frame.styling import parse as parse_extent
 from cbs_core.temporal.carrying import parse as parse_every

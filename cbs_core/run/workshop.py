@@ -32,9 +32,10 @@ from cbs_core.contract.interfaces import (
 from cbs_core.contract.promptable import Promptable
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import pipeline, routes
-from cbs_core.frame.mattes import Fit, Regions, Scale
+from cbs_core.frame.mattes import Regions
 from cbs_core.frame.plan import Facts, Plan
 from cbs_core.frame.routes import Route
+from cbs_core.frame.sizes import Fit, Scale
 from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte, lasting
 from cbs_core.machine import device as devices

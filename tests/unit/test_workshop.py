@@ -11,7 +11,7 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
-from cbs_core.frame.mattes import Fit
+from cbs_core.frame.sizes import Fit
 from cbs_core.run import settings, workshop
 from cbs_core.run.stream import Stream
 
