@@ -17,10 +17,10 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -39,6 +39,9 @@ BOUNDS = {"rss_mb": 1.04, "threads": 1.0, "files": 1.0, "age_ms": 1.5}
 
 SLACK = {"rss_mb": 24.0, "threads": 1.0, "files": 2.0, "age_ms": 200.0}
 
+Figures: TypeAlias = dict[str, float | None]
+"""By name; None where it was not to be had."""
+
 STYLES = ("starry_night", "wave", "the_scream", "udnie")
 
 
@@ -50,6 +53,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a folder in place of the machine's class")
     parser.add_argument("more", nargs="*", help="KEY=VALUE for cbs-live")
     args = parser.parse_args()
+    if args.minutes * 60 <= 4 * EVERY:
+        parser.error(
+            f"--minutes={args.minutes:g} is too short: four looks are due, {EVERY:g} s apart"
+        )
     facts = machine.facts(torch.device("cpu"))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -120,7 +127,7 @@ def browser(folder: str) -> Iterator[Any]:
 
 def evening(
     url: str, process: "subprocess.Popen[str]", driver: Any, seconds: float
-) -> Iterator[dict[str, float]]:
+) -> Iterator[Figures]:
     """Opens two tabs, does things, and yields what is held, every `EVERY` seconds."""
     server, window = psutil.Process(process.pid), psutil.Process(driver.service.process.pid)
     driver.get(url)
@@ -141,7 +148,7 @@ def evening(
             "files": server.num_fds() if hasattr(server, "num_fds") else 0,
             "browser_mb": sum(memory(one) for one in each) / 2**20,
             "fps": told["fps"],
-            "age_ms": told["age_p50"] or 0,
+            "age_ms": told["age_p50"],  # None where nothing was shown of late
             "frames": told["frames"],
             "dropped": told["dropped"],
         }
@@ -196,22 +203,32 @@ def wait(true: Any, seconds: float = 300) -> None:
         time.sleep(0.5)
 
 
-def summary(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Returns each figure's median."""
-    keys = ("rss_mb", "threads", "files", "browser_mb", "fps", "age_ms")
-    return {key: round(statistics.median(row[key] for row in rows), 1) for key in keys}
+def summary(rows: Sequence[Figures]) -> Figures:
+    """Returns the median of each figure, of the looks that had it; None where none had."""
+    found: Figures = {}
+    for key in ("rss_mb", "threads", "files", "browser_mb", "fps", "age_ms"):
+        had = [one for row in rows if (one := row[key]) is not None]
+        found[key] = round(statistics.median(had), 1) if had else None
+    return found
 
 
-def grown(early: dict[str, float], late: dict[str, float]) -> list[str]:
-    """Returns what grew from the second quarter to the last."""
-    return [key for key, by in BOUNDS.items() if late[key] > early[key] * by + SLACK[key]]
+def grown(early: Figures, late: Figures) -> list[str]:
+    """Returns what grew from the second quarter to the last, and what ceased to be had."""
+    found = []
+    for key, by in BOUNDS.items():
+        before, after = early[key], late[key]
+        if before is not None and (after is None or after > before * by + SLACK[key]):
+            found.append(key)
+    return found
 
 
-def table(quarters: list[dict[str, float]]) -> str:
+def table(quarters: Sequence[Figures]) -> str:
     """Returns the quarters, a row each, as Markdown."""
     keys = list(quarters[0])
-    rows = [f"| {at} | " + " | ".join(f"{one[k]:g}" for k in keys) + " |" for at, one in
-            enumerate(quarters, 1)]  # fmt: skip
+    rows = []
+    for at, one in enumerate(quarters, 1):
+        figures = ("-" if (value := one[key]) is None else f"{value:g}" for key in keys)
+        rows.append(f"| {at} | {' | '.join(figures)} |")
     return "\n".join(
         ["| quarter | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|", *rows]
     )

@@ -284,9 +284,8 @@ async def _record(request: Request, shop: Shop) -> Response:
         with shop.lock:
             if shop.recording is not None and not shop.recording.over:
                 raise BusyError("something is being recorded already: end that first")
-            shop.recording = begun = Recording(feed, shop.folder)
-            # Another mapping: states are told from this one meanwhile.
-            shop.recordings = {**shop.recordings, begun.path.name: begun}
+            begun = Recording(feed, shop.folder)
+            shop.began(begun)
             return begun
 
     recording = await asyncio.to_thread(begin)

@@ -20,6 +20,9 @@ from cbs_core.live.studio import MAIN, Studio
 FRESH = 20.0
 """Seconds for which a class' picture, on which styles are painted, is kept."""
 
+LISTED = 32
+"""Recordings that the page has, the newest of all feeds; the files of others stay where they are."""
+
 
 class MissingError(CbsError):
     """What a request names is not there."""
@@ -111,6 +114,13 @@ class Shop:
             "watchers": feed.watched,
             **feed.figures(),
         }
+
+    def began(self, recording: Recording) -> None:
+        """Lists a recording, under the lock; the oldest is listed no longer."""
+        # Another mapping: states are told from this one meanwhile.
+        listed = [*self.recordings.values(), recording][-LISTED:]
+        self.recordings = {one.path.name: one for one in listed}
+        self.recording = recording
 
     def forget(self, feed: Feed) -> None:
         """Lets go of what belongs to a feed that is over: nobody can ask for it any more."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -31,6 +32,9 @@ HALOS = ((32, 0.85), (16, 0.75))
 
 NOT_THE_PLAN = ("decode", "encode", "prepare")
 """Stages that lie beside the frame's way, or are no frame's."""
+
+HISTORY = 500
+"""Changes that are kept, the newest: a stream may go on for weeks."""
 
 log = logging.getLogger("cbs")
 
@@ -84,8 +88,11 @@ class Governed:
         self._governor = Governor(1 / target_fps, knobs)
         self._begun: float | None = None
         self._ordered: tuple[Future[Plan], Look] | None = None
-        self.history: list[dict[str, object]] = []
-        """Each change: the seconds since the first frame, and what is set from then on."""
+        self.changes = 0
+        """How many took effect."""
+
+        self.history: deque[dict[str, object]] = deque(maxlen=HISTORY)
+        """The last of them: the seconds since the first frame, and what is set from then on."""
 
     def __call__(self, pixels: Tensor) -> None:
         """Notes that a frame, uint8 ``(H,W,3)``, is done; takes a plan that is ready, or orders."""
@@ -125,6 +132,7 @@ class Governed:
         self._governor.settled(now)
         assert self._begun is not None
         self._meter.chosen = self.line()
+        self.changes += 1
         self.history.append({"seconds": round(now - self._begun, 2), **self.chosen()})
 
     def chosen(self) -> dict[str, object]:
@@ -148,7 +156,12 @@ class Governed:
 
     def report(self) -> Mapping[str, object]:
         """Returns what was chosen, and when."""
-        return {"target_fps": self.target_fps, "now": self.chosen(), "changes": self.history}
+        return {
+            "target_fps": self.target_fps,
+            "now": self.chosen(),
+            "changed": self.changes,
+            "changes": list(self.history),
+        }
 
     def lowered(self, look: Look) -> Look:
         """Returns it as it is to be now: whoever builds a plan for the stream builds it by this.

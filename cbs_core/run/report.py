@@ -287,12 +287,12 @@ def print_table(report: Report, console: Console, told: Container[str] = ()) -> 
 
 def _governed(report: Report) -> str:
     assert report.governor is not None
-    changes = report.governor["changes"]
-    assert isinstance(changes, list)
+    changed = report.governor["changed"]
+    assert isinstance(changed, int)
     goal = f"target_fps={report.governor['target_fps']:g}"
-    if not changes:
+    if not changed:
         return f"{goal}: full quality throughout"
-    times = f"{len(changes)} change{'s' if len(changes) > 1 else ''} of quality"
+    times = f"{changed} change{'s' if changed > 1 else ''} of quality"
     if not report.meter.chosen:
         return f"{goal}: {times}, full quality at the end"
     return f"{goal}: {times}, at the end {report.meter.chosen}: mattes are coarser, or follow late"

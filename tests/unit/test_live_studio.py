@@ -18,7 +18,7 @@ from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkLostError, SourceError
 from cbs_core.contract.types import StreamInfo
-from cbs_core.live import osc, pictures, wish
+from cbs_core.live import osc, pictures, shop, wish
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.reading import Reading
@@ -496,3 +496,16 @@ def test_what_was_wrong_with_a_frame_ends_with_the_next(made):
     feed.error = "no such style"  # of a plan, while the old one goes on
     feed.well()
     assert feed.error == "no such style"
+
+
+def test_an_evening_of_recordings_is_listed_no_longer_than_a_page(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(shop, "LISTED", 3)
+    evening = shop.Shop(made, tmp_path, shop.Limits(), live.inputs("clip.mp4"))
+    live.shown(made)
+    for _ in range(5):
+        evening.began(recording := Recording(made.main, tmp_path))
+        live.shown(made)
+        evening.close()
+    assert list(evening.recordings)[-1] == recording.path.name
+    assert len(evening.recordings) == 3
+    assert len([*tmp_path.glob("*.mp4")]) == 5
