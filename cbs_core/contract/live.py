@@ -1,7 +1,19 @@
 """What live plugins may have beside the interfaces of all (`cbs_core.contract.interfaces`)."""
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+SOUND_RATE = 48_000
+"""Samples a second of all live sound, which is stereo."""
 
 
 @runtime_checkable
@@ -10,6 +22,39 @@ class CountsDrops(Protocol):
 
     dropped: int
     """Frames in whose place a newer one came before they were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A piece of a live source's sound."""
+
+    samples: NDArray[np.float32]
+    """``(2,n)``, left and right, in [-1,1]."""
+
+    captured: float
+    """When the first of them was captured, on the clock of `RawFrame.captured`."""
+
+
+@runtime_checkable
+class HasSound(Protocol):
+    """A live source whose sound can be heard beside its frames."""
+
+    def hear(self, call: Callable[[Heard], object], /) -> None:
+        """Has it given each piece from now on, in a thread of the source's, until it is closed."""
+        ...
+
+
+class Sound(Protocol):
+    """What is heard beside the frames of a stream that a sink is given (`StreamInfo.sound`)."""
+
+    def until(self, seconds: Fraction, /) -> NDArray[np.float32]:
+        """Returns some of what follows on the last call's, ``(2,n)``; first, the stream's start.
+
+        Args:
+            seconds: of the stream, up to which sound is due; what is not there yet comes later.
+                Nothing is returned where all that is there was.
+        """
+        ...
 
 
 @runtime_checkable

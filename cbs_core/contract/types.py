@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cbs_core.contract.live import Sound
+
 
 def _shape(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')}{tuple(tensor.shape)}@{tensor.device}"
@@ -223,6 +225,9 @@ class StreamInfo:
 
     matte: bool = False
     """Whether the frames are a matte, grey: of ``media`` only what tells of pictures is kept."""
+
+    sound: Sound | None = None
+    """Of a live stream, what is heard beside its frames, for a sink that can hold it."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cbs_core.contract.errors import CbsError
+from cbs_core.contract.live import Heard
 from cbs_core.frame import pipeline
 from cbs_core.frame.plan import Plan
 from cbs_core.live.pictures import Shown
@@ -72,6 +73,8 @@ class Feed:
         self._times: deque[tuple[float, float]] = deque(maxlen=600)
         self._listeners: dict[int, Callable[[], None]] = {}
         self._taps: dict[int, Callable[[Shown], None]] = {}
+        self._ears: dict[int, Callable[[Heard], None]] = {}
+        self._heard: float | None = None
         self._building: Future[Plan] | None = None
         self._last_size: Tensor | None = None
 
@@ -157,6 +160,23 @@ class Feed:
         key = id(call)
         self._taps[key] = call
         return lambda: self._taps.pop(key, None)
+
+    def hear(self, piece: Heard) -> None:
+        """Takes a piece of sound, from the thread that hears it."""
+        self._heard = time.monotonic()
+        for ear in list(self._ears.values()):
+            ear(piece)
+
+    def overhear(self, call: Callable[[Heard], None]) -> Callable[[], object]:
+        """Has it given all sound; returns what ends that."""
+        key = id(call)
+        self._ears[key] = call
+        return lambda: self._ears.pop(key, None)
+
+    @property
+    def sounding(self) -> bool:
+        """Whether there was sound of late."""
+        return self._heard is not None and time.monotonic() - self._heard < WINDOW
 
     @property
     def watched(self) -> int:

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from cbs_core.contract.errors import CbsError, SourceError
 from cbs_core.contract.interfaces import Source
+from cbs_core.contract.live import HasSound
 from cbs_core.contract.types import RawFrame
 from cbs_core.live.feed import Taken
 from cbs_core.live.pictures import fitted
@@ -90,6 +91,8 @@ class Reading:
         source = self._create()
         with opened(source):
             self._source = source
+            if isinstance(source, HasSound):
+                source.hear(self._studio.main.hear)
             live, start, only, count = source.info.live, time.monotonic(), None, 0
             first: RawFrame | None = None
             for raw in source:

@@ -1,4 +1,4 @@
-"""A feed written to a file, at the times at which its frames were captured.
+"""A feed written to a file, at the times at which frames and sound were captured.
 
 It never holds the picture up: of frames that the encoder is too slow for, the newest are written.
 """
@@ -13,6 +13,7 @@ from cbs_core.choose import registry, streams
 from cbs_core.contract.errors import CbsError, SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.live.feed import Feed
+from cbs_core.live.hearing import Track
 from cbs_core.live.pictures import Shown
 from cbs_core.run.channel import Channel, ClosedError
 from cbs_core.run.workers import told
@@ -51,7 +52,15 @@ class Recording:
         self._frames: Channel[RawFrame] = Channel(2, freshest=True)
         height, width = shown.restyled.shape[:2]
         self._sink = registry.sinks.create(streams.sink_for(str(self.path)), path=str(self.path))
-        info = StreamInfo(width, height, rate=Fraction(25), live=True, name=self.path.stem)
+        self._track = Track()
+        info = StreamInfo(
+            width,
+            height,
+            rate=Fraction(25),
+            live=True,
+            name=self.path.stem,
+            sound=self._track if feed.sounding else None,
+        )
         try:
             self._sink.open(info)
         except Exception as error:
@@ -67,7 +76,7 @@ class Recording:
             closed=lambda: self._frames.close(discard=True),
         )
         self._writer.start()
-        self._untap = feed.tap(self._put)
+        self._taps = feed.overhear(self._track.put), feed.tap(self._put)
 
     @property
     def frames(self) -> int:
@@ -92,9 +101,13 @@ class Recording:
         if not self.frames and self.error is None:
             self.error = "no frame came while it was recorded, so that there is no file"
 
+    def _untap(self) -> None:
+        for end in self._taps:
+            end()
+
     def _put(self, shown: Shown) -> None:
         if self._first is None:
-            self._first = shown.captured
+            self._first = self._track.zero = shown.captured
         pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
         if pts <= self._last:
             return

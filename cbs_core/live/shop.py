@@ -21,7 +21,7 @@ FRESH = 20.0
 """Seconds for which a class' picture, on which styles are painted, is kept."""
 
 LISTED = 32
-"""Recordings that the page has, the newest of all feeds; the files of others stay where they are."""
+"""Recordings that pages have, the newest of all feeds; the files of others stay."""
 
 
 class MissingError(CbsError):

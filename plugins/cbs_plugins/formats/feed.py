@@ -26,9 +26,11 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from cbs_core.contract.errors import SourceError, SourceLostError
+from cbs_core.contract.live import Heard
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.run.channel import Channel, ClosedError
 from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.hearing import Hearing, Lateness
 from cbs_plugins.formats.media import CONVERSION
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -119,6 +121,9 @@ class Feed:
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="cbs-feed", daemon=True)
         self._rgb = VideoReformatter()
+        self.listeners: list[Callable[[Heard], object]] = []
+        """Who is given the sound of what is no film."""
+
         self.film = False
         """Whether it has an end."""
 
@@ -244,17 +249,25 @@ class Feed:
         self.codec = stream.codec_context.name
         self.film = container.duration is not None
         tick = Fraction(stream.time_base or Fraction(1, 90_000))
+        late = Lateness()
+        hearing = Hearing(container, late, self.listeners)
+        read = [stream] if self.film or hearing.stream is None else [stream, hearing.stream]
         last = time.monotonic()
         while not self._stopped.is_set():
             try:
-                for packet in container.demux(stream):
+                for packet in container.demux(*read):
+                    if packet.stream is not stream and len(read) > 1:
+                        hearing(packet)
+                        if time.monotonic() - last > self._patience:
+                            raise self._silent()
+                        continue
                     last = time.monotonic()
                     try:
                         frames = stream.codec_context.decode(packet if packet.size else None)
                     except av.InvalidDataError:  # a stream is often joined between two key frames
                         frames = []
                     for frame in frames:
-                        yield _shot(frame, tick, last)
+                        yield _shot(frame, tick, last, late if len(read) > 1 else None)
                     if self._stopped.is_set():
                         return
                 return
@@ -264,8 +277,11 @@ class Feed:
                 self._stopped.wait(POLL)
 
 
-def _shot(frame: VideoFrame, tick: Fraction, now: float) -> Shot:
+def _shot(frame: VideoFrame, tick: Fraction, now: float, late: Lateness | None) -> Shot:
+    """Returns a frame that came ``now``; where sound comes beside it, ``late`` tells how late."""
     stamp = None if frame.pts is None else frame.pts * Fraction(frame.time_base or tick)
+    if stamp is not None and late is not None:
+        return Shot(frame, stamp, late(stamp, now))
     # Cameras are often stamped by the clock that `time.monotonic` reads.
     known = stamp is not None and 0 <= now - float(stamp) < 1
     return Shot(frame, stamp, float(stamp) if known and stamp is not None else now)
@@ -322,6 +338,11 @@ class FeedSource:
         """Closes it."""
         if self._feed is not None:
             self._feed.close()
+
+    def hear(self, call: Callable[[Heard], object], /) -> None:
+        """Has it given the sound, where there is any (`cbs_core.contract.live.HasSound`)."""
+        if self._feed is not None:
+            self._feed.listeners.append(call)
 
     def stop(self) -> None:
         """Ends a wait for a frame at once."""

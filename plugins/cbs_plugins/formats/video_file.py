@@ -19,6 +19,7 @@ from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.unfinished import Unfinished
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.hearing import Spoken
 from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
 from cbs_plugins.formats.muxing import muxer_options, time_base
 from cbs_plugins.formats.segments import packets
@@ -93,7 +94,7 @@ class VideoFile:
         self._last: tuple[int, Fraction] | None = None
         self._output: OutputContainer | None = None
         self._media: InputContainer | None = None
-        self._tracks: Tracks | None = None
+        self._tracks: Tracks | Spoken | None = None
         self._begun = self._muxed = False
         self._given = self._header = 0
         self._grows = True
@@ -124,13 +125,12 @@ class VideoFile:
         )
         self._stream = self._add_pictures(self._output)
         if self._media is not None and not self._bare:
+            start = info.start + self._start
             self._tracks = Tracks(
-                self._output,
-                self._media,
-                self._suffix,
-                audio=encoding.audio,
-                start=info.start + self._start,
+                self._output, self._media, self._suffix, audio=encoding.audio, start=start
             )
+        elif info.sound is not None and encoding.audio:
+            self._tracks = Spoken(self._output, self._suffix, info.sound)
         self._output.start_encoding()
         self._begun = True
         self._header = self._file.path.stat().st_size

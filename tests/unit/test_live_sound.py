@@ -1,0 +1,179 @@
+"""Sound of streams in the studio's recordings: a flash and a beep in one stream on the loopback."""
+
+import math
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from cbs_plugins.formats.hearing import Lateness
+from cbs_plugins.sources.stream import StreamSource
+
+from cbs_core.contract.live import SOUND_RATE, Heard
+from cbs_core.live.hearing import GRACE, MOST, Track
+from cbs_core.live.reading import Reading
+from cbs_core.live.recording import Recording
+from tests import live
+
+FPS, RATE = 25, 44_100
+
+EVERY, LASTS = 1.0, 0.2
+"""Seconds between two flashes, and of each; the beeps are as long."""
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch):
+    live.install(monkeypatch)
+
+
+def beeping(first, count):
+    """Returns mono samples of the stream, int16 ``(1,n)``."""
+    seconds = (first + np.arange(count)) / RATE
+    on = seconds % EVERY < LASTS
+    return (on * 12_000 * np.sin(2 * math.pi * 1000 * seconds)).astype(np.int16)[None]
+
+
+def send(address, over):
+    """Sends MPEG-TS at its own pace: grey with a flash, silence with a beep, at the same times."""
+    with suppress(av.FFmpegError, OSError), av.open(address, "w", format="mpegts") as out:
+        pictures = out.add_stream("mpeg2video", rate=FPS, width=live.WIDTH, height=live.HEIGHT)
+        pictures.pix_fmt, pictures.gop_size, pictures.bit_rate = "yuv420p", 5, 2_000_000
+        sound = out.add_stream("mp2", rate=RATE)
+        sound.layout = "mono"
+        begun, index, given = time.monotonic(), 0, 0
+        while not over.wait(max(0, begun + index / FPS - time.monotonic())):
+            grey = 230 if index / FPS % EVERY < LASTS else 60
+            pixels = np.full((live.HEIGHT, live.WIDTH, 3), grey, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            out.mux(pictures.encode(frame))
+            count = (index + 1) * RATE // FPS - given
+            piece = av.AudioFrame.from_ndarray(beeping(given, count), "s16", "mono")
+            piece.sample_rate, piece.pts, piece.time_base = RATE, given, Fraction(1, RATE)
+            out.mux(sound.encode(piece))
+            index, given = index + 1, given + count
+
+
+@contextmanager
+def broadcast():
+    """Yields the address of a stream that is being sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    over = threading.Event()
+    address = f"udp://127.0.0.1:{port}"
+    thread = threading.Thread(target=send, args=(address, over), daemon=True)
+    thread.start()
+    try:
+        yield address
+    finally:
+        over.set()
+        thread.join(20)
+
+
+def recorded(path):
+    """Returns ``(times, greys)`` of the pictures and ``(times, loudness)`` of 5 ms of sound each."""
+    with av.open(str(path)) as container:
+        frames = [(one.time, one.to_ndarray(format="gray").mean()) for one in
+                  container.decode(video=0)]  # fmt: skip
+    with av.open(str(path)) as container:
+        heard = []
+        for frame in container.decode(audio=0):
+            left = frame.to_ndarray()[0]
+            step = SOUND_RATE // 200
+            for at in range(0, len(left) - step + 1, step):
+                heard.append((frame.time + at / SOUND_RATE, np.abs(left[at : at + step]).max()))
+    return np.array(frames), np.array(heard)
+
+
+def onsets(found, level):
+    """Returns when it goes from below to above a level."""
+    above = found[:, 1] > level
+    return found[1:, 0][above[1:] & ~above[:-1]]
+
+
+@pytest.mark.alone  # takes times
+def test_a_flash_and_a_beep_of_a_stream_fit_in_a_recording(tmp_path):
+    with broadcast() as address, live.studio(size=live.WIDTH) as made:
+        reading = Reading(made, lambda: StreamSource(address, open_s=30))
+        reading.start()
+        try:
+            live.until(lambda: made.main.sounding and made.main.shown)
+            recording = Recording(made.main, tmp_path)
+            live.until(lambda: recording.seconds > 5.5)
+            recording.close()
+        finally:
+            reading.close()
+    assert recording.error is None
+    frames, heard = recorded(recording.path)
+    flashes, beeps = onsets(frames, 145), onsets(heard, 0.1)
+    apart = [min(beeps - flash, key=abs) for flash in flashes]
+    assert len(flashes) >= 4
+    assert abs(np.median(apart)) < 0.04, apart
+    assert abs(heard[-1, 0] - frames[-1, 0]) < 0.5 + GRACE
+
+
+def test_a_source_without_sound_is_recorded_without(tmp_path):
+    with live.studio() as made:
+        live.shown(made)
+        recording = Recording(made.main, tmp_path)
+        live.shown(made)
+        recording.close()
+    with av.open(str(recording.path)) as container:
+        assert not container.streams.audio
+
+
+def ramp(first, count):
+    return np.tile(np.arange(first, first + count, dtype=np.float32), (2, 1))
+
+
+def heard_of(track, seconds):
+    pieces = []
+    while (piece := track.until(Fraction(seconds))).shape[1]:
+        pieces.append(piece)
+    return np.concatenate([*pieces, np.zeros((2, 0), np.float32)], axis=1)
+
+
+def test_pieces_are_joined_where_they_nearly_fit_and_cut_where_the_picture_begins():
+    track = Track()
+    for number, slip in enumerate((0, 0.004, -0.008, 0.012)):
+        track.put(Heard(ramp(4800 * number, 4800), 10 + number / 10 + slip))
+    assert track.until(Fraction(1)).shape == (2, 0), "before the first picture there is no time"
+    track.zero = 10.05
+    found = heard_of(track, "0.2")
+    assert (found == ramp(2400, 9600)).all()
+    assert (heard_of(track, 1) == ramp(12_000, 7200)).all(), "what is not there yet comes later"
+    assert not heard_of(track, 1).size
+
+
+def test_where_a_source_is_silent_or_away_there_is_silence():
+    track = Track()
+    track.zero = 0.0
+    track.put(Heard(ramp(1, 4800), 0.0))
+    track.put(Heard(ramp(1, 4800), 0.5))
+    found = heard_of(track, 1)
+    assert found.shape == (2, 28_800)
+    assert not found[:, 4800:24_000].any()
+    assert found[0, 24_000] == 1
+    assert track.until(Fraction(30)).shape == (2, MOST), "an hour is not given at once"
+    rest = heard_of(track, 30)
+    assert rest.shape[1] == (30 - GRACE) * SOUND_RATE - 28_800 - MOST
+    assert not rest.any()
+    track.put(Heard(ramp(1, 4800), 20.0))
+    assert not heard_of(track, 30).any(), "what comes too late is not heard at another time"
+
+
+def test_how_late_a_stream_is_is_what_it_was_at_its_best():
+    late = Lateness()
+    arrived = [100 + index / 25 + (index % 5) / 50 for index in range(60)]
+    captured = [late(Fraction(index, 25), at) for index, at in enumerate(arrived)]
+    assert captured == sorted(captured)
+    assert all(one <= at for one, at in zip(captured, arrived, strict=True))
+    assert captured[-1] == pytest.approx(100 + 59 / 25)
+    slow = [late(Fraction(index, 25), 100.3 + index / 25) for index in range(60, 160)]
+    assert slow[-1] == pytest.approx(100.3 + 159 / 25), "it stays later from now on"
+    assert late(Fraction(7000), 107.0) == pytest.approx(107), "its own times leapt"
