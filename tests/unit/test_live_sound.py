@@ -76,7 +76,7 @@ def broadcast():
 
 
 def recorded(path):
-    """Returns ``(times, greys)`` of the pictures and ``(times, loudness)`` of 5 ms of sound each."""
+    """Returns ``(times, greys)`` of pictures and ``(times, loudness)`` of 5 ms of sound each."""
     with av.open(str(path)) as container:
         frames = [(one.time, one.to_ndarray(format="gray").mean()) for one in
                   container.decode(video=0)]  # fmt: skip
