@@ -19,6 +19,7 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import Source
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame import pipeline
+from cbs_core.live import calling
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.osc import Listening
 from cbs_core.live.pictures import fitted
@@ -137,6 +138,8 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
         studio.start()
         reading.start()
         opening.shop = shop
+        if not calling.THERE:
+            say(f"visitors' cameras go by WebSocket; {calling.MISSING}")
         say("the studio is open (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
             while not serving.wait(1):

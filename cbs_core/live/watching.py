@@ -4,6 +4,9 @@ Down go frames (binary: a big-endian length, a JSON header, then a JPEG a view) 
 Up come ``{"shown": N}`` for each frame and ``{"views": [...]}``, and of a camera binary frames: a
 big-endian number, then a JPEG. No more than `AHEAD` frames are sent before one is said to be shown,
 so that nothing queues on the way, and who reads nothing is sent nothing.
+
+With a camera, ``{"offer": SDP}`` asks for WebRTC, and ``{"answer": SDP}`` comes back, or
+``{"unanswered": "why"}``. While that is connected a single view goes down by it, and no JPEG.
 """
 
 import asyncio
@@ -21,6 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.live.calling import OFFER, THERE, Call
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import VIEWS, Shown, decode, fitted
 from cbs_core.live.studio import Studio
@@ -69,6 +73,8 @@ class Watching:
         self._ages: deque[float] = deque(maxlen=60)
         self._decoding = False
         self._next: tuple[int, bytes, float] | None = None
+        self._call: Call | None = None
+        self._answering = False
 
     async def run(self) -> None:
         """Serves the visitor until either end leaves."""
@@ -85,6 +91,9 @@ class Watching:
                 self._group.start_soon(self._until_left, self._receive)
         finally:
             unlisten()
+            if self._call is not None:
+                with anyio.move_on_after(2, shield=True):
+                    await self._call.close()
             with anyio.move_on_after(1, shield=True), suppress(Exception):
                 await self._socket.close(1001)
 
@@ -113,10 +122,20 @@ class Watching:
             state = (self._feed.wish, self._feed.building, self._feed.error)
             if now >= due or state != look:
                 due, look = now + EVERY, state
-                await self._text({**self._state(self._feed), **self._figures()})
+                offered = {"webrtc": self._camera and THERE}
+                await self._text({**self._state(self._feed), **self._figures(), **offered})
             shown = self._feed.shown
-            if shown is not None and shown.index > self._latest and len(self._sent) < AHEAD:
+            if shown is None or shown.index <= self._latest:
+                continue
+            if self._called:
+                self._latest = shown.index
+            elif len(self._sent) < AHEAD:
                 await self._frame(shown)
+
+    @property
+    def _called(self) -> bool:
+        """Whether pictures go down by WebRTC: a single view, not two of the same frame."""
+        return self._call is not None and self._call.connected and len(self._views) == 1
 
     async def _frame(self, shown: Shown) -> None:
         views = self._views
@@ -156,14 +175,20 @@ class Watching:
 
     def _said(self, text: str) -> None:
         try:
-            said = parsed(text) if len(text) < 1000 else None
+            said = parsed(text) if len(text) < OFFER else None
         except ConfigError:
             return
         if not isinstance(said, dict):
             return
+        offer = said.get("offer")
+        if self._camera and isinstance(offer, str) and not self._answering:
+            self._answering = True
+            self._group.start_soon(self._answer, offer)
         views = said.get("views")
         if isinstance(views, list) and 0 < len(views) <= 2 and all(v in VIEWS for v in views):
             self._views = tuple(views)
+            if self._call is not None:
+                self._call.view = self._views[0]
         shown = said.get("shown")
         if isinstance(shown, int):
             captured = self._sent.pop(shown, None)
@@ -171,6 +196,23 @@ class Watching:
             if captured is not None:
                 self._ages.append((self._heard - captured) * 1e3)
             self._woken.set()
+
+    async def _answer(self, offer: str) -> None:
+        """Answers what asks for WebRTC."""
+        try:
+            if self._call is None:
+                woken = self._woken.set
+                pixels = CAMERA_PIXELS
+                self._call = Call(self._studio, self._feed, pixels=pixels, changed=woken)
+                self._call.view = self._views[0]
+            client = self._socket.client
+            told = {"answer": await self._call.answer(offer, client.host if client else "")}
+        except ConfigError as error:
+            told = {"unanswered": str(error)}
+        finally:
+            self._answering = False
+        with suppress(WebSocketDisconnect, TimeoutError, OSError, RuntimeError):
+            await self._text(told)
 
     def _picture(self, data: bytes, captured: float) -> None:
         """Takes a frame of the visitor's camera; while one is read, the newest waits."""

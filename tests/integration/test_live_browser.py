@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import uvicorn
 from selenium import webdriver
@@ -23,7 +24,7 @@ from selenium.webdriver.common.keys import Keys
 
 from cbs_core.choose import registry
 from cbs_core.choose.presets import defaults
-from cbs_core.live import server
+from cbs_core.live import calling, server, watching
 from cbs_core.live.reading import Reading
 from cbs_core.live.shop import Limits, Opening, Shop
 from cbs_core.live.studio import Studio
@@ -47,6 +48,18 @@ LOST = ("ERR_CONNECTION", "ERR_ABORTED", "WebSocket", "Failed to fetch", "willRe
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="no Chromium and its driver: apt-get install chromium chromium-driver",
+)
+
+called = pytest.mark.skipif(
+    not (
+        calling.THERE
+        and any(
+            a.family == socket.AF_INET and a.address != "127.0.0.1"
+            for each in psutil.net_if_addrs().values()
+            for a in each
+        )
+    ),
+    reason="WebRTC needs aiortc, and an address of this machine beside 127.0.0.1",
 )
 
 
@@ -359,10 +372,12 @@ def test_who_comes_too_soon_sees_that_nets_are_prepared(driver, shop):
         driver.get("about:blank")
 
 
-def test_the_visitors_own_camera(page, shop):
+@pytest.mark.parametrize("way", ["WebSocket", pytest.param("WebRTC", marks=called)])
+def test_the_visitors_own_camera(page, shop, monkeypatch, way):
+    monkeypatch.setattr(watching, "THERE", way == "WebRTC")
     page.click("#camera")
     page.until(lambda: len(shop.studio.feeds) == 2)
-    page.until(lambda: page.text("#source") == "My camera")
+    page.until(lambda: page.text("#source") == f"My camera · {way}")
     own = next(feed for name, feed in shop.studio.feeds.items() if name != "main")
     page.until(lambda: own.meter.frames_out > 5)
     page.more_frames()
@@ -379,11 +394,31 @@ def test_the_visitors_own_camera(page, shop):
     )
     before = own.meter.frames_out
     page.until(lambda: own.meter.frames_out > before + 3)
+    for key, wide in (("2", "#divider"), ("1", None)):  # two pictures of a frame, and one again
+        page.press(key)
+        assert wide is None or page.one(wide).is_displayed()
+        page.more_frames()
+    assert page.text("#source") == f"My camera · {way}"
     page.click("#camera")
     page.until(lambda: len(shop.studio.feeds) == 1)
     page.until(lambda: page.text("#source") == "car.mp4")
     page.more_frames()
     page.until(lambda: page.pixel(0.5, 0.2)[2] > 180)
+
+
+@called
+def test_where_webrtc_finds_no_way_it_is_told_and_pictures_go_on(page, shop, monkeypatch):
+    monkeypatch.setattr(watching, "THERE", True)
+    monkeypatch.setattr(calling, "addressed", lambda offer, visitor: "no offer")
+    page.click("#camera")
+    page.until(lambda: "WebRTC is not to be had" in page.text("#toast"))
+    page.until(lambda: page.text("#source") == "My camera · WebSocket")
+    own = next(feed for name, feed in shop.studio.feeds.items() if name != "main")
+    before = own.meter.frames_out
+    page.until(lambda: own.meter.frames_out > before + 3)
+    page.more_frames()
+    page.click("#camera")
+    page.until(lambda: len(shop.studio.feeds) == 1)
 
 
 def test_a_stranger_page_reads_and_changes_nothing(page, driver, shop):

@@ -16,6 +16,7 @@ export class Camera {
     this.ages = [];
     this.tag = 0;
     this.size = 640;
+    this.quiet = () => false; // whether frames go up another way
     this.device = null;
     this.asked = "1280x720";
   }
@@ -63,7 +64,7 @@ export class Camera {
     const media = this.media;
     const now = performance.now();
     for (const [tag, at] of this.sent) if (now - at > PATIENCE) this.sent.delete(tag);
-    if (media && this.stream.ready && this.sent.size < AHEAD && this.video.videoWidth) {
+    if (media && !this.quiet() && this.stream.ready && this.sent.size < AHEAD && this.video.videoWidth) {
       const scale = Math.min(1, this.size / Math.max(this.video.videoWidth, this.video.videoHeight));
       this.canvas.width = Math.round(this.video.videoWidth * scale);
       this.canvas.height = Math.round(this.video.videoHeight * scale);

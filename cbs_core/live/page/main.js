@@ -1,6 +1,7 @@
 // Joins the parts of the page.
 
 import { address, ask, change, setFeed } from "./api.js";
+import { Call } from "./call.js";
 import { Camera, SIZES } from "./camera.js";
 import { Panel, nice } from "./panel.js";
 import { Stage } from "./stage.js";
@@ -47,6 +48,7 @@ const stream = new Stream({
   onState: showState,
   onOpen(own) {
     note("");
+    call.stop();
     document.body.dataset.connected = "true";
     // A camera's feed is a new one each time: it goes on with the look that there was.
     restore = own && panel.look.compositor ? panel.look : null;
@@ -57,8 +59,17 @@ const stream = new Stream({
   },
   onRefused: (why) => note(nice(why)),
   onPreparing: (what) => note(`${nice(what)}…`),
+  onAnswer: (told) => (told.answer ? call.answered(told.answer) : call.unanswered(told.unanswered)),
 });
 const camera = new Camera(stream);
+const call = new Call({
+  say: (message) => stream.say(message),
+  onPicture(picture) {
+    if (stream.views.length === 1) stage.draw({ frame: 0 }, [picture]);
+  },
+  onOver: (why) => toast(`WebRTC is not to be had (${why}): pictures go by WebSocket`),
+});
+camera.quiet = () => call.on;
 let restore = null;
 
 let offered = null;
@@ -86,10 +97,10 @@ async function showState(told) {
   }
   panel.state(told);
   camera.size = told.look.size;
-  $("source").textContent = camera.on ? "My camera" : told.source;
+  if (camera.on && told.webrtc && !call.tried) call.start(camera.media, told.look.size);
+  $("source").textContent = camera.on ? `My camera · ${call.on ? "WebRTC" : "WebSocket"}` : told.source;
   $("fps").textContent = told.fps ? told.fps.toFixed(told.fps < 10 ? 1 : 0) : "–";
-  const latency = camera.on ? camera.latency : told.latency_p50;
-  $("latency").textContent = latency === null ? "–" : `${latency} ms`;
+  await showLatency(told);
   $("dropped").textContent = told.dropped;
   $("slow").textContent = told.slow ? `${told.slow} ${Math.round(told.stages[told.slow])} ms` : "–";
   const names = told.in_view.map((one) => one.name).join(", ");
@@ -98,6 +109,15 @@ async function showState(told) {
   if (told.error) note(told.error);
   else if (document.body.dataset.connected === "true") note("");
   $("export").href = address("preset.yaml");
+}
+
+// By WebRTC nothing tells when a frame is shown: it is the server's time and the way, at least.
+async function showLatency(told) {
+  const way = await call.roundTrip();
+  const known = camera.on ? camera.latency : told.latency_p50;
+  const least = way === null || told.age_p50 === null ? null : Math.round(told.age_p50 + way * 1000);
+  const shown = call.on ? least : known;
+  $("latency").textContent = shown === null ? "–" : `${call.on ? "≥ " : ""}${shown} ms`;
 }
 
 function showRecording(told) {
@@ -147,6 +167,7 @@ async function startCamera() {
   try {
     await camera.start();
     if (!stream.camera) stream.open(true);
+    else await call.replace(camera.media);
   } catch (error) {
     toast(`No camera: ${error.message}`);
   }
@@ -155,6 +176,7 @@ async function startCamera() {
 async function toggleCamera() {
   if (camera.on) {
     camera.stop();
+    call.stop();
     stream.open(false);
   } else await startCamera();
   panel.seen.clear();

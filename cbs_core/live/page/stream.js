@@ -3,8 +3,8 @@
 const PAUSES = [300, 700, 1500, 3000];
 
 export class Stream {
-  constructor({ onFrame, onState, onOpen, onLost, onRefused, onPreparing }) {
-    Object.assign(this, { onFrame, onState, onOpen, onLost, onRefused, onPreparing });
+  constructor({ onFrame, onState, onOpen, onLost, onRefused, onPreparing, onAnswer }) {
+    Object.assign(this, { onFrame, onState, onOpen, onLost, onRefused, onPreparing, onAnswer });
     this.views = ["restyled"];
     this.camera = false;
     this.tries = 0;
@@ -64,6 +64,8 @@ export class Stream {
         this.onRefused(told.refused);
       } else if (told.preparing) {
         this.onPreparing(told.preparing);
+      } else if (told.answer || told.unanswered) {
+        this.onAnswer(told);
       } else {
         this.tries = 0;
         this.onState(told);
