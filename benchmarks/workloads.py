@@ -183,10 +183,13 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     confsearch.install()
     with hydra.initialize_config_dir(str(confsearch.conf_dir()), version_base="1.3"):
         try:
-            # Speeds are of frames segmented as they are, unless a row says otherwise.
-            said = any(one.startswith("segment_size=") for one in overrides)
-            frame = [] if said else ["segment_size=null"]
-            config = hydra.compose("config", [*overrides, *frame])
+            # Speeds are of frames segmented and styled as they are, unless a row says otherwise.
+            sizes = [
+                f"{key}=null"
+                for key in ("segment_size", "style_size")
+                if not any(one.startswith(f"{key}=") for one in overrides)
+            ]
+            config = hydra.compose("config", [*overrides, *sizes])
         except HydraException as error:
             raise NotOfferedError(_line(error)) from error
     plain: Any = OmegaConf.to_container(config, resolve=True)

@@ -43,7 +43,16 @@ KINDS = ("segmenter", "styler", "compositor", "accelerator")
 KEPT = 4
 """Looks that `restyle` keeps ready, the least recently used given up first."""
 
-KNOWN = {*KINDS, "routes", "matte", "segment_size", "segment_every", "steady", "select"}
+KNOWN = {
+    *KINDS,
+    "routes",
+    "matte",
+    "segment_size",
+    "style_size",
+    "segment_every",
+    "steady",
+    "select",
+}
 """What a look is made of."""
 
 
@@ -86,8 +95,9 @@ class Restyler:
         styler: the plugin that restyles them, likewise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the nets: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
-        look: ``compositor``, ``accelerator``, ``matte``, ``segment_size``, ``segment_every``,
-            ``steady`` and ``select``, as on the command line; ``steady`` is off by itself.
+        look: ``compositor``, ``accelerator``, ``matte``, ``segment_size``, ``style_size``,
+            ``segment_every``, ``steady`` and ``select``, as on the command line; ``steady`` is off
+            by itself.
 
     Raises:
         CbsError: a plugin, a class or a style cannot be had.

@@ -16,7 +16,6 @@ from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.contract.windows import Indexed, Seekable, SegmentSink
 from cbs_core.frame.plan import Plan
-from cbs_core.frame.styling import ByStatistics, Whole
 from cbs_core.machine import files
 from cbs_core.machine.meter import Meter
 from cbs_core.run.job import shown_by, source_of, unhurried, worth_trials
@@ -66,12 +65,12 @@ def carry_of(plan: Plan) -> Carry:
     """
     stylings = plan.stylings.values()
     recalls = [plan.segmenter.recall, plan.compositor.recall]
-    recalls += [one.stage.recall for one in stylings if isinstance(one, Whole)]
+    recalls += [one.recall for one in stylings]
     known = [one for one in recalls if one is not None]
     if not all(one.told for one in known):
         return Carry(whole=True)
-    kept = {name: one for name, one in plan.stylings.items() if isinstance(one, ByStatistics)}
-    anew = any(one.policy.on_cut or one.policy.every for one in kept.values())
+    kept = {name: one.policy for name, one in plan.stylings.items() if one.policy is not None}
+    anew = any(policy.on_cut or policy.every for policy in kept.values())
     carried = plan.segment_every > 1 or plan.steady == "full"
     if known or anew or carried or plan.selection is not None:
         return Carry(chained=True)

@@ -5,10 +5,11 @@ from typing import Protocol, runtime_checkable
 
 @runtime_checkable
 class HasGoodSize(Protocol):
-    """A segmenter that says what pictures it is good at: those that it was trained on.
+    """A segmenter or a styler that says what pictures it is good at: those that it was trained on.
 
-    With ``segment_size=auto``, the default, a larger frame is made as small as that for it: what
-    fills a large frame is larger than anything that it has seen, and comes out with holes.
+    With ``segment_size=auto`` and ``style_size=auto``, the defaults, a larger frame is made as
+    small as that for it. What fills a large frame is larger than anything that a segmenter has
+    seen, and comes out with holes; a styler's strokes are lost in it.
     """
 
     good_size: tuple[int, int] | None

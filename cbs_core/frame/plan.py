@@ -1,5 +1,6 @@
 """What is done with each frame of a stream, as one value that travels with the frame."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,7 +12,7 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
-from cbs_core.frame.sizes import Scale
+from cbs_core.frame.sizes import Scale, size_of
 from cbs_core.frame.stage import Stage
 from cbs_core.frame.styling import Styling
 from cbs_core.frame.tiles import Tiles
@@ -113,20 +114,20 @@ class Plan:
         """Names what is believed of the scores."""
         return f"{self.scored_by}: {'; '.join(', '.join(one.classes) for one in self.routes)}"
 
-    @property
-    def bytes_per_pixel(self) -> int:
-        """Of working memory on the host, at its peak.
+    def bytes_per_pixel(self, height: int, width: int) -> int:
+        """Returns the working memory at its peak on the host, by a pixel of a frame of that size.
 
         A GPU says when it is full, and `Tiles` make do; on the host the process is killed.
         """
-        tiled = self.device.type == "cuda"
-        stages: list[Stage | Styling] = []
-        if not tiled:
-            stages += [self.segmenter, *self.stylings.values()]
         mattes = 2 * 4 * self.regions.weights.shape[1]
         pictures = 3 if self.steady == "full" else 1  # of a style: what is held of it, too
         own = 3 * 4 * (2 + pictures * len(self.stylings)) + 4 * len(self.routes)
-        return own + max([mattes, *(stage.bytes_per_pixel for stage in stages)])
+        if self.device.type == "cuda":
+            return own + mattes
+        share = math.prod(size_of(self.segment_size, height, width)) / (height * width)
+        segmenter = math.ceil(self.segmenter.bytes_per_pixel * min(1.0, share))
+        styles = (one.bytes_per_pixel(height, width) for one in self.stylings.values())
+        return own + max(mattes, segmenter, *styles)
 
     def routes_of(self, style: str) -> list[int]:
         """Returns the indices of the routes that have a style."""

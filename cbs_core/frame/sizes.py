@@ -11,7 +11,7 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError
 
 NEAR = 0.8
-"""Share of a frame's sides from which on it is segmented as it is: nothing is won then."""
+"""Share of a frame's sides from which on it is taken as it is: nothing is won then."""
 
 STEP = 32
 """Pixels: what is made smaller has sides of multiples of it, which nets take as they are, and
@@ -20,14 +20,17 @@ frames of nearly one shape have one size in common."""
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """No larger than what a segmenter is good at: a person of 1500 pixels is none it has seen."""
+    """No larger than what a net is good at.
+
+    A person of 1500 pixels is none that a segmenter has seen, and strokes are lost in one.
+    """
 
     height: int
     width: int
     """Pixels of a picture that it is good at; their product counts, whatever the frame's shape."""
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the size at which a frame ``(H, W)`` is segmented.
+        """Returns the size of the picture that is made of a frame ``(H, W)``.
 
         Example:
             >>> Fit(384, 512)(853, 1280), Fit(384, 512)(512, 512)
@@ -41,18 +44,19 @@ class Fit:
 
 
 Scale: TypeAlias = float | tuple[int, int] | Fit | None
-"""Of the picture that is segmented: a share of the frame's sides, (h, w), as large as the
-segmenter is good at, or as the frame is."""
+"""Of the picture that is segmented, or styled: a share of the frame's sides, (h, w), as large as
+the net is good at, or as the frame is."""
 
 Auto: TypeAlias = Literal["auto"]
-"""As large as the segmenter says that it is good at, where it says so."""
+"""As large as the plugin says that it is good at, where it says so."""
 
 
-def parse_size(spec: object) -> Scale | Auto:
-    """Reads the ``segment_size`` value of the configuration.
+def parse_size(spec: object, key: str = "segment_size") -> Scale | Auto:
+    """Reads the ``segment_size`` or ``style_size`` value of the configuration.
 
     Args:
         spec: ``[h, w]`` in pixels, a share of the frame's sides in (0, 1], ``auto``, or None.
+        key: which, for the error.
 
     Raises:
         ConfigError: a value of another form.
@@ -70,21 +74,24 @@ def parse_size(spec: object) -> Scale | Auto:
         if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
             return height, width
     raise ConfigError(
-        f"segment_size={spec} is neither a height and a width in pixels, segment_size=[256,512], "
-        "nor a share of the frame's sides in 0..1, segment_size=0.5, nor auto"
+        f"{key}={spec} is neither a height and a width in pixels, {key}=[256,512], nor a share of "
+        f"the frame's sides in 0..1, {key}=0.5, nor auto"
     )
 
 
-def resized(image: Tensor, scale: Scale) -> Tensor:
-    """Returns the picture ``(B,3,h,w)`` to segment of a frame ``(B,3,H,W)``."""
-    height, width = image.shape[2:]
+def size_of(scale: Scale, height: int, width: int) -> tuple[int, int]:
+    """Returns the height and width of the picture that is made of a frame ``(H, W)``."""
     if isinstance(scale, float):
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-    elif isinstance(scale, Fit):
-        size = scale(height, width)
-    else:
-        size = scale or (height, width)
-    if size == (height, width):
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    if isinstance(scale, Fit):
+        return scale(height, width)
+    return scale or (height, width)
+
+
+def resized(image: Tensor, scale: Scale) -> Tensor:
+    """Returns the picture ``(B,3,h,w)`` to segment, or to style, of a frame ``(B,3,H,W)``."""
+    size = size_of(scale, image.shape[2], image.shape[3])
+    if size == image.shape[2:]:
         return image
     # Without antialiasing a smaller picture is a coarser one, which nets have not been shown.
     return F.interpolate(image, size, mode="bilinear", antialias=True)

@@ -14,11 +14,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
 from cbs_core.contract.errors import ConfigError, PluginContractError, closest
-from cbs_core.frame.stage import Stage
+from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.tiles import Tiles
 from cbs_core.frame.windows import CELL, Mask, Planner, Window, batches
 from cbs_core.temporal import statistics
@@ -95,9 +96,15 @@ class Shown:
     scene: int
     """The frame's number from `cbs_core.temporal.scenes`."""
 
+    size: tuple[int, int] | None = None
+    """Of the picture that is painted, where it is not the frame's."""
+
     def matte(self) -> Tensor:
-        """Returns the sum of the style's mattes, ``(B,1,H,W)``."""
-        return self.mattes[:, list(self.routes)].sum(1, keepdim=True)
+        """Returns the sum of the style's mattes at the size of what is painted, ``(B,1,*,*)``."""
+        matte = self.mattes[:, list(self.routes)].sum(1, keepdim=True)
+        if self.size is None:
+            return matte
+        return F.interpolate(matte, self.size, mode="bilinear", antialias=True).clamp_(0, 1)
 
 
 class Styling(Protocol):
@@ -109,13 +116,22 @@ class Styling(Protocol):
         ...
 
     @property
-    def bytes_per_pixel(self) -> int:
-        """Of working memory."""
+    def tells_scenes_apart(self) -> bool:
+        """Whether `Shown.scene` is looked at."""
         ...
 
     @property
-    def tells_scenes_apart(self) -> bool:
-        """Whether `Shown.scene` is looked at."""
+    def recall(self) -> Recall | None:
+        """Where the plugin has a state of its own from frame to frame."""
+        ...
+
+    @property
+    def policy(self) -> Policy | None:
+        """When statistics are taken anew; None: they are each frame's own."""
+        ...
+
+    def bytes_per_pixel(self, height: int, width: int) -> int:
+        """Returns the working memory, by a pixel of a frame of that size."""
         ...
 
     def prepare(self, image: Tensor) -> None:
@@ -150,8 +166,17 @@ class Whole:
         return self.stage.what
 
     @property
-    def bytes_per_pixel(self) -> int:
-        """Of working memory."""
+    def recall(self) -> Recall | None:
+        """Where the plugin has a state of its own."""
+        return self.stage.recall
+
+    @property
+    def policy(self) -> None:
+        """Statistics are each frame's own."""
+        return None
+
+    def bytes_per_pixel(self, height: int, width: int) -> int:
+        """Returns the working memory, whatever the frame's size."""
         return self.stage.bytes_per_pixel
 
     def prepare(self, image: Tensor) -> None:
@@ -194,6 +219,7 @@ class ByStatistics:
     """
 
     tells_scenes_apart = True
+    recall = None
 
     def __init__(
         self,
@@ -212,12 +238,16 @@ class ByStatistics:
         self.window = Stage(window, what)
         self._nets = (dense, window)
         self.what = what
-        self.bytes_per_pixel = bytes_per_pixel
         self.masked = masked
-        self.policy = policy
+        self.policy: Policy = policy
+        self._bytes_per_pixel = bytes_per_pixel
         self._lock = threading.Lock()
         self._planning = {"halo": halo, "align": align, "reach": reach}
         self._planners: OrderedDict[tuple[int, int], Planner] = OrderedDict()
+
+    def bytes_per_pixel(self, height: int, width: int) -> int:
+        """Returns the working memory, whatever the frame's size."""
+        return self._bytes_per_pixel
 
     def prepare(self, image: Tensor) -> None:
         """Builds what frames like this ``(B,3,H,W)`` need.

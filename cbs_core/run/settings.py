@@ -44,6 +44,7 @@ class Look:
 
     matte: str = "argmax"
     segment_size: Scale | Auto = "auto"
+    style_size: Scale | Auto = "auto"
     segment_every: int = 1
     select: Wanted | None = None
     steady: str | None = None
@@ -173,6 +174,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         routes=config.get("routes"),
         matte=read(parse_matte, config.get("matte"), default="argmax"),
         segment_size=read(parse_size, config.get("segment_size", "auto")),
+        style_size=read(parse_size, config.get("style_size", "auto"), "style_size"),
         segment_every=read(parse_every, config.get("segment_every", 1), default=1),
         select=read(parse_select, config.get("select")),
         steady=read(parse_steady, config.get("steady")),

@@ -105,7 +105,7 @@ class Stream:
         if self._size not in (None, (height, width)):
             give_back()
         self._size = height, width
-        cost = self._plan.bytes_per_pixel
+        cost = self._plan.bytes_per_pixel(height, width)
         if (height, width, cost) not in self._fits:
             check_memory(height, width, cost, self.device)
             self._fits.add((height, width, cost))

@@ -18,7 +18,6 @@ from cbs_core.accelerators.eager import Eager
 from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
-from cbs_core.contract.attributes import HasGoodSize
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.interfaces import (
     HasMemory,
@@ -35,11 +34,10 @@ from cbs_core.frame import pipeline, routes
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.plan import Facts, Plan
 from cbs_core.frame.routes import Route
-from cbs_core.frame.sizes import Fit, Scale
 from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte, lasting
 from cbs_core.machine import device as devices
-from cbs_core.run import selecting, settings
+from cbs_core.run import selecting, settings, sizing
 from cbs_core.run.accelerate import Accelerate, words_of
 from cbs_core.run.settings import Look
 
@@ -170,7 +168,10 @@ class Workshop:
                 detector = Stage(self._autocast(segmenter.plugin.instances), segmenter.stage.what)
         return Plan(
             segmenter=segmenter.stage,
-            stylings={style: part.stage for style, part in stylings.items()},
+            stylings={
+                style: sizing.sized(look.style_size, part.plugin, part.stage)
+                for style, part in stylings.items()
+            },
             compositor=compositor.stage,
             regions=Regions(classes, [route.classes for route in chosen], look.matte).to(
                 self.device
@@ -180,7 +181,7 @@ class Workshop:
             classes=classes,
             detector=detector,
             selection=selection,
-            segment_size=_size(look, segmenter.plugin, name),
+            segment_size=sizing.scale(look.segment_size, segmenter.plugin, segmenter.stage.what),
             segment_every=look.segment_every,
             steady=look.steady or "off",
             facts=_together(look, [segmenter, compositor, *stylings.values()]),
@@ -365,24 +366,6 @@ def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
             f"the {words_of(registry.segmenters, name)} has no `classes`: a tuple of names is due"
         )
     return tuple(map(str, classes))
-
-
-def _size(look: Look, segmenter: object, name: str) -> Scale:
-    """Returns how large the picture is that the segmenter is given."""
-    if look.segment_size != "auto":
-        return look.segment_size
-    if not isinstance(segmenter, HasGoodSize) or segmenter.good_size is None:
-        return None
-    try:
-        height, width = map(int, segmenter.good_size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if height < 1 or width < 1:
-        raise PluginContractError(
-            f"the {words_of(registry.segmenters, name)} has good_size={segmenter.good_size!r}, "
-            "where a height and a width in pixels are due"
-        )
-    return Fit(height, width)
 
 
 def _recall(plugin: object, words: str) -> Recall | None:

@@ -116,7 +116,7 @@ def test_a_stream_gives_back_where_the_size_changes(monkeypatch):
 
     given: list[int] = []
     monkeypatch.setattr(stream, "give_back", lambda: given.append(1))
-    plan = SimpleNamespace(bytes_per_pixel=1, device=CPU)
+    plan = SimpleNamespace(bytes_per_pixel=lambda height, width: 1, device=CPU)
     made = stream.Stream(plan)
     for height, changes in ((8, 0), (8, 0), (9, 1), (9, 1), (8, 2)):
         made.check(height, 8)

@@ -112,8 +112,9 @@ def test_numbers_of_commands(
             assert str(refused.value).startswith(f"{key}="), (key, value, str(refused.value))
 
 
-def test_a_size_is_no_other_thing(composed: Callable[..., Configuration]) -> None:
+@pytest.mark.parametrize("key", ["segment_size", "style_size"])
+def test_a_size_is_no_other_thing(composed: Callable[..., Configuration], key: str) -> None:
     config = composed("config")
     for value in (*NO_NUMBERS[:6], [1], {"a": 1}, True, 0, -1, 1.5, 10**30, [0, 5], [1, math.nan]):
-        with pytest.raises(ConfigError, match="segment_size="):
-            parse({**config, "segment_size": value})
+        with pytest.raises(ConfigError, match=f"{key}="):
+            parse({**config, key: value})

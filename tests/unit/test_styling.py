@@ -272,6 +272,7 @@ def config(tmp_path, monkeypatch):
             "accelerator": {"name": "eager"},
             "routes": ["car"],
             "matte": "argmax",
+            "style_size": None,
         }
 
     return make

@@ -149,7 +149,7 @@ def test_nets_compute_in_the_precision_and_pictures_stay_float32(dtype):
 
 def test_the_memory_of_what_stays_float32_is_not_scaled():
     built = make(dtype=torch.bfloat16, styler={"name": "window"})
-    assert next(iter(built.plan.stylings.values())).bytes_per_pixel == 100
+    assert next(iter(built.plan.stylings.values())).bytes_per_pixel(8, 8) == 100
 
 
 def test_a_styler_that_uses_the_matte_is_prepared_like_any_other():

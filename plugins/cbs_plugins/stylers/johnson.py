@@ -23,6 +23,9 @@ DEFAULT_STYLE = "starry_night"
 MIN_SIDE = 8
 """Pixels: below this, the reflection padding at a quarter of the size finds nothing to reflect."""
 
+GOOD_SIZE = (512, 512)
+"""Strokes of the 256 pixels that these nets are trained on, seen from twice as far: in larger
+pictures they turn into a texture of the photograph."""
 
 HALO = 56
 """Pixels that an output pixel depends on to each side, counted from the last layer to the first:
@@ -49,6 +52,7 @@ class JohnsonStyler(nn.Module):
     """
 
     align = STRIDE
+    good_size = GOOD_SIZE
 
     def __init__(
         self, style: str | None = None, weights: str | None = None, halo: int | None = None
