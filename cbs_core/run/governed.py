@@ -1,20 +1,24 @@
 """A stream whose frame rate is held: what the governor chooses, built beside it and taken."""
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import repeat
 from typing import TypeAlias
 
 from torch import Tensor
 
 from cbs_core.choose import registry
 from cbs_core.frame import pipeline
+from cbs_core.frame.enlarging import Enlarged
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
-from cbs_core.frame.sizes import Fit
+from cbs_core.frame.sizes import Auto, Fit, Scale, size_of
+from cbs_core.frame.styling import Styling
 from cbs_core.machine.meter import Meter
 from cbs_core.run.governor import Governor, Knob
 from cbs_core.run.settings import Look
@@ -25,7 +29,10 @@ SEGMENT = ((1.0, 1), (0.75, 1), (0.5, 1), (0.5, 2), (0.5, 3), (0.35, 3), (0.35, 
 """Of segmentation, best first: the share of the sides that is segmented, and every which frame."""
 
 SMALLEST = 64
-"""Pixels that the shorter side of what is segmented keeps."""
+"""Pixels that the shorter side of what is segmented or painted keeps."""
+
+STYLE = (1.0, 0.75, 0.5, 0.35)
+"""Of styles, best first: the share of the sides that is painted."""
 
 HALOS = ((32, 0.85), (16, 0.75))
 """Of a styler that restyles windows: the halo, and what part of its time it takes: a guess."""
@@ -74,11 +81,15 @@ class Governed:
         self._full = stream.plan.segment_size
         self._size = self._full(*size) if isinstance(self._full, Fit) else self._full
         self._segment = _segment_levels(self._size, look.segment_every, *size)
+        self._painted = min(map(_share_of, stream.plan.stylings.values(), repeat(size)), default=1)
+        side = min(size) * self._painted
+        self._style = [one for one in STYLE if one == 1 or side * one >= SMALLEST]
         knobs = {
             "segment": Knob(
                 "segment",
                 tuple(share**2 * look.segment_every / every for share, every in self._segment),
-            )
+            ),
+            "style": Knob("style", tuple(share**2 for share in self._style)),
         }
         self._halos: list[tuple[int | None, float]] = [(None, 1.0)]
         if look.extent.masked and registry.stylers.takes(look.styler.name, "halo"):
@@ -136,16 +147,21 @@ class Governed:
         self.history.append({"seconds": round(now - self._begun, 2), **self.chosen()})
 
     def chosen(self) -> dict[str, object]:
-        """Returns what is set now: ``segment_size``, ``segment_every`` and ``halo``."""
+        """Returns what is set now, by the configuration's keys."""
         share, every = self._segment[self._governor.levels["segment"]]
         found: dict[str, object] = {
             "segment_size": self._look.segment_size if share == 1 else _scaled(self._size, share),
             "segment_every": every,
+            "style_size": self._style_size(self._look),
         }
         if len(self._halos) > 1:
             halo = self._halos[self._governor.levels["halo"]][0]
             found["halo"] = self._look.styler.params.get("halo") if halo is None else halo
         return found
+
+    def _style_size(self, look: Look) -> Scale | Auto:
+        share = self._style[self._governor.levels["style"]]
+        return look.style_size if share == 1 else round(self._painted * share, 3)
 
     def line(self) -> str:
         """Returns what is lowered, for people; empty at full quality."""
@@ -168,7 +184,7 @@ class Governed:
 
         Args:
             look: at full quality, with routes that were read already; of the same
-                ``segment_size``, ``segment_every`` and extent as the first.
+                ``segment_size``, ``segment_every``, ``style_size`` and extent as the first.
         """
         share, every = self._segment[self._governor.levels["segment"]]
         halo = self._halos[self._governor.levels.get("halo", 0)][0]
@@ -181,7 +197,15 @@ class Governed:
             routes=routes,
             segment_size=look.segment_size if share == 1 else _scaled(self._size, share),
             segment_every=every,
+            style_size=self._style_size(look),
         )
+
+
+def _share_of(styling: Styling, size: tuple[int, int]) -> float:
+    """Returns the share of a frame's sides that a style is painted at."""
+    if not isinstance(styling, Enlarged):
+        return 1.0
+    return math.sqrt(math.prod(size_of(styling.scale, *size)) / math.prod(size))
 
 
 def _with_halo(route: Route, most: int) -> Route:

@@ -8,6 +8,8 @@ import psutil
 import pytest
 import torch
 
+from cbs_core.frame import pipeline
+from cbs_core.frame.enlarging import Enlarged
 from cbs_core.machine.meter import Meter
 from cbs_core.run import governed
 from cbs_core.run.governed import Governed
@@ -195,6 +197,38 @@ def test_a_style_chosen_while_a_level_is_built_is_kept(monkeypatch):
     assert [route.label for route in stream.plan.routes] == ["invert", "light"]
     assert stream.plan.segment_size == held.chosen()["segment_size"] == 0.5
     assert len(held.history) == 1
+
+
+def test_a_style_that_is_slow_is_painted_smaller(monkeypatch):
+    registered(monkeypatch)
+    wanted = look(job_config())
+    workshop = Workshop(torch.device("cpu"), torch.float32)
+    stream, meter, now = Stream(workshop.plan(wanted)), Meter(), [0.0]
+    wanted = wanted.with_routes(stream.plan.routes)
+    clock = {"clock": lambda: now[0], "meter": meter}
+    held = Governed(stream, workshop, lambda: wanted, target_fps=25, size=(480, 640), **clock)
+    frame = raw_frame(480, 640, 0).pixels
+
+    def run(frames, seconds):
+        for _ in range(frames):
+            size = held.chosen()["style_size"]
+            took = seconds * (1.0 if size == "auto" else size**2)
+            now[0] += max(took, 0.04)
+            meter.add("style", 1e3 * took)
+            held(frame)
+            if held._ordered is not None:
+                held._ordered[0].result()
+
+    run(200, 0.1)
+    assert held.chosen()["style_size"] == 0.5
+    (styling,) = stream.plan.stylings.values()
+    assert styling.scale == 0.5
+    assert stream(pipeline.upload(frame, stream.device)).image.shape == (1, 3, 480, 640)
+    run(300, 0.02)
+    assert held.chosen()["style_size"] == "auto", "full quality again"
+    (styling,) = stream.plan.stylings.values()
+    assert not isinstance(styling, Enlarged)
+    workshop.close()
 
 
 @pytest.mark.slow
