@@ -73,8 +73,9 @@ class Source(Protocol):
     """Gives frames; a context manager that owns its file or device.
 
     The constructor takes what ``input=`` names as its first parameter, ``path``. A source that can
-    go on after a damaged packet counts those in an attribute ``damaged``. One that waits for frames
-    (``info.live``) is `Stoppable`.
+    go on after a damaged packet counts those in an attribute ``damaged``. What it cannot keep, a
+    line each for the user, stands in ``info.notes``, and where that shows later, in an attribute
+    ``notes``, as a sink's does. One that waits for frames (``info.live``) is `Stoppable`.
     """
 
     info: StreamInfo

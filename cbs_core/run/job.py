@@ -129,7 +129,7 @@ class Job:
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             parts = (source, stream, scheduler, sink)
             source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
-            begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(info, sink))
+            begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(source, sink))
             with show(begun) as tick:
                 runner = self._runner(source, scheduler, sink, tick)
                 interrupted, cut = _run(runner, resumed)
@@ -154,7 +154,7 @@ class Job:
             damaged=source.damaged if isinstance(source, CountsDamage) else 0,
             input=self.settings.input,
             sha256=sha256,
-            notes=(*_notes(info, sink), *self._unlike(stream.plan)),
+            notes=(*_notes(source, sink), *self._unlike(stream.plan)),
             branches=sink.branches if isinstance(sink, Outputs) else (),
             governor=None if governed is None else governed.report(),
             interrupted=interrupted,
@@ -283,9 +283,10 @@ class Job:
         return scheduler, f"scheduler/{chosen.name}"
 
 
-def _notes(info: StreamInfo, sink: Sink) -> tuple[str, ...]:
+def _notes(source: Source, sink: Sink) -> tuple[str, ...]:
     """Returns what source and sink say that they could not keep."""
-    said = (*getattr(info, "notes", ()), *getattr(sink, "notes", ()))
+    said = (*getattr(source.info, "notes", ()), *getattr(source, "notes", ()))
+    said += tuple(getattr(sink, "notes", ()))
     return tuple(dict.fromkeys(said))
 
 

@@ -77,6 +77,11 @@ class Rest:
         """What the source counted."""
         return int(getattr(self._source, "damaged", 0))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the source says."""
+        return tuple(getattr(self._source, "notes", ()))
+
     def __enter__(self) -> Self:
         """Does nothing: the source was entered."""
         return self

@@ -13,7 +13,7 @@ from cbs_plugins.sources.video import VideoSource
 from PIL import Image, ImageCms
 
 from cbs_core.contract.errors import SourceError
-from tests.media import make_clip, picture
+from tests.media import make_clip, picture, wide_profile
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -46,6 +46,14 @@ def test_frames_with_an_icc_profile_do_not_crash(tmp_path: Path) -> None:
     gc.collect()
     assert len(frames) == 400
     assert np.array_equal(frames[7].pixels.numpy(), picture(7))
+
+
+@pytest.mark.parametrize("kind", ["png", "mjpeg"])
+def test_a_profile_of_other_colours_is_told(tmp_path: Path, kind: str) -> None:
+    for name, profile, told in (("a", PROFILE, False), ("b", wide_profile(), True)):
+        clip = stills_in_mov(tmp_path / f"{name}.mov", kind, 2, icc_profile=profile)
+        with VideoSource(str(clip)) as source:
+            assert any("'wide" in line for line in source.info.notes) == told
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])

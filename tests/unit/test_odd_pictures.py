@@ -16,6 +16,7 @@ import torch
 from cbs_plugins.formats.pictures import MOST_PIXELS, read_picture
 from cbs_plugins.sinks.folder import FolderSink
 from cbs_plugins.sinks.image import ImageSink
+from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.folder import FolderSource
 from cbs_plugins.sources.image import ImageSource
 from cbs_plugins.sources.pan import PanSource
@@ -25,26 +26,9 @@ from PIL import Image, ImageCms
 from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import left_over
-from tests.media import make_clip, picture, sound_packets
+from tests.media import make_clip, picture, sound_packets, wide_profile
 
 RGB = picture(0, 64, 48)
-
-
-def wide_profile() -> bytes:
-    """An RGB profile with red and green of P3, made from that of sRGB by its own numbers."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    primaries = {b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.2920, 0.6922, 0.0419)}
-    primaries[b"bXYZ"] = (0.1571, 0.0666, 0.7841)
-    (count,) = struct.unpack(">I", data[128:132])
-    for entry in range(132, 132 + 12 * count, 12):
-        name, place, size = struct.unpack(">4sII", data[entry : entry + 12])
-        if name in primaries:
-            fixed = (round(value * 65536) for value in primaries[name])
-            data[place + 8 : place + 20] = struct.pack(">3i", *fixed)
-        if name == b"desc":
-            words = bytes(data[place : place + size]).replace(b"s\0R\0G\0B", b"w\0i\0d\0e")
-            data[place : place + size] = words.replace(b"sRGB", b"wide")
-    return bytes(data)
 
 
 def one(path: Path, **options: object) -> RawFrame:
@@ -300,6 +284,9 @@ def test_what_is_done_of_a_folder_stays(tmp_path: Path) -> None:
         frames.extend(iter(source))
     with FolderSource(str(tmp_path), on_error="skip") as source:
         assert [frame.name for frame in source] == ["1", "3"]
+    (line,) = source.notes
+    assert line.startswith("left out: ")
+    assert "2.jpg' is a damaged picture" in line
 
 
 KILLED = """
@@ -329,6 +316,42 @@ def test_what_a_kill_leaves_of_a_folder_is_told_and_removed(tmp_path: Path) -> N
     (line,) = sink.notes
     assert str(left) in line
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def sequence(clip: Path, out: Path, **options: object) -> tuple[str, ...]:
+    """Writes a clip as pictures; returns what is told."""
+    sink = FolderSink(str(out))
+    with VideoSource(str(clip), **options) as source:
+        sink.open(source.info)
+        for frame in source:
+            sink.write(frame)
+    sink.close()
+    return sink.notes
+
+
+def test_what_of_a_video_no_file_of_a_sequence_holds_is_told(tmp_path: Path) -> None:
+    even = make_clip(tmp_path / "even.mp4", frames=5)
+    assert sequence(even, tmp_path / "1") == ()
+    clip = make_clip(tmp_path / "odd.mkv", ticks=[0, 10, 30], time_base=Fraction(1, 25), title="T")
+    assert sequence(clip, tmp_path / "2") == (
+        "not beside the pictures: tags (title)",
+        "frames are shown for 0.04 to 0.8 seconds, which a folder does not tell",
+    )
+    wide = make_clip(tmp_path / "wide.mp4", tags={"sample_aspect_ratio": Fraction(4, 3)})
+    (line,) = sequence(wide, tmp_path / "3")
+    assert "1.33 times as wide as high" in line
+    assert sequence(make_clip(tmp_path / "s.mp4", sound=0.5, title="T"), tmp_path / "4") == (
+        "the sound is in 'sound.m4a'; pictures come 25 a second",  # and the title is there
+    )
+
+
+def test_exif_of_pictures_that_become_a_video_is_told(tmp_path: Path) -> None:
+    frame = one(saved(tmp_path / "a.jpg", exif=described().tobytes()))
+    sink = VideoSink(str(tmp_path / "a.mp4"))
+    sink.open(StreamInfo(64, 48))
+    sink.write(frame)
+    sink.close()
+    assert sum("EXIF" in line for line in sink.notes) == 1
 
 
 def test_a_sequence_has_the_sound_of_its_video_beside_it(tmp_path: Path) -> None:

@@ -156,6 +156,12 @@ def orientation(stream: VideoStream) -> Orientation:
     return Orientation(turned, tuple(dim for dim, sign in ((0, d), (1, a)) if sign < 0))
 
 
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Returns the width of a pixel over its height, in the upright picture."""
+    ratio = Fraction(stream.sample_aspect_ratio or 1)
+    return 1 / ratio if ratio != 1 and orientation(stream).turned else ratio
+
+
 def has_alpha(stream: VideoStream) -> bool:
     """Whether a stream has transparency, also where its usual decoder leaves that out."""
     pixels = stream.codec_context.format

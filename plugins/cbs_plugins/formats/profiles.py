@@ -53,6 +53,14 @@ def to_srgb(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image |
     return (shown, image, data) if image.mode == "RGB" else (shown, None, b"")
 
 
+def told(data: bytes) -> str:
+    """Returns the name of a profile whose colours are others than sRGB's; empty for none."""
+    profile = _read(data) if data else None
+    if profile is None or _is_srgb(profile):
+        return ""
+    return ImageCms.getProfileDescription(profile).strip() or "unnamed"
+
+
 def from_srgb(pixels: Tensor, still: Still) -> Tensor:
     """Returns uint8 ``(H,W,3)`` in the colours of a picture's own profile.
 

@@ -256,16 +256,18 @@ def _needed(early: "list[Packet[Stream]]") -> "list[Packet[Stream]]":
 
 
 def missing_from(
-    written: InputContainer, media: InputContainer, *, audio: bool, main: VideoStream
+    written: InputContainer | None, media: InputContainer, *, audio: bool, main: VideoStream
 ) -> list[str]:
-    """Returns, in words, what a source has and the file written from it has not."""
-    have, got = _inventory(media, main, audio), _inventory(written, None, audio)
+    """Returns, in words, what a source has and the file written from it, if any, has not."""
+    have = _inventory(media, main, audio)
+    got = _inventory(written, None, audio) if written else Counter()
     lost = [
         f"{count - got[kind]} of {count} {kind}" if got[kind] else kind
         for kind, count in have.items()
         if got[kind] < count
     ]
-    known = {key.lower().partition("-")[0] for key in tags(written.metadata)}
+    kept = tags(written.metadata) if written else {}
+    known = {key.lower().partition("-")[0] for key in kept}
     keys = [k for k in tags(media.metadata) if k.lower().partition("-")[0] not in known]
     if keys:
         shown = ", ".join(sorted(keys)[:8]) + (" ..." if len(keys) > 8 else "")
@@ -292,5 +294,5 @@ def _inventory(media: InputContainer, main: VideoStream | None, audio: bool) -> 
             found["further pictures"] += 1
         elif stream.type == "data" and "timecode" not in lower and stream.frames != chapters:
             found["data tracks"] += 1
-    found["further pictures"] -= 1
+    found["further pictures"] = max(found["further pictures"] - 1, 0)  # one is the film itself
     return found

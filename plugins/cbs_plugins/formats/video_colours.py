@@ -1,16 +1,23 @@
 """Pixel formats of video: what a source has, and the nearest that an encoder takes."""
 
+import io
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from av import Codec
 from av.video.format import VideoFormat
 from av.video.stream import VideoStream
+from PIL import Image
 
 from cbs_core.contract.errors import SinkError
-from cbs_plugins.formats.media import has_alpha
+from cbs_plugins.formats.media import has_alpha, open_media, picture_stream
+from cbs_plugins.formats.profiles import told
 
 _HDR = {16: "PQ", 18: "HLG"}
 """AVCOL_TRC of high dynamic range -> its name (ITU-R BT.2100)."""
+
+_PICTURES = {"png": "PNG", "mjpeg": "JPEG"}
+"""Codec whose packets are whole files of pictures -> Pillow's name of these."""
 
 _DEPTH = 8
 """Bits a channel of a `RawFrame`."""
@@ -57,6 +64,30 @@ def source_notes(name: str, stream: VideoStream) -> list[str]:
     hdr = f", HDR by {curve}" if curve else ""
     kept = "; its colour tags are kept, its mastering data is not" if curve else ""
     return [f"'{name}' has {bits} bits a channel{hdr}: 8 bits of them are restyled and kept{kept}"]
+
+
+def profile_notes(path: Path, stream: VideoStream) -> list[str]:
+    """Returns a line for an ICC profile that the first frame of a video of picture files has.
+
+    PyAV would hand it out as a frame's side data, which crashes: see `media.orientation`.
+    """
+    kind = _PICTURES.get(stream.codec_context.name)
+    if kind is None:
+        return []
+    with open_media(path) as media:
+        packets = media.demux(picture_stream(media, path))
+        first = next((bytes(packet) for packet in packets if packet.size), b"")
+    try:
+        with Image.open(io.BytesIO(first), formats=[kind]) as image:
+            profile = told(image.info.get("icc_profile") or b"")
+    except Exception:  # Pillow's readers raise nearly anything on damaged data
+        return []
+    if not profile:
+        return []
+    return [
+        f"frames of '{path.name}' have the colour profile '{profile}', which is neither applied "
+        "nor kept: they are taken for sRGB"
+    ]
 
 
 def encoder_formats(codec: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from cbs_core.machine.unfinished import Unfinished
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.hearing import Spoken
-from cbs_plugins.formats.media import CONVERSION, open_media, orientation, picture_stream
+from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pixel_aspect
 from cbs_plugins.formats.muxing import muxer_options, time_base
 from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
@@ -340,10 +340,7 @@ class VideoFile:
 
     def _pixel_aspect(self) -> Fraction:
         """Returns the width of a pixel over its height; pictures are scaled where none is held."""
-        source, ratio = self._source, Fraction(1)
-        if source is not None and source.sample_aspect_ratio:
-            ratio = source.sample_aspect_ratio
-            ratio = 1 / ratio if orientation(source).turned else ratio
+        ratio = pixel_aspect(self._source) if self._source is not None else Fraction(1)
         width, height = self.size
         ratio *= Fraction(self._frame_size[0] * height, self._frame_size[1] * width)
         if ratio == 1 or self._suffix not in MATROSKA or self._encoding.codec in _TELL_ASPECT:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
+from cbs_plugins.formats.beside import Rhythm, not_beside
 from cbs_plugins.formats.files import rename
 from cbs_plugins.formats.pictures import (
     checked_suffix,
@@ -54,12 +55,14 @@ class FolderSink:
         self._there: frozenset[str] = frozenset()
         self._info: StreamInfo | None = None
         self._end = Fraction(0)
+        self._lasts: Fraction | None = None
         self.audio = audio
         self.notes: tuple[str, ...] = ()
 
     def open(self, info: StreamInfo, /) -> None:
         """Creates the temporary folder."""
         self._info = info
+        self._rhythm = Rhythm()
         if info.transparent:
             refuse_transparency(self._suffix)
         if self.path.exists() and not self.path.is_dir():
@@ -90,12 +93,14 @@ class FolderSink:
         if lost and lost not in self.notes:
             self.notes += (lost,)
         self._end = Fraction(frame.pts) + (frame.duration or 1 / self._info.rate)
+        self._lasts = frame.duration
+        self._rhythm(frame)
 
     def close(self, *, complete: bool = True) -> None:
         """Gives the folder its name, or moves the pictures into the one that is there."""
         if self._temporary is None:
             return
-        self._write_sound(complete)
+        self._write_rest(complete)
         if not self.path.is_dir():
             with suppress(FileExistsError):  # made meanwhile
                 self._temporary.rename(self.path)
@@ -124,16 +129,20 @@ class FolderSink:
     def _names(self) -> frozenset[str]:
         return frozenset(os.listdir(self.path)) if self.path.is_dir() else frozenset()
 
-    def _write_sound(self, complete: bool) -> None:
+    def _write_rest(self, complete: bool) -> None:
+        """Writes a video's sound, and tells what of the video is in none of the files."""
         assert self._temporary is not None
-        info = self._info
-        if not self.audio or info is None or info.matte or info.media is None or not self._end:
+        info, name = self._info, ""
+        if info is None or info.matte or not info.moving or not self._end:
             return
-        end = None if complete and not info.cut else self._end
-        name, inexact = write_sound(self._temporary, info.media, info.start, end)
-        if name:
+        if self.audio and info.media is not None:
+            end = None if complete and not info.cut else self._end
+            name, inexact = write_sound(self._temporary, info.media, info.start, end)
             said = f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second"
-            self.notes += (said, *inexact)
+            self.notes += (said, *inexact) if name else ()
+        if info.media is not None:
+            self.notes += (*not_beside(info.media, self._temporary / name if name else None),)
+        self.notes += (*self._rhythm.uneven(self._lasts if complete and not info.cut else None),)
 
     def abort(self) -> None:
         """Removes the temporary folder."""

@@ -179,6 +179,8 @@ class VideoSink:
                 f"{self.codec} in '{self.path.suffix}' holds no transparency, which is dropped: "
                 ".webm, or .mov by sink.codec=prores_ks, keeps it"
             )
+        if frame.still is not None and frame.still.exif:
+            self._note("a video does not hold the EXIF of pictures: a folder of them does")
 
     def _resize(self, frame: RawFrame, size: tuple[int, int]) -> None:
         assert self._file is not None

@@ -41,7 +41,7 @@ class FolderSource:
         path: the folder.
         rate: frames a second, which sets each frame's `pts`; also ``30000/1001``.
         on_error: ``raise`` stops at a picture that cannot be read; ``skip`` counts it in
-            ``damaged`` and goes on.
+            ``damaged``, names it in ``notes`` and goes on.
 
     Raises:
         SourceError: where there is no such folder, no picture in it, or one cannot be read.
@@ -59,6 +59,7 @@ class FolderSource:
         self.rate = frame_rate(rate)
         self.on_error = on_error
         self.damaged = 0
+        self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> Self:
         """Lists the folder and reads the header of each picture."""
@@ -128,6 +129,7 @@ class FolderSource:
             except CbsError as error:
                 # What is done before it stays.
                 self._skip(error, SourceLostError if index else SourceError)
+                self.notes += (f"left out: {error}",)
                 continue
             yield replace(frame, index=index, pts=index / self.rate, name=name, duration=None)
             index += 1

@@ -35,7 +35,7 @@ from cbs_plugins.formats.media import (
     picture_stream,
     rotation,
 )
-from cbs_plugins.formats.video_colours import source_notes
+from cbs_plugins.formats.video_colours import profile_notes, source_notes
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
@@ -124,6 +124,7 @@ class VideoSource:
         self._start = pts if self.span.start.seconds is None else self.span.start.seconds
         interlaced = is_interlaced(self._stream, frame)
         notes = source_notes(self.path.name, self._stream)
+        notes += profile_notes(self.path, self._stream)
         if interlaced and not self.deinterlace:
             notes.append(
                 f"'{self.path.name}' is interlaced: its fields are restyled woven together and "
