@@ -104,10 +104,9 @@ def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
     elif path.suffix.lower() in MANIFESTS and path.is_file():
         yield from _listed(path)
     elif not os.path.lexists(path) and glob.has_magic(named):
-        found = sorted(glob.glob(str(path), recursive=True), key=_natural)
         base = _fixed(path)
         own = _own_below(base, root)
-        files = [Path(one) for one in found if Path(one).is_file()]
+        files = sorted(_like(path, base), key=lambda one: _natural(str(one)))
         if own:  # what the batch itself wrote, when it is said again
             files = [one for one in files if own.isdisjoint(one.resolve().parents)]
         if not files:
@@ -276,6 +275,28 @@ def _fixed(pattern: Path) -> Path:
             break
         parts.append(part)
     return Path(*parts)
+
+
+def _like(pattern: Path, base: Path) -> list[Path]:
+    """Returns the files below a folder that a glob means; ``**`` follows no links, which may lead
+    back, and hidden files are none that it means by itself.
+
+    Raises:
+        SourceError: it is no pattern.
+    """
+    parts = pattern.relative_to(base).parts
+    parts += ("*",) if parts[-1] == "**" else ()
+    try:
+        found = [one for one in base.glob("/".join(parts)) if one.is_file()]
+    except (ValueError, NotImplementedError) as error:
+        raise SourceError(f"'{pattern}' is no pattern ({error}): check it") from error
+    if any(part.startswith(".") for part in parts):
+        return found
+    return [one for one in found if not any(_hidden(one.relative_to(base)))]
+
+
+def _hidden(path: Path) -> Iterator[bool]:
+    return (part.startswith(".") for part in path.parts)
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -37,6 +37,8 @@ def input_file(path: str | Path) -> Path:
 
 def missing(path: Path) -> str:
     """Returns the message for a path that is not there, with the closest name beside it."""
+    if path.is_symlink():
+        return f"'{path}' is a link to '{path.readlink()}', which is not there: mend the link"
     if not path.parent.is_dir():
         return f"no file '{path}': there is no folder '{path.parent}'"
     try:

@@ -206,6 +206,11 @@ def writable(path: Path) -> None:
     Raises:
         SinkError: with the reason.
     """
+    if str(path) == "-" or path.name.startswith("pipe:"):
+        raise SinkError(
+            f"'{path}' is a pipe, and only files are written, which can be mended at their "
+            "beginning when they end: name one with output="
+        )
     above = next((one for one in path.parents if os.path.lexists(one)), path.parent)
     why = ""
     if not above.is_dir():

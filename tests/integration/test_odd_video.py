@@ -243,3 +243,33 @@ def test_a_playlist_that_names_itself_is_refused_at_once(
     with pytest.raises(SourceError, match=r"list\.m3u8' (names itself|is no video)"):
         VideoSource(str(path)).__enter__()
     assert capfd.readouterr() == ("", "")
+
+
+def concat(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / "list.mp4"
+    path.write_text("\n".join(["ffconcat version 1.0", *(f"file '{name}'" for name in names)]))
+    return path
+
+
+def test_a_list_for_ffconcat_is_read(tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.ts", frames=5)
+    assert len(frames_of(concat(tmp_path, *["a.ts"] * 12))) == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../a.ts", "names '../a.ts', and a playlist may name only"),
+        ("{outside}/a.ts", "a.ts', and a playlist may name only"),
+        ("b.ts", "names 'b.ts', which is no file"),
+        ("list.mp4", "names 'list.mp4', which is a list too"),
+        ("file:a.ts", "names 'file:a.ts', which is no file"),
+    ],
+)
+def test_a_list_for_ffconcat_names_videos_below_it_alone(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    make_clip(tmp_path / "a.ts", frames=5)
+    with pytest.raises(SourceError, match=message):
+        frames_of(concat(tmp_path / "b", name.format(outside=tmp_path)))

@@ -370,6 +370,23 @@ def test_inputs_are_named_in_several_ways(monkeypatch: pytest.MonkeyPatch) -> No
         found("rtsp://me:secret@host/")
 
 
+@pytest.mark.timeout(30)
+def test_a_glob_follows_no_link_that_leads_back() -> None:
+    for name in ("in/a.mp4", "in/b/c.mp4", "in/.hidden/d.mp4", "in/b/.e.mp4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    for link in ("in/b/up", "in/b/again", "in/round"):
+        Path(link).symlink_to(Path("in").resolve())
+    for pattern in ("in/**/*.mp4", "in/**"):
+        items = find(pattern, Naming(Path("out"))).items
+        assert [item.input for item in items] == ["in/a.mp4", "in/b/c.mp4"]
+    assert [item.input for item in find("in/.*/*.mp4", Naming(Path("out"))).items] == [
+        "in/.hidden/d.mp4"
+    ]
+    with pytest.raises(SourceError, match="is no pattern"):
+        find("in/**b/*.mp4", Naming(Path("out")))
+
+
 def test_a_glob_passes_over_what_the_batch_itself_wrote() -> None:
     for name in ("a.mp4", "b/c.mp4", "out/a.mp4", "out.batch/parts/b/c.mp4/0-240.mp4"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -47,6 +47,8 @@ def test_what_is_right_passes(photo: Path) -> None:
         ({"input": "phto.png"}, "did you mean 'photo.png'"),
         ({"input": "nowhere/"}, "no file 'nowhere'"),
         ({"input": "-"}, "standard input"),
+        ({"output": "-"}, "'-' is a pipe, and only files are written"),
+        ({"output": "pipe:1"}, "'pipe:1' is a pipe"),
         ({"output": "out.xyz"}, r"'.xyz'.*choose one of .mp4"),
         ({"output": "out.heic"}, r"'.heic'.*choose one of .png"),
         ({"output": "photo.png"}, "would be written over"),

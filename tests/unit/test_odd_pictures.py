@@ -230,6 +230,14 @@ def test_a_pipe_is_named_as_what_it_is_and_never_waited_for(tmp_path: Path, kind
         read_picture(path)
 
 
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    one, other = tmp_path / "1.png", tmp_path / "2.png"
+    one.symlink_to(other)
+    other.symlink_to(one)
+    with pytest.raises(SourceError, match=r"1\.png' is a link to '.*2\.png', which is not there"):
+        read_picture(one)
+
+
 def bomb(path: Path) -> Path:
     Image.new("1", (16384, 16384)).save(path, compress_level=1)
     assert MOST_PIXELS < 16384**2

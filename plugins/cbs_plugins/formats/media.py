@@ -33,6 +33,7 @@ def open_media(path: str | Path) -> InputContainer:
         SourceError: where it is missing, empty or no media file.
     """
     file = input_file(path)
+    playlists.refuse_lists(file)
     guard = playlists.Guard(file) if playlists.is_playlist(file) else None
     try:
         container = av.open(

@@ -1,6 +1,7 @@
-"""Playlists (HLS): files that name others, which a stranger may have written."""
+"""Playlists (HLS, ffconcat): files that name others, which a stranger may have written."""
 
 import io
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,9 +18,49 @@ end, a live one is read again now and then."""
 
 
 def is_playlist(path: Path) -> bool:
-    """Whether a file says that it is one, whatever its name is."""
+    """Whether a file says that it is one of HLS, whatever its name is."""
+    return _begins(path, b"#EXTM3U")
+
+
+def refuse_lists(path: Path) -> None:
+    """Looks at what an ffconcat list names, which FFmpeg opens without asking a `Guard`.
+
+    Raises:
+        SourceError: it names what lies elsewhere, is no file, or is itself a list.
+    """
+    if not _begins(path, b"ffconcat version"):
+        return
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            words = line.split()
+        if words[:1] != ["file"]:
+            continue
+        name = " ".join(words[1:])
+        named = (path.parent / name).resolve()
+        if not named.is_relative_to(path.resolve().parent):
+            raise SourceError(_elsewhere(path, name))
+        if not named.is_file():
+            raise SourceError(_no_file(path, name))
+        if _begins(named, b"ffconcat version", b"#EXTM3U"):
+            raise SourceError(f"'{path}' names '{name}', which is a list too: name videos alone")
+
+
+def _begins(path: Path, *words: bytes) -> bool:
     with path.open("rb") as file:
-        return file.read(16).lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U")
+        return file.read(32).lstrip(b"\xef\xbb\xbf").startswith(words)
+
+
+def _elsewhere(playlist: Path, name: str) -> str:
+    return (
+        f"'{playlist}' names '{name}', and a playlist may name only what lies in its own folder or "
+        "below: move it there"
+    )
+
+
+def _no_file(playlist: Path, name: str) -> str:
+    return f"'{playlist}' names '{name}', which is no file: add it"
 
 
 class Guard:
@@ -53,12 +94,9 @@ class Guard:
     def _open(self, name: str) -> BinaryIO:
         path = Path(name).resolve()
         if "://" in name or not path.is_relative_to(self._folder):
-            raise SourceError(
-                f"'{self._playlist}' names '{name}', and a playlist may name only what lies in its "
-                "own folder or below: move it there"
-            )
+            raise SourceError(_elsewhere(self._playlist, name))
         if not path.is_file():
-            raise SourceError(f"'{self._playlist}' names '{name}', which is no file: add it")
+            raise SourceError(_no_file(self._playlist, name))
         self._opened[path] += 1
         if self.opening and self._opened[path] > _NESTED:
             raise SourceError(f"'{self._playlist}' names itself: give the video that it is of")
