@@ -278,8 +278,9 @@ def _fixed(pattern: Path) -> Path:
 
 
 def _like(pattern: Path, base: Path) -> list[Path]:
-    """Returns the files below a folder that a glob means; ``**`` follows no links, which may lead
-    back, and hidden files are none that it means by itself.
+    """Returns the files below a folder that a glob means, hidden ones where it names such.
+
+    ``**`` follows no links, which may lead back.
 
     Raises:
         SourceError: it is no pattern.

@@ -5,8 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters that a terminal obeys, but for tab and new line."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys, but for tab and new line; with those that turn the direction of
+writing, by which a name can pass for another (Unicode TR 36, 2.9)."""
 
 
 def printable(text: str) -> str:
@@ -16,7 +17,11 @@ def printable(text: str) -> str:
         >>> printable("\x1b[31mred")
         '\\x1b[31mred'
     """
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return CONTROL.sub(lambda found: _spelt(ord(found[0])), text)
+
+
+def _spelt(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def say(*parts: object) -> None:

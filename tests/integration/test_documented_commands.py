@@ -7,6 +7,7 @@ named beside them run their like.
 
 import re
 import shlex
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -52,6 +53,18 @@ extras: `make demo` in .ci/run, tests/integration/test_train*.py, test_export.py
 
 BEGINS = re.compile(r"cbs-\w+ .|make \w|pip |python ")
 
+OTHERS = {
+    "ray start ": "tests/integration/test_ray_cluster.py has a cluster of several nodes",
+    "FROM ": "an image is built where there is Docker",
+    "RUN ": "likewise; what it installs is an extra that test_documented_commands knows",
+    "kill -9": "what tests/integration/test_killed.py does",
+    "curl ": "tests/unit/test_live_server.py asks for the same",
+}
+"""What is typed and not tried here -> why."""
+
+DRAWN = {"docs/architecture.md"}
+"""Documents whose plain blocks are drawings."""
+
 COMMANDS = {
     "cbs-batch": batch,
     "cbs-run": run,
@@ -90,6 +103,20 @@ ALL = [
 def test_there_are_commands() -> None:
     assert len(ALL) > 30
     assert all(commands(document) for document in ELSEWHERE)
+
+
+@pytest.mark.parametrize("document", [one for one in DOCUMENTS if one not in DRAWN])
+def test_what_is_typed_is_tried_or_known(document: str) -> None:
+    """No command hides in a block or a span that `commands` does not look at."""
+    text = (ROOT / document).read_text()
+    fenced = r"^```([^\n]*)\n(.*?)^```"
+    blocks = re.findall(fenced, text, re.S | re.M)
+    assert not {"sh", "bash", "shell", "zsh", "text"} & {language for language, _ in blocks}
+    typed = [line for language, block in blocks if not language for line in block.splitlines()]
+    spans = re.findall(r"`([a-z][\w-]* [^`\n]+)`", re.sub(fenced, "", text, flags=re.S | re.M))
+    typed += [span for span in spans if shutil.which(span.split()[0])]
+    known = (*OTHERS, "#")
+    assert not [one for one in typed if one and not BEGINS.match(one) and not one.startswith(known)]
 
 
 @pytest.fixture

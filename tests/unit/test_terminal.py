@@ -13,7 +13,7 @@ from cbs_core.cli.app import fail, one_line_errors
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.machine.text import say
 
-EVIL = "\x1b]0;owned\x07[/nope][bold]\x9b31m\x08"
+EVIL = "\x1b]0;owned\x07[/nope][bold]\x9b31m\x08\u202egnp.exe"
 
 PRINTS = """
 import sys
@@ -33,14 +33,16 @@ def test_no_escape_and_no_markup_reaches_the_terminal() -> None:
     console.print(EVIL)
     console.print(table)
     shown = console.file.getvalue()
-    assert not set(shown) & {"\x1b", "\x07", "\x08", "\x9b"}
+    assert not set(shown) & {"\x1b", "\x07", "\x08", "\x9b", "\u202e"}
     assert "\\x1b]0;owned[/nope][bold]" in shown
 
 
 def test_nor_by_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         fail("cbs-x", f"no class '{EVIL}'")
-    assert "\x1b" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert not {"\x1b", "\u202e"} & set(told)
+    assert "\\u202egnp.exe" in told
 
 
 @pytest.mark.parametrize("prints", ["print('a' * 99)", "console.print('a' * 99)"])
