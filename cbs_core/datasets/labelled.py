@@ -40,6 +40,9 @@ SETS = {
 }
 """A name that ``data=`` may give -> places to look for it."""
 
+_USUAL = ("train", "val", "test")
+"""Splits that a command may ask for by itself, also of a set without any."""
+
 
 class Pair(NamedTuple):
     """A picture and its labels."""
@@ -188,6 +191,8 @@ def _pairs(root: Path, split: str | None) -> tuple[str, Iterator[Pair]]:
     if root.is_file():
         return "voc", _of_table(root, split)
     if (root / "images").is_dir() and (root / "labels").is_dir():
+        if split not in (None, *_USUAL):
+            raise ConfigError(f"'{root}' has no splits, and split={split} is none: say split=null")
         return "folder", _beside(root / "images", root / "labels")
     if split is None:
         raise ConfigError(f"'{root}' has splits: say split=train, val or test")

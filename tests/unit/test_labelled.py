@@ -72,6 +72,13 @@ def test_a_folder_names_its_classes(tmp_path):
     assert find(tmp_path, None).classes == ("sky", "kite")
 
 
+def test_a_split_mistyped_is_refused_where_there_are_none(tmp_path):
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(ConfigError, match="has no splits, and split=trian is none"):
+        find(tmp_path, "trian")
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
