@@ -25,6 +25,7 @@ from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.datasets.labelled import LabelledSet, read_rgb
 from cbs_core.frame.routes import Route
 from cbs_core.machine import files
+from cbs_core.machine.inputs import picture_formats
 from cbs_core.run import settings
 from cbs_core.run.settings import Look
 from cbs_core.run.workshop import Workshop
@@ -261,7 +262,7 @@ def _encoded(pixels: NDArray[np.uint8], file: File, quality: int) -> bytes:
     kind, options = FORMATS[suffix]
     if kind in LOSSY:
         options = {**options, "quality": quality}
-    with Image.open(file.source) as source:
+    with Image.open(file.source, formats=picture_formats()) as source:
         profile = source.info.get("icc_profile") if source.mode == "RGB" else None
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, kind, icc_profile=profile, **options)

@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 
 from cbs_core.contract.errors import ConfigError, SourceError, closest
 from cbs_core.datasets import outlines
+from cbs_core.machine.inputs import picture_formats
 from cbs_core.words import vocabularies
 
 IGNORE = 255
@@ -256,7 +257,7 @@ def _read_ids(path: Path) -> NDArray[np.uint8]:
 
 def _read(path: Path, made: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=picture_formats()) as image:
             return np.array(made(image))
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         reason = str(error).partition("\n")[0]

@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
 from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.machine.inputs import picture_formats
 
 BACKGROUND = "background"
 """The class of pixels of no object, id 0, of sets that have objects alone."""
@@ -142,7 +143,7 @@ class Coco:
 
     def _segments(self, image: int, ids: Mapping[int, int]) -> Labels:
         (one,) = self.annotations[image]
-        with Image.open(self.segment_file(image)) as picture:
+        with Image.open(self.segment_file(image), formats=picture_formats()) as picture:
             colours = np.asarray(picture.convert("RGB")).astype(np.uint32)
         segments = colours[..., 0] + (colours[..., 1] << 8) + (colours[..., 2] << 16)
         labels = np.full(segments.shape, VOID, np.uint8)
@@ -239,7 +240,7 @@ def _yolo(root: Path, split: str) -> Outlined | None:
     pairs = [(path, labels / f"{path.stem}.txt") for path in sorted(pictures.iterdir())]
 
     def read(picture: Path, outlines: Path) -> Labels:
-        with Image.open(picture) as image:
+        with Image.open(picture, formats=picture_formats()) as image:
             turned = image.getexif().get(0x0112, 1) >= 5
             width, height = image.size[::-1] if turned else image.size
         return drawn(list(_polygons(outlines, len(classes) - 1)), (height, width))

@@ -35,6 +35,20 @@ def input_file(path: str | Path) -> Path:
     return path
 
 
+_RASTER = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+
+
+def picture_formats() -> tuple[str, ...]:
+    """Returns Pillow's names of the pictures that are read: decoded within this process.
+
+    Left to itself, it would also hand PostScript to Ghostscript, whatever the file's name is.
+    """
+    from PIL import Image
+
+    Image.init()
+    return tuple(kind for kind in _RASTER if kind in Image.OPEN)  # an older Pillow has no AVIF
+
+
 def missing(path: Path) -> str:
     """Returns the message for a path that is not there, with the closest name beside it."""
     if path.is_symlink():

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from PIL import Image, ImageCms
 from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import left_over
+from tests.conftest import ROOT
 from tests.media import make_clip, picture, sound_packets, wide_profile
 
 RGB = picture(0, 64, 48)
@@ -219,6 +221,18 @@ def test_postscript_in_disguise_is_no_picture(tmp_path: Path) -> None:
     )
     with pytest.raises(SourceError, match=r"a\.jpg' is no picture"):
         read_picture(tmp_path / "a.jpg")
+
+
+def test_nobody_lets_pillow_choose_the_format() -> None:
+    """It would take PostScript, and start Ghostscript."""
+    files = [*(ROOT / "cbs_core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    opened = [
+        (file.name, call)
+        for file in files
+        for call in re.findall(r"Image\.open\((?:[^()]|\([^()]*\))*\)", file.read_text())
+    ]
+    assert len(opened) > 5
+    assert not [one for one in opened if "formats=" not in one[1]]
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "dash"])

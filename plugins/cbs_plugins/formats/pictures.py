@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
+from cbs_core.machine.inputs import picture_formats
 from cbs_plugins.formats import exif
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
@@ -34,12 +35,6 @@ READABLE = (
     | HEIF
 )
 """Suffixes, in lower case, by which a folder's pictures are told from its other files."""
-
-_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")
-"""Pillow's names of those that are read: raster formats, decoded within this process.
-
-Left to itself, it would also hand PostScript to Ghostscript, whatever the file's name is.
-"""
 
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
@@ -360,9 +355,7 @@ def _formats(path: Path) -> tuple[str, ...]:
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
-        Image.init()
-        # An older Pillow has no AVIF.
-        return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
+        return picture_formats()
     try:
         import pillow_heif
     except ImportError as error:
