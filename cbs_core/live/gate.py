@@ -133,7 +133,7 @@ class Gate:
 
     def _known_host(self, headers: Headers) -> bool:
         host = headers.getlist("host")
-        return len(host) == 1 and _name(host[0]) in self._hosts
+        return len(host) == 1 and _name(host[0]) in self._hosts and _has_port(host[0])
 
     def _same_site(self, scope: Scope, headers: Headers) -> bool:
         origin = headers.get("origin")
@@ -179,6 +179,12 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
+
+
+def _has_port(host: str) -> bool:
+    """Tells whether what follows the name is a port, or nothing."""
+    _, colon, port = host.rpartition("]")[2].partition(":")
+    return not colon or port.isdigit()
 
 
 def _with_headers(send: Send) -> Send:

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
@@ -35,11 +36,20 @@ PAGE = Path(__file__).with_name("page")
 JSON_BYTES = 65536
 """Of a request that is no picture."""
 
+UPLOAD_S = 60.0
+"""Seconds that a request's body may take."""
+
 GLANCE = 0.25
 """Seconds between two looks whether there is something to serve."""
 
+
+class SlowError(CbsError):
+    """A request that does not come."""
+
+
 STATUS: dict[type[CbsError], int] = {
     TooLargeError: 413,
+    SlowError: 408,
     BusyError: 429,
     MissingError: 404,
     ConfigError: 400,
@@ -67,6 +77,8 @@ def application(
                 return JSONResponse(told, 503, {"retry-after": "1"})
             try:
                 return await handler(request, opening.shop)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody hears it
             except CbsError as error:
                 status = next((s for kind, s in STATUS.items() if isinstance(error, kind)), 500)
                 headers = {"retry-after": "1"} if status == 429 else {}
@@ -138,10 +150,14 @@ async def _body(request: Request, most: int) -> bytes:
     if length.isdigit() and int(length) > most:
         raise TooLargeError(f"at most {most} bytes are taken")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise TooLargeError(f"at most {most} bytes are taken")
+    try:
+        with anyio.fail_after(UPLOAD_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise TooLargeError(f"at most {most} bytes are taken")
+    except TimeoutError as error:
+        raise SlowError(f"the request did not come within {UPLOAD_S:g} seconds") from error
     return bytes(body)
 
 

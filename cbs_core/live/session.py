@@ -20,6 +20,7 @@ from cbs_core.contract.interfaces import Source
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame import pipeline
 from cbs_core.live import calling
+from cbs_core.live.doors import CONNECTIONS, Door
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.osc import Listening
 from cbs_core.live.pictures import fitted
@@ -34,9 +35,6 @@ from cbs_core.run import settings
 from cbs_core.run.settings import Look
 from cbs_core.run.workers import Worker, opened
 from cbs_core.run.workshop import Workshop
-
-CONNECTIONS = 128
-"""At once; above, requests are answered with 503."""
 
 MESSAGE = 4 * 2**20
 """Bytes of a WebSocket's message: a frame of a visitor's camera."""
@@ -192,6 +190,7 @@ def _server(opening: Opening, served: Served) -> uvicorn.Server:
         access_log=False,
         log_level="warning",
         lifespan="on",
+        http=Door,
         ws="websockets-sansio",
         ws_max_size=MESSAGE,
         ws_max_queue=4,

@@ -348,6 +348,8 @@ def test_1000_requests_at_once_are_bounded_and_the_show_goes_on(shop, made):
     "headers",
     [
         {"host": "evil.example"},
+        {"host": "127.0.0.1:8188.evil.example"},
+        {"host": "127.0.0.1:"},
         {"host": "127.0.0.1.evil.example"},
         {"host": "127.0.0.1@evil.example"},
         {"origin": "http://evil.example"},
