@@ -3,6 +3,7 @@
 It never holds the picture up: of frames that the encoder is too slow for, the newest are written.
 """
 
+import shutil
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,9 @@ SUFFIX = ".mp4"
 LONGEST = 3600.0
 """Seconds after which a recording ends by itself: a visitor may forget it."""
 
+ROOM = 64 * 2**20
+"""Bytes of the disk that stay free: a recording ends before, so that it can be closed."""
+
 TICK = 90_000
 """Of a second, to which times are rounded."""
 
@@ -44,9 +48,16 @@ class Recording:
         shown = feed.shown
         if shown is None:
             raise CbsError("nothing is shown yet that could be recorded")
+        if _nearly_full(folder):
+            raise SinkError(f"the disk is nearly full: {ROOM >> 20} MB and more are due to record")
         self.path = _free(folder)
         self.feed = feed
         self.error: str | None = None
+        """Why there is no file."""
+
+        self.note = ""
+        """Why it ended by itself."""
+
         self._first: float | None = None
         self._last = Fraction(-1)
         self._frames: Channel[RawFrame] = Channel(2, freshest=True)
@@ -112,8 +123,10 @@ class Recording:
         if pts <= self._last:
             return
         if pts > LONGEST:
-            self._untap()
-            self._frames.close()
+            self._end("an hour is the most")
+            return
+        if int(pts) > int(self._last) and _nearly_full(self.path.parent):
+            self._end("the disk is nearly full")
             return
         self._last = pts
         try:
@@ -121,13 +134,25 @@ class Recording:
         except ClosedError:
             self._untap()
 
+    def _end(self, why: str) -> None:
+        self.note = why
+        self._untap()
+        self._frames.close()
+
     def _write(self, frame: RawFrame) -> bool:
         self._sink.write(frame)
         return True
 
     def _failed(self, error: BaseException) -> None:
-        self.error = str(error)
+        # Visitors read it, and need not know where the owner's files are.
+        self.error = str(error).replace(str(self.path), self.path.name)
         self._frames.close(discard=True)
+
+
+def _nearly_full(folder: Path) -> bool:
+    """Tells whether there is little room where a folder is, or will be."""
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    return shutil.disk_usage(there).free < ROOM
 
 
 def _free(folder: Path) -> Path:

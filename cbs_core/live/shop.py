@@ -107,7 +107,7 @@ class Shop:
             if recording is None or not own
             else {"frames": recording.frames, "seconds": round(recording.seconds, 1)},
             "recordings": [
-                {"name": name, "frames": one.frames, "error": one.error}
+                {"name": name, "frames": one.frames, "error": one.error, "note": one.note}
                 for name, one in self.recordings.items()
                 if one.feed is feed and one.over
             ],

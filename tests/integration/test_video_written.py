@@ -184,6 +184,33 @@ def test_the_last_frame_lasts_as_long_as_in_the_source(tmp_path: Path, suffix: s
     assert abs(float(frames[-1].pts + frames[-1].duration) - 4.5) < 0.01
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    "ticks",
+    [
+        (0, 10769, 18689, 26715, 37779, 45925, 59017, 65137, 71974, 77371, 83136),
+        (0, 4000, 90000),
+        (0, 90000, 94000, 99000),
+        tuple(range(0, 39600, 3600)),
+    ],
+    ids=["live", "late", "early", "steady"],
+)
+def test_frames_at_odd_times_are_all_shown(
+    tmp_path: Path, suffix: str, ticks: tuple[int, ...]
+) -> None:
+    """B-frames are decoded before frames that are shown later: an MP4 told to end with one."""
+    path = tmp_path / f"out{suffix}"
+    sink = VideoSink(str(path))
+    sink.open(StreamInfo(160, 96, rate=Fraction(25), live=True))
+    for index, tick in enumerate(ticks):
+        pixels = torch.from_numpy(picture(index, 160, 96))
+        sink.write(RawFrame(pixels, index, Fraction(tick, 90_000)))
+    sink.close()
+    with av.open(str(path)) as media:
+        shown = [frame.time for frame in media.decode(video=0)]
+    assert shown == pytest.approx([tick / 90_000 for tick in ticks], abs=0.002)
+
+
 def test_a_square_clip_that_is_turned_has_its_aspect_turned(tmp_path: Path) -> None:
     tags = {"sample_aspect_ratio": Fraction(4, 3)}
     source = make_clip(tmp_path / "a.mp4", frames=2, width=48, tags=tags, rotation=90)

@@ -16,9 +16,9 @@ from pythonosc.udp_client import SimpleUDPClient
 
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
-from cbs_core.contract.errors import ConfigError, SinkLostError, SourceError
+from cbs_core.contract.errors import ConfigError, SinkError, SinkLostError, SourceError
 from cbs_core.contract.types import StreamInfo
-from cbs_core.live import osc, pictures, shop, wish
+from cbs_core.live import osc, pictures, recording, shop, wish
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.reading import Reading
@@ -285,6 +285,53 @@ def test_a_recording_has_the_times_of_capture(made, tmp_path):
         times = [frame.time for frame in container.decode(video=0)]
     assert len(times) == recording.frames
     assert 0.15 < times[-1] - times[0] < took
+
+
+def test_a_camera_that_is_away_while_it_is_recorded_leaves_a_gap(made, tmp_path):
+    """It may even come back in another size."""
+    live.shown(made)
+    recording = Recording(made.main, tmp_path)
+    live.shown(made)
+    time.sleep(0.5)
+    live.give(made, live.picture()[::2, ::2])
+    live.until(lambda: recording.frames == 2)
+    recording.close()
+    assert recording.error is None
+    with av.open(str(recording.path)) as container:
+        frames = list(container.decode(video=0))
+    assert frames[1].time - frames[0].time >= 0.5
+    assert [(one.width, one.height) for one in frames] == [(live.WIDTH, live.HEIGHT)] * 2
+
+
+def test_a_recording_ends_before_the_disk_is_full(made, tmp_path, monkeypatch):
+    live.shown(made)
+    kept = Recording(made.main, tmp_path / "new")
+    live.shown(made)
+    monkeypatch.setattr(recording, "ROOM", 2**62)
+    live.until(lambda: live.shown(made) is not None and kept.over)
+    kept.close()
+    assert (kept.error, kept.note) == (None, "the disk is nearly full")
+    with av.open(str(kept.path)) as container:
+        assert len(list(container.decode(video=0))) == kept.frames > 0
+    with pytest.raises(SinkError, match="nearly full"):
+        Recording(made.main, tmp_path)
+
+
+def test_a_recording_that_fails_tells_no_path_of_the_owners(made, tmp_path, monkeypatch):
+    class Failing(MemorySink):
+        def __init__(self, path):
+            super().__init__()
+            self.path = path
+
+        def write(self, frame):
+            raise SinkError(f"writing '{self.path}' failed: a fault")
+
+    monkeypatch.setattr(recording.registry.sinks, "create", lambda name, path: Failing(path))
+    live.shown(made)
+    kept = Recording(made.main, tmp_path)
+    live.until(lambda: live.shown(made) is not None and kept.error)
+    kept.close()
+    assert kept.error == f"writing '{kept.path.name}' failed: a fault"
 
 
 def test_the_owners_outputs_keep_their_size_and_the_times_of_capture(made, tmp_path):

@@ -134,7 +134,7 @@ function showRecording(told) {
     const link = Object.assign(document.createElement("a"), {
       href: address(`recordings/${one.name}`), textContent: one.name, download: one.name,
     });
-    item.append(one.error ? one.name : link, one.error ?? `${one.frames} frames`);
+    item.append(one.error ? one.name : link, one.error ?? `${one.frames} frames${one.note && ` (${one.note})`}`);
     return item;
   }));
 }

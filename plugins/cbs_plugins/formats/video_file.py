@@ -232,12 +232,13 @@ class VideoFile:
         for packet in packets:
             if packet.pts == tick:
                 packet.duration = max(round(lasts / packet.time_base), 1)
-        unusual_end = abs(lasts * self._info.rate - 1) > Fraction(1, 100)
-        if packets and unusual_end and self._suffix not in MATROSKA:
-            # An MP4's film ends with the frame that is decoded last, and B-frames are that.
-            last = packets[-1]
-            end = tick * self._tick + lasts
-            last.duration = round(end / last.time_base) - (last.pts or 0)
+        if packets and self._suffix not in MATROSKA:
+            # An MP4's film ends with the frame that is decoded last, and B-frames are that. What
+            # is shown from then on is lost, unless frames are as far apart as the rate says.
+            last, shown = packets[-1], tick * self._tick
+            apart = shown - (last.pts or 0) * last.time_base
+            if any(abs(one * self._info.rate - 1) > Fraction(1, 100) for one in (lasts, apart)):
+                last.duration = round((shown + lasts) / last.time_base) - (last.pts or 0)
         return packets
 
     def _compare(self) -> None:
