@@ -192,9 +192,7 @@ def test_a_recording_that_ends_by_itself_is_over(client, made, monkeypatch):
     live.shown(made)
     live.until(lambda: client.get("/v1/state").json()["recording"] is None)
     told = client.get("/v1/state").json()["recordings"]
-    assert told == [
-        {"name": name, "frames": 1, "error": None, "note": "an hour is the most"}
-    ]
+    assert told == [{"name": name, "frames": 1, "error": None, "note": "an hour is the most"}]
     assert client.get(f"/v1/recordings/{name}").status_code == 200
     assert client.post("/v1/recording").status_code == 201, "another may begin"
 
