@@ -104,6 +104,11 @@ class Page:
             y,
         )
 
+    @property
+    def toast_is_gone(self):
+        """Whether it has faded, too."""
+        return float(self.script("return getComputedStyle(toast).opacity")) == 0
+
     def click_picture(self, x, y):
         """Clicks with a real pointer at shares of the picture's sides."""
         canvas = self.one("#picture")
@@ -448,6 +453,7 @@ def test_it_fits_and_is_photographed(page, tmp_path, width, height, phone, dark)
     page.size(width, height, phone=phone, dark=dark)
     page.click("#classes button[aria-label^=car]")
     page.more_frames()
+    page.until(lambda: page.toast_is_gone)
     wide = page.script("return document.documentElement.scrollWidth")
     assert wide <= width, "the page is wider than the screen"
     outside = page.script(
@@ -494,7 +500,7 @@ def test_a_person_is_clicked_on_and_painted_by_the_packages_own_nets(driver, tmp
                     "return [...document.images].every((i) => i.complete && i.naturalWidth)"
                 )
             )
-            page.until(lambda: not page.script("return document.querySelector('.toast.there')"))
+            page.until(lambda: page.toast_is_gone)
             folder = Path(os.environ.get("CBS_SCREENSHOTS", tmp_path))
             folder.mkdir(exist_ok=True)
             assert driver.save_screenshot(str(folder / "studio.png"))
