@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from cbs_core.contract.engines import Engine
-    from cbs_core.contract.extensions import Finding, Losses
+    from cbs_core.contract.extensions import Distance, Finding, Losses
     from cbs_core.contract.interfaces import (
         Accelerator,
         Compositor,
@@ -313,8 +313,11 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 
 checks: "Registry[Iterable[Finding]]" = Registry("check", "cbs.checks")
 losses: "Registry[Losses]" = Registry("losses", "cbs.losses")
+distances: "Registry[Distance]" = Registry("distance", "cbs.distances")
 
-EXTENSIONS: Mapping[str, Registry[Any]] = {"check": checks, "losses": losses, "scene": scenes}
+EXTENSIONS: Mapping[str, Registry[Any]] = {
+    registry.kind: registry for registry in (checks, distances, losses, scenes)
+}
 """What a package adds beside plugins; no configuration group is made of these: a
 scene is chosen by its file's suffix."""
 

@@ -49,3 +49,19 @@ class Losses(Protocol):
             painting: ``(1,3,H',W')``, the style at the scale whose brushwork is to be met.
         """
         ...
+
+
+class Distance(Protocol):
+    """How different two pictures look; the group ``cbs.distances``, by ``cbs-scene distance=NAME``.
+
+    The entry point names a class or a function that is called without parameters.
+    """
+
+    def __call__(self, one: "Tensor", two: "Tensor", /) -> "Tensor":
+        """Returns ``(1,1,H,W)``, a distance at each pixel, 0 where the two look the same.
+
+        Args:
+            one: ``(1,3,H,W)`` RGB in [0,1], on the CPU.
+            two: likewise, of the same size.
+        """
+        ...

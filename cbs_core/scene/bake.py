@@ -169,13 +169,14 @@ class Baking:
         self.weight = np.zeros(len(self.place))
         self._edges: dict[View, Floats] = {}
 
-    def add(self, view: View, styled: Floats, which: Mask) -> None:
+    def add(self, view: View, styled: Floats, which: Mask, near: Mask) -> None:
         """Adds what one view says.
 
         Args:
             view: what the camera sees.
             styled: ``(H,W,3)`` sRGB.
             which: ``(n,)`` the points that this style is for.
+            near: ``(H,W)``, where the picture is styled; elsewhere it is not heard.
         """
         at = np.flatnonzero(which)
         away = (view.camera.position - self.place[at]).astype(np.float32)
@@ -184,9 +185,10 @@ class Baking:
         straight = cosine > LEAST_COSINE
         at, cosine = at[straight], cosine[straight]
         for start in range(0, len(at), AT_ONCE // 8):
-            self._listen(view, styled, *(v[start : start + AT_ONCE // 8] for v in (at, cosine)))
+            some = slice(start, start + AT_ONCE // 8)
+            self._listen(view, styled, near, at[some], cosine[some])
 
-    def _listen(self, view: View, styled: Floats, at: Ints, cosine: Floats) -> None:
+    def _listen(self, view: View, styled: Floats, near: Mask, at: Ints, cosine: Floats) -> None:
         """Adds what a view says of some points, where it sees them."""
         camera = view.camera
         pixel, depth = camera.seen(self.place[at])
@@ -197,6 +199,7 @@ class Baking:
         slope = depth / camera.focal * np.sqrt(1 - np.minimum(cosine, 1) ** 2)
         found = view.depth[row, column]
         shown = np.abs(found - depth) < 0.004 * self.radius + slope / cosine
+        shown &= near[row, column]
         at, cosine, pixel = at[shown], cosine[shown], pixel[shown]
         if view not in self._edges:
             self._edges[view] = np.clip(_from_edges(view, self.radius) / RAMP, 0.02, 1)

@@ -135,6 +135,8 @@ def _labels(splats: Splats, views: list[_View], segmenter: Segmenting, request: 
             soft = segmenter(view.square(picture))
             votes += view.weights.T @ soft.reshape(-1, soft.shape[2])
             step()
+    seen = votes.sum(1) > 0
+    votes[seen] = vote.shared(votes[seen], splats.means[seen])
     return vote.filled(vote.winners(votes), splats.means)
 
 

@@ -2,7 +2,9 @@
 
 As the field has it, neighbouring pictures of a turn (short range) and pictures seven apart (long
 range); in the place of an optical flow that is guessed, the scene's own depth says which pixel is
-which. Only RMSE is told: LPIPS would need weights that are not the project's.
+which. RMSE is always told, and by request a distance of features (``cbs.distances``), as LPIPS is:
+of the picture and of the other one carried to its place, black where no point is in both, the mean
+over the points that are.
 
 Letters: ``H W`` a picture, ``n`` points.
 """
@@ -10,11 +12,15 @@ Letters: ``H W`` a picture, ``n`` points.
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from scipy.ndimage import map_coordinates
 
+from cbs_core.choose import registry
+from cbs_core.contract.errors import PluginContractError
+from cbs_core.contract.extensions import Distance
 from cbs_core.scene.cameras import Camera, orbit
 from cbs_core.scene.restyled import Restyled
-from cbs_core.scene.types import Floats
+from cbs_core.scene.types import Floats, Mask
 
 PAIRS = 4
 RANGES = {"short": 1, "long": 7}
@@ -26,32 +32,59 @@ TURN = 48
 SIDE = 192
 
 
-def measured(restyled: Restyled, step: Callable[[], None]) -> dict[str, dict[str, float]]:
-    """Returns RMSE between views of the same points, colours in [0,1], before and after.
+def measured(
+    restyled: Restyled, step: Callable[[], None], distance: Distance | None = None
+) -> dict[str, dict[str, float]]:
+    """Returns how far views of the same points are apart, colours in [0,1].
 
     Args:
         restyled: the scene.
         step: called after each pair.
+        distance: measured too.
+
+    Returns:
+        Of each range RMSE ``before`` and ``after``, and with a distance ``distance_before`` and
+        ``distance_after``; empty where no point is seen from both sides.
     """
-    out: dict[str, dict[str, float]] = {}
-    for name, apart in RANGES.items():
-        errors: dict[str, list[Floats]] = {"before": [], "after": []}
-        for i in range(PAIRS):
-            at = TURN * i // PAIRS
-            one, two = (orbit(restyled.ball, 360 * (at + k) / TURN, 14, SIDE) for k in (0, apart))
-            pixels, other = matches(one, two, restyled.depth(one), restyled.depth(two))
-            for when, shot in (("before", restyled.before), ("after", restyled.after)):
-                a, b = shot(one), shot(two)
-                there = np.stack([map_coordinates(b[..., k], other, order=1) for k in range(3)], 1)
-                errors[when].append(((a[pixels] - there) ** 2).mean(1))
-            step()
-        found = {
-            k: float(np.sqrt(np.concatenate(v).mean()))
-            for k, v in errors.items()
-            if sum(map(len, v))
-        }
-        out[name] = {k: round(v, 5) for k, v in found.items()}
-    return out
+    return {name: _apart(restyled, turns, step, distance) for name, turns in RANGES.items()}
+
+
+def _apart(
+    restyled: Restyled, turns: int, step: Callable[[], None], distance: Distance | None
+) -> dict[str, float]:
+    squares: dict[str, list[Floats]] = {"before": [], "after": []}
+    felt: dict[str, list[Floats]] = {"before": [], "after": []}
+    for i in range(PAIRS):
+        at = TURN * i // PAIRS
+        one, two = (orbit(restyled.ball, 360 * (at + k) / TURN, 14, SIDE) for k in (0, turns))
+        pixels, other = matches(one, two, restyled.depth(one), restyled.depth(two))
+        for when, shot in (("before", restyled.before), ("after", restyled.after)):
+            a, b = shot(one)[pixels], shot(two)
+            there = np.stack([map_coordinates(b[..., k], other, order=1) for k in range(3)], 1)
+            squares[when].append(((a - there) ** 2).mean(1))
+            if distance and len(a):
+                felt[when].append(_felt(distance, pixels, a, there))
+        step()
+    if not sum(map(len, squares["before"])):
+        return {}
+    out = {when: float(np.sqrt(np.concatenate(v).mean())) for when, v in squares.items()}
+    if distance:
+        out |= {f"distance_{when}": float(np.concatenate(v).mean()) for when, v in felt.items()}
+    return {key: round(value, 5) for key, value in out.items()}
+
+
+def _felt(distance: Distance, pixels: Mask, one: Floats, two: Floats) -> Floats:
+    """Returns a distance at each of the points ``(n,)`` of a mask, by their colours ``(n,3)``."""
+    pictures = []
+    for colours in (one, two):
+        picture = np.zeros((*pixels.shape, 3), np.float32)
+        picture[pixels] = colours
+        pictures.append(torch.from_numpy(picture).permute(2, 0, 1)[None])
+    with torch.inference_mode():
+        found = registry.guarded("the distance", distance, *pictures)
+    if not isinstance(found, torch.Tensor) or found.shape != (1, 1, *pixels.shape):
+        raise PluginContractError("the distance gave no map (1,1,H,W)")
+    return np.asarray(found[0, 0].float().cpu().numpy()[pixels])
 
 
 def matches(one: Camera, two: Camera, depth: Floats, other: Floats) -> tuple[Floats, Floats]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import maximum_filter
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.frame.routes import Route
@@ -17,13 +18,17 @@ from cbs_core.scene import bake, camera_files, cameras, grain, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import of_routes, palette, parsed
 from cbs_core.scene.nets import Segmenting
-from cbs_core.scene.rays import Caster, View, lit
+from cbs_core.scene.rays import Caster, Hits, View, lit, shown
 from cbs_core.scene.restyled import GREY, PAPER, Request, Restyled, by_route
 from cbs_core.scene.types import Bytes, Floats, Ints, Mask, Mesh, MeshFile, srgb
 from cbs_core.words.vocabularies import Colour
 
 UP = (0.0, 1.0, 0.0)
 """glTF's; OBJ and PLY say nothing, and most have it."""
+
+BESIDE = 3
+"""Pixels beside what is styled: a point at its edge is read between pixels, and shows in the next
+one where another face hides it by a hair."""
 
 FINE = 2
 """Rays a side of a pixel in pictures for people."""
@@ -72,10 +77,11 @@ def restyle(file: MeshFile, request: Request) -> Restyled:
     painted = bake.painted(mesh, points, colours)
     after = bake.with_paints(mesh, painted)
     shades = _shades(mesh, found, routes, route)
+    shots = _Shots(caster)
     return Restyled(
-        before=lambda camera: _shot(caster, camera, caster.mesh),
-        classes=lambda camera: _flat_shot(caster, camera, shades[0]),
-        after=lambda camera: _shot(caster, camera, after),
+        before=lambda camera: shots.picture(camera, mesh),
+        classes=lambda camera: shots.flat(camera, shades[0]),
+        after=lambda camera: shots.picture(camera, after),
         depth=lambda camera: caster.view(camera).depth,
         write=lambda path: file.write(path, painted),
         ball=ball,
@@ -139,7 +145,10 @@ def _style(
             styling.measure(pictures)
             which = route[points.face] == index
             for view, picture in zip(seeing, pictures, strict=True):
-                baking.add(view, styling(picture, _filled(view, view.colour)), which)
+                own = view.hit & (route[view.face] == index)
+                near = maximum_filter(own, 2 * BESIDE + 1)
+                styled = styling(picture, _filled(view, view.colour), near)
+                baking.add(view, styled, which, near)
                 step()
             for _ in range(len(views) - len(seeing)):
                 step()
@@ -152,21 +161,36 @@ def _filled(view: View, colour: Floats) -> Floats:
     return np.where(view.hit[..., None], colour, mean).astype(np.float32)
 
 
-def _shot(caster: Caster, camera: Camera, mesh: Mesh) -> Floats:
-    fine = camera.resized(camera.width * FINE, camera.height * FINE)
-    view = caster.view(fine, mesh)
-    return _small(np.where(view.hit[..., None], view.colour, PAPER))
+class _Shots:
+    """Pictures of the same surfaces in several colours; the last two views' hits are remembered."""
 
+    def __init__(self, caster: Caster) -> None:
+        self.caster = caster
+        self._known: list[tuple[Camera, Hits]] = []
 
-def _flat_shot(caster: Caster, camera: Camera, shades: Floats) -> Floats:
-    view = caster.view(camera.resized(camera.width * FINE, camera.height * FINE))
-    light = 0.5 + 0.5 * view.slant[..., None]
-    return _small(np.where(view.hit[..., None], shades[view.face] * light, PAPER))
+    def picture(self, camera: Camera, mesh: Mesh) -> Floats:
+        """Returns ``(H,W,3)`` in [0,1] of the surfaces, painted as those of ``mesh``."""
+        hits = self._hits(camera)
+        return _small(hits.spread(shown(mesh, hits.face, hits.corners), PAPER))
+
+    def flat(self, camera: Camera, shades: Floats) -> Floats:
+        """Returns ``(H,W,3)`` in [0,1] of the surfaces in a colour a face ``(F,3)``, lit."""
+        hits = self._hits(camera)
+        light = 0.5 + 0.5 * hits.slant[:, None]
+        return _small(hits.spread(shades[hits.face] * light, PAPER))
+
+    def _hits(self, camera: Camera) -> Hits:
+        for known, hits in self._known:
+            if known is camera:
+                return hits
+        hits = self.caster.hits(camera.resized(camera.width * FINE, camera.height * FINE))
+        self._known = [*self._known[-1:], (camera, hits)]
+        return hits
 
 
 def _small(picture: Floats) -> Floats:
-    height, width = picture.shape[0] // FINE, picture.shape[1] // FINE
-    return np.asarray(picture.reshape(height, FINE, width, FINE, 3).mean((1, 3)))
+    parts = [picture[y::FINE, x::FINE] for y in range(FINE) for x in range(FINE)]
+    return np.asarray(sum(parts[1:], parts[0]) / len(parts))
 
 
 def _shades(

@@ -23,7 +23,11 @@ from cbs_core.contract.promptable import Promptable
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import routes
 from cbs_core.frame.routes import Route
-from cbs_core.scene.types import Floats
+from cbs_core.frame.windows import CELL, Box, Planner
+from cbs_core.scene.types import Floats, Mask
+
+MEASURED = 8
+"""Views, at most, that a style's statistics are taken from."""
 
 
 def section(given: object, kind: str) -> tuple[str, dict[str, object]]:
@@ -80,7 +84,8 @@ class Workshop:
         if isinstance(plugin, RegionStyler):
             dense = self._fast(plugin.dense_module(), "styler")
             window = self._fast(plugin.window_module(), "styler")
-            return Styling(route, dense, window, self.device)
+            planning = {"halo": plugin.halo, "align": plugin.align}
+            return Styling(route, dense, window, self.device, planning)
         return Styling(route, None, self._call(plugin, "styler"), self.device)
 
     def _note(self, kind: str, name: str, plugin: object) -> None:
@@ -151,6 +156,9 @@ class Styling:
 
     window: Callable[..., object]
     device: torch.device
+    planning: Mapping[str, int] | None = None
+    """The halo and the alignment of its windows (`RegionStyler`)."""
+
     statistics: Tensor | None = None
 
     @property
@@ -159,12 +167,17 @@ class Styling:
         return self.dense is not None
 
     def measure(self, pictures: Sequence[Floats]) -> None:
-        """Takes the statistics over all views: the mean of each's; of no view there are none."""
+        """Takes the mean of the views' statistics; of no view there are none.
+
+        Of many views `MEASURED` are taken, evenly: more would move the mean by next to nothing.
+        """
         if self.dense is None or not pictures:
             return
+        count = min(MEASURED, len(pictures))
         found = []
         with torch.inference_mode():
-            for picture in pictures:
+            for i in range(count):
+                picture = pictures[i * len(pictures) // count]
                 out = self.dense(_tensor(picture, self.device))
                 if not isinstance(out, tuple) or len(out) != 2:
                     raise PluginContractError(
@@ -173,13 +186,26 @@ class Styling:
                 found.append(out[1].float())
         self.statistics = torch.stack(found).mean(0)
 
-    def __call__(self, picture: Floats, ground: Floats | None = None) -> Floats:
+    def __call__(
+        self, picture: Floats, ground: Floats | None = None, shows: Mask | None = None
+    ) -> Floats:
         """Returns a view ``(H,W,3)`` in [0,1] restyled, with the route's strength and colours.
 
         Args:
             picture: what the styler sees.
             ground: what a strength below 1 leaves, and whose colours are kept; None is the same.
+            shows: ``(H,W)``, what is needed: elsewhere a result may be the ground; None is all.
         """
+        whole = picture if ground is None else ground
+        if shows is None or self.planning is None or self.statistics is None:
+            return self._styled(picture, whole)
+        out = np.array(whole, dtype=np.float32)
+        for window in Planner(*shows.shape, **self.planning)(_cells(shows)[None]):
+            part, core = _slices(window.outer), _slices(window.core.within(window.outer))
+            out[_slices(window.core)] = self._styled(picture[part], whole[part])[core]
+        return out
+
+    def _styled(self, picture: Floats, ground: Floats) -> Floats:
         with torch.inference_mode():
             image = _tensor(picture, self.device)
             more = () if self.statistics is None else (self.statistics,)
@@ -190,13 +216,25 @@ class Styling:
                 )
             _finite(styled, f"the styler '{self.route.styler}'")
             styled = styled.float()
-            below = image if ground is None else _tensor(ground, self.device)
+            below = _tensor(ground, self.device)
             if self.route.keep_color:
                 light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
                 chroma = kornia.color.rgb_to_ycbcr(below)[:, 1:]
                 styled = kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], 1))
             styled = torch.lerp(below, styled, self.route.strength).clamp(0, 1)
             return np.asarray(styled[0].permute(1, 2, 0).cpu().numpy(), dtype=np.float32)
+
+
+def _cells(shows: Mask) -> Mask:
+    """Returns which cells of `CELL` pixels a side hold something."""
+    below, beside = (-side % CELL for side in shows.shape)
+    padded = np.pad(shows, ((0, below), (0, beside)))
+    height, width = padded.shape
+    return np.asarray(padded.reshape(height // CELL, CELL, width // CELL, CELL).any((1, 3)))
+
+
+def _slices(box: Box) -> tuple[slice, slice]:
+    return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
 
 
 def _tensor(picture: Floats, device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """Views of a mesh by rays on the CPU: face, depth and colour of each pixel.
 
-trimesh with embreex shoots the rays. Light is left out: what is styled must be the surface's own
+embreex shoots the rays. Light is left out: what is styled must be the surface's own
 colour, or the light of one view would be painted on for all.
 
 Letters: ``V`` vertices, ``F`` faces, ``H W`` the picture, ``n`` points.
@@ -14,7 +14,7 @@ import numpy as np
 
 from cbs_core.contract.errors import PluginLoadError
 from cbs_core.scene.cameras import Camera
-from cbs_core.scene.types import Floats, Ints, Mask, Mesh, linear, srgb
+from cbs_core.scene.types import Bytes, Floats, Ints, Mask, Mesh, linear, srgb
 
 SHADE = 0.55
 """Of a face seen edgewise, in pictures for a segmenter, which was taught by lit photographs."""
@@ -51,6 +51,35 @@ class View:
         return np.asarray(self.face >= 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Where the rays through a camera's pixels meet a mesh, pixel by pixel; the others miss."""
+
+    camera: Camera
+
+    pixel: Ints
+    """``(n,)`` row by row."""
+
+    face: Ints
+    """``(n,)``."""
+
+    corners: Floats
+    """``(n,3)`` float32, barycentric weights."""
+
+    depth: Floats
+    """``(n,)`` float32, as in `View`."""
+
+    slant: Floats
+    """``(n,)`` float32, as in `View`."""
+
+    def spread(self, values: Floats, around: float) -> Floats:
+        """Returns ``(H,W,...)`` of values ``(n,...)``, and what is around where nothing is."""
+        size = (self.camera.height, self.camera.width)
+        out = np.full((size[0] * size[1], *values.shape[1:]), around, values.dtype)
+        out[self.pixel] = values
+        return out.reshape(*size, *values.shape[1:])
+
+
 class Caster:
     """Shoots rays at a mesh.
 
@@ -61,13 +90,18 @@ class Caster:
     def __init__(self, mesh: Mesh) -> None:
         self.mesh = mesh
         try:
-            import embreex  # noqa: F401
-            import trimesh
-            from trimesh.ray.ray_pyembree import RayMeshIntersector
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
         except ImportError as error:
-            raise needs("trimesh and embreex") from error
-        shape = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False, validate=False)
-        self._rays: Any = RayMeshIntersector(shape)
+            raise needs("embreex") from error
+        # embree computes in float32: the scene lies around 0, and is some units large.
+        used = mesh.vertices[np.unique(mesh.faces)]
+        low, high = used.min(0), used.max(0)
+        self._centre = (low + high) / 2
+        self._scale = 100 / max(float((high - low).max()), 1e-30)
+        corners = ((mesh.vertices - self._centre) * self._scale).astype(np.float32)
+        self._rays: Any = EmbreeScene()
+        TriangleMesh(self._rays, corners, mesh.faces.astype(np.int32))
 
     @cached_property
     def normals(self) -> Floats:
@@ -85,46 +119,36 @@ class Caster:
 
     @cached_property
     def flat(self) -> Floats:
-        """``(F,3)`` unit normals of the faces, zero where a face has no area."""
+        """``(F,3)`` float32 unit normals of the faces, zero where a face has no area."""
         corner = self.mesh.vertices[self.mesh.faces]
         normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-        return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20))
+        length = np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-20)
+        return np.asarray(normal / length, dtype=np.float32)
 
-    def view(self, camera: Camera, painted: Mesh | None = None) -> View:
-        """Returns what a camera sees.
+    def hits(self, camera: Camera) -> Hits:
+        """Returns where the rays of a camera's pixels meet the mesh."""
+        rays = camera.rays().astype(np.float32)
+        origin = ((camera.position - self._centre) * self._scale).astype(np.float32)
+        found = self._rays.run(np.repeat(origin[None], len(rays), 0), rays, output=True)
+        pixel = np.flatnonzero(found["primID"] >= 0)
+        face = found["primID"][pixel].astype(np.int64)
+        u, v = found["u"][pixel], found["v"][pixel]
+        # A ray's z is 1 ahead, so that its length is the depth.
+        depth = found["tfar"][pixel] / np.float32(self._scale)
+        way = rays[pixel]
+        facing = np.abs(np.einsum("nc,nc->n", way, self.flat[face]))
+        slant = facing / np.sqrt(np.einsum("nc,nc->n", way, way))
+        return Hits(camera, pixel, face, np.stack([1 - u - v, u, v], 1), depth, slant)
 
-        Args:
-            camera: from where.
-            painted: the same surfaces with other colours, which are seen in the place of these.
-        """
-        rays = camera.rays()
-        origins = np.broadcast_to(camera.position, rays.shape)
-        face = np.asarray(self._rays.intersects_first(origins, rays)).astype(np.int64)
-        hit = np.flatnonzero(face >= 0)
-        at = face[hit]
-        corner = self.mesh.vertices[self.mesh.faces[at, 0]]
-        normal = self.flat[at]
-        facing = (rays[hit] * normal).sum(1)
-        # A ray's z is 1 ahead, so that its length to the plane is the depth.
-        depth = ((corner - camera.position) * normal).sum(1) / np.where(
-            np.abs(facing) < 1e-12, 1e-12, facing
-        )
-        corners = barycentric(
-            self.mesh.vertices[self.mesh.faces[at]], camera.position + rays[hit] * depth[:, None]
-        )
-        size = (camera.height, camera.width)
-        depths = np.full(len(face), np.inf, np.float32)
-        slants = np.zeros(len(face), np.float32)
-        colours = np.zeros((len(face), 3), np.float32)
-        depths[hit] = depth
-        slants[hit] = np.abs(facing) / np.linalg.norm(rays[hit], axis=1)
-        colours[hit] = srgb(albedo(painted or self.mesh, at, corners))
+    def view(self, camera: Camera) -> View:
+        """Returns what a camera sees."""
+        hits = self.hits(camera)
         return View(
             camera,
-            face.reshape(size),
-            depths.reshape(size),
-            slants.reshape(size),
-            colours.reshape(*size, 3),
+            hits.spread(hits.face, -1),
+            hits.spread(hits.depth, np.inf),
+            hits.spread(hits.slant, 0),
+            hits.spread(shown(self.mesh, hits.face, hits.corners), 0),
         )
 
 
@@ -134,44 +158,42 @@ def lit(view: View) -> Floats:
     return np.asarray(view.colour * light[..., None], dtype=np.float32)
 
 
-def barycentric(corners: Floats, points: Floats) -> Floats:
-    """Returns ``(n,3)`` weights of the corners ``(n,3,3)`` that give points ``(n,3)``."""
-    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    p = points - corners[:, 0]
-    aa, ab, bb = (a * a).sum(1), (a * b).sum(1), (b * b).sum(1)
-    pa, pb = (p * a).sum(1), (p * b).sum(1)
-    area = np.maximum(aa * bb - ab * ab, 1e-30)
-    u, v = (bb * pa - ab * pb) / area, (aa * pb - ab * pa) / area
-    out = np.stack([1 - u - v, u, v], 1)
-    out = np.clip(out, 0, 1)
-    return np.asarray(out / out.sum(1, keepdims=True))
-
-
-def albedo(mesh: Mesh, face: Ints, corners: Floats) -> Floats:
-    """Returns linear RGB ``(n,3)`` at points of faces ``(n,)``, by weights ``(n,3)`` of corners."""
-    out = multiplier(mesh, face, corners)
-    uv = np.einsum("nk,nkc->nc", corners, mesh.uv[face])
-    for index, paint in enumerate(mesh.paints):
-        of = mesh.paint[face] == index
-        if of.any():
-            out[of] *= linear(sampled(paint.pixels, uv[of]) / 255)
+def shown(mesh: Mesh, face: Ints, corners: Floats) -> Floats:
+    """Returns float32 sRGB ``(n,3)`` at points of faces ``(n,)``, by their corners' weights."""
+    factor = multiplier(mesh, face, corners)
+    out = srgb(factor).astype(np.float32)
+    paint = mesh.paint[face]
+    for index, picture in enumerate(mesh.paints):
+        of = np.flatnonzero(paint == index)
+        if not len(of):
+            continue
+        uv = np.einsum("nk,nkc->nc", corners[of], mesh.uv[face[of]])
+        value = sampled(picture.pixels, uv) / np.float32(255)
+        own = factor[of]
+        out[of] = value if (own == 1).all() else srgb(linear(value) * own)
     return out
 
 
 def multiplier(mesh: Mesh, face: Ints, corners: Floats) -> Floats:
     """Returns what a paint is multiplied by at points of faces, linear RGB ``(n,3)``."""
+    if (mesh.colours == 1).all():
+        return np.asarray(mesh.factor[face])
     colours = np.einsum("nk,nkc->nc", corners, mesh.colours[mesh.faces[face]])
     return np.asarray(colours * mesh.factor[face])
 
 
-def sampled(pixels: Any, uv: Floats) -> Floats:
-    """Returns RGB ``(n,3)`` of a paint in its own range, bilinear and repeated beyond 0..1."""
-    height, width = pixels.shape[:2]
+def sampled(pixels: Bytes, uv: Floats) -> Floats:
+    """Returns float32 RGB ``(n,3)``, 0..255, of a paint: bilinear, repeated beyond 0..1."""
+    height, width, channels = pixels.shape
     x, y = uv[:, 0] * width - 0.5, uv[:, 1] * height - 0.5
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
-    x0, x1, y0, y1 = left % width, (left + 1) % width, top % height, (top + 1) % height
-    p = pixels[..., :3]
-    above = p[y0, x0] * (1 - fx) + p[y0, x1] * fx
-    below = p[y1, x0] * (1 - fx) + p[y1, x1] * fx
-    return np.asarray(above * (1 - fy) + below * fy)
+    left, top = np.floor(x), np.floor(y)
+    fx, fy = ((at - low).astype(np.float32)[:, None] for at, low in ((x, left), (y, top)))
+    columns = [(left + k).astype(np.int64) % width for k in (0, 1)]
+    rows = [(top + k).astype(np.int64) % height * width for k in (0, 1)]
+    flat = pixels.reshape(-1, channels)
+
+    def between(row: Ints) -> Floats:
+        one, two = (flat.take(row + column, 0)[:, :3] for column in columns)
+        return np.asarray(one * (1 - fx) + two * fx)
+
+    return np.asarray(between(rows[0]) * (1 - fy) + between(rows[1]) * fy)

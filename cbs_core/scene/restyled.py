@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cbs_core.contract.extensions import Distance
 from cbs_core.frame.routes import Route
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.nets import Workshop
@@ -83,6 +84,9 @@ class Request:
     progress: Progress
     grain: float = 0.0
     """Of meshes: how much of `cbs_core.scene.grain` their surfaces get."""
+
+    distance: Distance | None = None
+    """Of views of the same points, measured beside RMSE."""
 
 
 @dataclass(frozen=True, slots=True)

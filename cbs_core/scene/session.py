@@ -1,6 +1,7 @@
 """One run of ``cbs-scene``: opens what ``input`` names, restyles it, writes it and tells of it."""
 
 import json
+import os
 import platform
 import resource
 import time
@@ -23,6 +24,7 @@ from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine import device as devices
 from cbs_core.machine.files import MARK, is_marked, marked, replace
 from cbs_core.machine.terminal import PlainConsole
+from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove
 from cbs_core.run.destinations import ENDINGS, Places, beside, check, fresh, refuse_part
 from cbs_core.scene import consistency, sheet, viewer
 from cbs_core.scene.cameras import orbit
@@ -42,7 +44,7 @@ SIDE = 384
 TILT = 14.0
 """Degrees from which the turntable looks down."""
 
-VERSIONS = ("class-based-styling", "torch", "numpy", "scipy", "trimesh", "embreex")
+VERSIONS = ("class-based-styling", "torch", "numpy", "scipy", "embreex")
 
 
 def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
@@ -73,13 +75,17 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     request = _request(config, workshop, _progress(console))
     overwrite = flag(config, "overwrite", default=False)
     file = opened(source)
-    for path in file.beside(output) if isinstance(file, WritesBeside) else ():
+    for path in _parts(file, output):
         refuse_part(path, overwrite=overwrite)
     for line in file.left_out:
         console.print(f"left out: {line}", markup=False)
-    restyled = _restyled(file, request)
-    written = restyled.write(output)
-    measured = _pictures(config, restyled, there, request, written)
+    with _claimed(output):
+        restyled = _restyled(file, request)
+        final = output if overwrite else _free(output, file)
+        written = restyled.write(final)
+        if final != output:
+            console.print(elsewhere(output, final), markup=False)
+        measured = _pictures(config, restyled, there, request, written)
     facts = {
         "program": f"{MARK.decode()} {version('class-based-styling')}",
         "input": str(source),
@@ -126,6 +132,37 @@ def opened(source: Path) -> SceneFile:
     return file
 
 
+@contextmanager
+def _claimed(output: Path) -> Iterator[None]:
+    """Keeps other runs from an output while this one works.
+
+    Raises:
+        SinkError: another one does.
+    """
+    claim = UnfinishedFolder(output)
+    try:
+        yield
+        remove(left_over(output), output.suffix)
+    finally:
+        with suppress(OSError):
+            claim.path.rmdir()
+        claim.release()
+
+
+def _free(output: Path, file: SceneFile) -> Path:
+    """Returns ``output``, or one like it where somebody has put a file in the way meanwhile."""
+    number, final = 1, output
+    while any(map(os.path.lexists, [final, *_parts(file, final)])):
+        number += 1
+        final = output.with_name(f"{output.stem}.{number}{output.suffix}")
+    return final
+
+
+def _parts(file: SceneFile, path: Path) -> list[Path]:
+    """Returns the files that are written beside the one of ``path``."""
+    return file.beside(path) if isinstance(file, WritesBeside) else []
+
+
 def _restyled(file: SceneFile, request: Request) -> Restyled:
     if isinstance(file, MeshFile):
         from cbs_core.scene.meshes import restyle
@@ -137,6 +174,7 @@ def _restyled(file: SceneFile, request: Request) -> Restyled:
 def _request(config: Mapping[str, object], workshop: Workshop, progress: object) -> Request:
     if config["harmonics"] not in ("flat", "keep"):
         raise ConfigError(f"harmonics={config['harmonics']} is neither flat nor keep")
+    name = config["distance"]
     return Request(
         workshop=workshop,
         segmenter=config["segmenter"],
@@ -150,6 +188,7 @@ def _request(config: Mapping[str, object], workshop: Workshop, progress: object)
         harmonics=str(config["harmonics"]),
         iterations=_count(config, "iterations", 0, 100),
         grain=_share(config, "grain"),
+        distance=None if name is None else registry.distances.create(str(name)),
         progress=progress,  # type: ignore[arg-type]
     )
 
@@ -239,7 +278,7 @@ def _pictures(
     if not flag(config, "measure"):
         return None
     with request.progress("measuring consistency", consistency.STEPS) as step:
-        return consistency.measured(restyled, step)
+        return consistency.measured(restyled, step, request.distance)
 
 
 def _turntable(restyled: Restyled, path: Path, step: Callable[[], None]) -> None:

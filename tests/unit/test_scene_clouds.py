@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.scene import cameras, vote
+from cbs_core.scene import cameras, consistency, vote
 from cbs_core.scene.classes import parsed
 from cbs_core.scene.clouds import restyle as restyle_splats
 from cbs_core.scene.session import opened
@@ -31,6 +31,21 @@ def test_splats_of_a_class_are_restyled_and_the_others_are_not(tmp_path) -> None
     was_red = (dense[..., 0] > 0.6) & (dense[..., 2] < 0.3)
     assert was_red.sum() > 50
     assert np.abs(picture[was_red] - GREEN).mean() < 0.08
+
+
+def test_specks_of_another_class_go_and_a_border_stays() -> None:
+    rng = np.random.default_rng(0)
+    points = np.hstack([rng.random((8000, 2)) * [160, 50], np.zeros((8000, 1))])
+    right = (points[:, 0] > 80).astype(int)
+    said = np.where(rng.random(8000) < 0.05, 1 - right, right)
+    votes = np.eye(2)[said] * 0.8 + 0.1
+    votes[np.hypot(points[:, 0] - 40, points[:, 1] - 25) < 5] = 0.42, 0.58
+    votes *= rng.random((8000, 1)) + 0.01  # some are seen more than others
+    wrong = vote.shared(votes, points).argmax(1) != right
+    assert (said != right).mean() > 0.04
+    assert wrong.mean() < 0.01
+    assert np.abs(points[wrong, 0] - 80).max() < 4  # the points lie about 1 apart
+    assert vote.shared(votes[:1], points[:1]).shape == (1, 2)
 
 
 def test_classes_are_any_words_by_a_segmenter_that_takes_them(tmp_path) -> None:
@@ -65,6 +80,14 @@ def test_the_shine_of_splats_is_kept_or_given_up(tmp_path) -> None:
             assert np.abs(restyled.after(camera)[ball] - GREEN).mean() < 0.12
     assert not found["flat"].harmonics[red].any()
     assert np.array_equal(found["keep"].harmonics, file.splats.harmonics)
+
+
+def test_restyled_splats_look_as_alike_from_two_sides_as_they_did(tmp_path) -> None:
+    file = opened(scenes.splat_ply(tmp_path / "a.ply", scenes.cloud(500, degree=1)))
+    red = restyle_splats(file, request(views=16))
+    for told in consistency.measured(red, lambda: None).values():
+        assert told["before"] > 0
+        assert told["after"] <= 1.2 * told["before"]
 
 
 def test_one_of_two_clouds_is_selected_by_a_point(tmp_path) -> None:

