@@ -74,36 +74,39 @@ def covered(mesh: Mesh, faces: Ints, paint: int) -> Points:
             f"the texture '{mesh.paints[paint].name}' is repeated or enlarged so far that "
             f"{area.sum():,} texels would be painted: make it smaller"
         )
+    (x0, y0), slopes = place[:, 0].T.copy(), _slopes(place)
     found: list[tuple[Ints, Ints, Floats]] = []
     ends = np.cumsum(area)
     start = 0
     while start < len(faces):
         limit = (ends[start - 1] if start else 0) + AT_ONCE
         stop = max(start + 1, int(np.searchsorted(ends, limit, side="right")))
-        some = slice(start, stop)
-        owner = np.repeat(np.arange(start, stop), area[some])
+        owner = np.repeat(np.arange(start, stop), area[start:stop])
         before = ends[start - 1] if start else 0
-        offset = before + np.arange(len(owner)) - np.repeat(ends[some] - area[some], area[some])
-        x = low[owner, 0] + offset % np.maximum(count[owner, 0], 1)
-        y = low[owner, 1] + offset // np.maximum(count[owner, 0], 1)
-        weights = _weights(place[owner], np.stack([x, y], 1).astype(float))
-        inside = (weights >= -1e-6).all(1)
-        texel = (y[inside] % height) * width + x[inside] % width
-        found.append((texel, faces[owner[inside]], weights[inside]))
+        offset = before + np.arange(len(owner)) - (ends - area).take(owner)
+        wide = count[:, 0].take(owner)
+        x = low[:, 0].take(owner) + offset % wide
+        y = low[:, 1].take(owner) + offset // wide
+        dx, dy = x - x0.take(owner), y - y0.take(owner)
+        ux, uy, vx, vy = (slope.take(owner) for slope in slopes)
+        u, v = dx * ux + dy * uy, dx * vx + dy * vy
+        inside = np.flatnonzero((u >= -1e-6) & (v >= -1e-6) & (u + v <= 1 + 1e-6))
+        texel = (y.take(inside) % height) * width + x.take(inside) % width
+        u, v = u.take(inside), v.take(inside)
+        found.append((texel, faces[owner.take(inside)], np.stack([1 - u - v, u, v], 1)))
         start = stop
     texel, face, corners = (np.concatenate(part) for part in zip(*found, strict=True))
     return Points(np.full(len(texel), paint), texel, face, np.clip(corners, 0, 1))
 
 
-def _weights(triangle: Floats, point: Floats) -> Floats:
-    a, b, p = triangle[:, 1] - triangle[:, 0], triangle[:, 2] - triangle[:, 0], point
-    p = p - triangle[:, 0]
-    area = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
-    flat = np.abs(area) < 1e-12
-    area = np.where(flat, 1, area)
-    u = (p[:, 0] * b[:, 1] - p[:, 1] * b[:, 0]) / area
-    v = (a[:, 0] * p[:, 1] - a[:, 1] * p[:, 0]) / area
-    return np.where(flat[:, None], -1.0, np.stack([1 - u - v, u, v], 1))
+def _slopes(place: Floats) -> Floats:
+    """Returns ``(4,n)``: by how much a step in x, in y changes the weight of the second corner.
+
+    And then that of the third; NaN where a triangle ``(n,3,2)`` has no area.
+    """
+    (ax, ay), (bx, by) = (place[:, 1] - place[:, 0]).T, (place[:, 2] - place[:, 0]).T
+    area = ax * by - ay * bx
+    return np.stack([by, -bx, -ay, ax]) / np.where(np.abs(area) < 1e-12, np.nan, area)
 
 
 def wanted(mesh: Mesh, route: Ints) -> Points:

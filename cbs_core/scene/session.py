@@ -81,10 +81,9 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         console.print(f"left out: {line}", markup=False)
     with _claimed(output):
         restyled = _restyled(file, request)
-        final = output if overwrite else _free(output, file)
-        written = restyled.write(final)
-        if final != output:
-            console.print(elsewhere(output, final), markup=False)
+        written = restyled.write(output if overwrite else _free(output, file))
+        if written[0] != output:
+            console.print(elsewhere(output, written[0]), markup=False)
         measured = _pictures(config, restyled, there, request, written)
     facts = {
         "program": f"{MARK.decode()} {version('class-based-styling')}",
@@ -101,10 +100,9 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
         **summary(workshop),
         "config": dict(config),
     }
-    if "report" in there.beside:
+    if report := there.beside.get("report"):
         facts["pictures"] = [path.name for path in written if path in there.beside.values()]
         text = json.dumps(facts, indent=2).encode()
-        report = there.beside["report"]
         written.append(replace(report, lambda f: f.write(text), over=overwrite))
     _tell(console, facts, written)
     return 0
