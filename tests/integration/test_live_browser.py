@@ -284,6 +284,17 @@ def test_click_a_class_choose_a_style_and_move_its_strength(page, shop):
     page.until(lambda: page.pixel(0.5, 0.2)[2] > 180)
 
 
+def test_styles_of_a_class_that_left_are_shown_on_what_is_in_view(page, shop, monkeypatch):
+    sky = np.full_like(live.picture(), (40, 60, 220))
+    monkeypatch.setattr(live, "picture", lambda: sky)
+    page.until(lambda: page.script("return document.querySelector('#classes .away')") is not None)
+    shop.crops.clear()  # as of a camera that was never shown a car
+    page.click("#classes .away button")
+    assert page.text("#chosen") == "car"
+    loaded = "[...document.querySelectorAll('#gallery img')].map((i) => i.naturalWidth)"
+    page.until(lambda: 0 not in page.script(f"return {loaded}"))
+
+
 def test_views_by_keys_and_the_split(page):
     page.press("4")
     _, car, sky = colours(live.CLASSES)

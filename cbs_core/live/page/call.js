@@ -1,6 +1,6 @@
 // The visitor's camera by WebRTC, where the server has it: up as it is, down restyled.
 
-const PATIENCE = 8000;
+const PATIENCE = 30000; // JPEGs go meanwhile
 
 export class Call {
   constructor({ say, onPicture, onOver }) {

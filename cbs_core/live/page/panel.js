@@ -162,10 +162,13 @@ export class Panel {
     if (this.chosen) {
       $("chosen").textContent = name;
       const v = Math.round(performance.now());
+      // Of a class that is not in view there is no picture: styles are shown on what is.
+      const [largest] = [...this.seen.values()].sort((a, b) => b.share - a.share);
+      const on = this.seen.has(index) ? index : largest?.class ?? index;
       $("gallery").querySelectorAll("img").forEach((image, at) => {
         image.src = at
-          ? address(`styles/${at - 1}.jpg`, { class: index, v })
-          : address(`classes/${index}.jpg`, { v });
+          ? address(`styles/${at - 1}.jpg`, { class: on, v })
+          : address(`classes/${on}.jpg`, { v });
       });
     }
     this.showLook();
