@@ -17,7 +17,9 @@ import numpy as np
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
+from cbs_core.choose import registry
 from tests import scenes, tiny_transformers
+from tests.jobs import HalfSky
 from tests.media import make_clip, picture
 
 MARK = "/command/"
@@ -26,21 +28,21 @@ MARK = "/command/"
 PORT = 8189
 """Of the studio; nobody else is in this namespace."""
 
-RUN = ("cbs-run", "input=a.png", "routes=[person]", "sheet=null")
+RUN = ("cbs-run", "sheet=null", "input=a.png", "routes=[sky]", "segmenter=half_sky")
 EAGER = "accelerator=eager"
 DABNET = "segmenter=dabnet"
 
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "openvino": (*RUN, DABNET, "accelerator=openvino", "output=1.png"),
-    "onnxruntime": (*RUN, DABNET, "accelerator=onnxruntime", "output=2.png"),
-    "auto": (*RUN, "segmenter=auto", "output=3.png"),
-    "video": (*RUN[:1], "input=a.mp4", *RUN[2:], EAGER, "output=4.mp4"),
-    "magenta": (*RUN, DABNET, EAGER, "styler=magenta", "styler.style=7", "output=5.png"),
-    "export": ("cbs-export", DABNET, "output=net.onnx"),
-    "onnx": (*RUN, "segmenter=onnx", "segmenter.weights=net.onnx", EAGER, "output=6.png"),
+    "openvino": (*RUN[:3], "routes=[background]", DABNET, "accelerator=openvino", "output=1.png"),
+    "onnxruntime": (*RUN, "accelerator=onnxruntime", "output=2.png"),
+    "auto": (*RUN[:3], "routes=[person]", "segmenter=auto", "output=3.png"),
+    "video": (*RUN[:2], "input=a.mp4", *RUN[3:], EAGER, "output=4.mp4"),
+    "magenta": (*RUN, EAGER, "styler=magenta", "styler.style=7", "output=5.png"),
+    "export": ("cbs-export", "styler=johnson", "styler.style=wave", "output=net.onnx"),
+    "onnx": (*RUN, "styler=onnx", "styler.weights=net.onnx", EAGER, "output=6.png"),
     "huggingface": (
-        *RUN,
-        *("segmenter=huggingface", "segmenter.model=hub", EAGER, "output=7.png"),
+        *RUN[:3],
+        *("routes=[person]", "segmenter=huggingface", "segmenter.model=hub", EAGER, "output=7.png"),
     ),
     "batch": (*("cbs-batch", "input=photos", "output=batch", DABNET, "routes=[person]", EAGER),),
     "augment": ("cbs-augment", "data=set", "output=more", "routes={car: wave}"),
@@ -118,6 +120,7 @@ def visit() -> None:
 def main() -> None:
     """Runs all, and a look-up that must be seen."""
     os.chdir(sys.argv[1])
+    registry.segmenters.register("half_sky", HalfSky)
     chosen = sys.argv[2:] or COMMANDS
     material()
     for name in chosen:

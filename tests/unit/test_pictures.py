@@ -1,5 +1,6 @@
 """Pictures of every kind come in as 8-bit RGB, upright, with their alpha; and go out whole."""
 
+import re
 import resource
 import struct
 import threading
@@ -276,8 +277,9 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         FolderSource(str(tmp_path / "in")).__enter__()
     with pytest.raises(SourceError, match=r"no file .*did you mean 'in'"):
         FolderSource(str(tmp_path / "inn")).__enter__()
-    with pytest.raises(SourceError, match="rate=0"):
-        FolderSource("in", rate=0)
+    for rate in (0, -25, 1e-30, 1e30, "1/0", "soon"):
+        with pytest.raises(SourceError, match=re.escape(f"rate={rate} is no number")):
+            FolderSource("in", rate=rate)
 
 
 def write_one(path: Path, one: RawFrame, **options: object) -> None:

@@ -267,14 +267,14 @@ def frame_rate(rate: float | str) -> Fraction:
     """Returns a rate exactly as it is written: 25, 29.97 or ``30000/1001``.
 
     Raises:
-        SourceError: where it is no positive number.
+        SourceError: where it is no number that a video's clock can tell.
     """
     try:
         value = Fraction(str(rate))
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
-    if value <= 0:
-        raise SourceError(f"rate={rate} is no positive number of frames a second: try 25")
+    if not Fraction(1, 1000) <= value <= 1000:
+        raise SourceError(f"rate={rate} is no number of frames a second in 0.001..1000: try 25")
     return value
 
 
