@@ -3,7 +3,7 @@
 Each scene is a process of its own, with all outputs, one after the other. Beside the clock stand
 the processor's seconds, which a busy machine changes less.
 
-    python -m benchmarks.scenes FOLDER [--out FOLDER] [--only NAME ...] [WORDS ...]
+    python -m benchmarks.scenes FOLDER [--out FOLDER] [WORDS ...] [--only NAME ...]
 
 FOLDER is ``../shared/data/3d``; WORDS are as after ``cbs-scene``: ``grain=0``. With ``--out`` what
 is written stays there to be looked at.
