@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cbs_core.cli import ending
+from cbs_core.machine import signals
 from tests import shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,12 +46,11 @@ def _interruptible() -> Iterator[None]:
     A script's shell has what it starts in the background (``make test &``) ignore it, and so does a
     command that ends, for the process that it is called in.
     """
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, object] = {one: signal.getsignal(one) for one in signals.ENDING}
     if before[signal.SIGINT] is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    for one, handler in before.items():
-        signal.signal(one, handler)
+    signals.restore(before)
 
 
 @pytest.fixture(scope="session")

@@ -6,17 +6,16 @@ Exit codes: 0 done, 1 an error in the program itself, 2 one that a user can mend
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import count
 from typing import Any, NoReturn
 
 from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.machine import signals
 from cbs_core.machine.text import clean, printable
 
 DEBUG = "HYDRA_FULL_ERROR"
@@ -66,8 +65,7 @@ def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
 
 def ignore_interrupts() -> None:
     """Lets the process end with its own exit code when Ctrl-C is pressed again and again."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signals.ignore()
 
 
 def _debug() -> bool:
@@ -92,17 +90,16 @@ def hydra_app(
     os.environ["CBS_TRACEBACK"] = os.environ.get(DEBUG, "")
     # Hydra prints its errors over many lines and exits with 1, unless it is told to raise them.
     os.environ[DEBUG] = "1"
-    presses, end = count(1), ending.watch(command)
+    presses, end = signals.Presses(), ending.watch(command)
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, _: object) -> None:
         end.handled()
         # The first closes the file so far, the second gives it up; more would only cut the
         # tidying short.
-        if next(presses) <= 2:
+        if presses.counts(number):
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
+    signals.listen(interrupt)
     end.listens(interrupt)
     with one_line_errors(command):
         if "--version" in argv:

@@ -15,6 +15,8 @@ import time
 from functools import cache
 from typing import NoReturn
 
+from cbs_core.machine.signals import ENDING
+
 PATIENCE = 5.0
 """Seconds for a thread to end, and for a second Ctrl-C to be heard."""
 
@@ -75,9 +77,7 @@ class Ending:
                     self._pressed()
 
     def _is_heard_by_us(self, number: int) -> bool:
-        return (
-            number in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is self._handler
-        )
+        return number in ENDING and signal.getsignal(number) is self._handler
 
     def _pressed(self) -> None:
         """Ends a process whose main thread hears not even the second Ctrl-C, which gives all up."""

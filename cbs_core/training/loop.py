@@ -7,7 +7,6 @@ uninterrupted one computes: on a CPU with as many threads, bit for bit.
 
 import logging
 import math
-import signal
 import threading
 import time
 import warnings
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from cbs_core.contract.task import Task
 from cbs_core.datasets import samples
+from cbs_core.machine import signals
 from cbs_core.machine.files import replace
 from cbs_core.training import checkpoint, curves
 from cbs_core.training.checkpoint import BEST, LAST, Progress
@@ -324,24 +324,25 @@ def restore_best(task: Task, folder: Path) -> tuple[int, dict[str, float]] | Non
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Lets the step in progress end after Ctrl-C or SIGTERM; the second one raises at once.
+    """Lets the step in progress end after Ctrl-C or its like; the second one raises at once.
 
     Yields:
         A function that tells whether there was one.
     """
-    pressed = threading.Event()
+    pressed, presses = threading.Event(), signals.Presses()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
         return
 
-    def press(_number: int, _frame: FrameType | None) -> None:
+    def press(number: int, _frame: FrameType | None) -> None:
+        if not presses.counts(number):
+            return
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()
 
-    before = {number: signal.signal(number, press) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = signals.listen(press)
     try:
         yield pressed.is_set
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signals.restore(before)

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from cbs_core.contract.errors import EngineError
+from cbs_core.machine.signals import ENDING, restore
 
 INSTALL = "pip install 'class-based-styling[ray]'"
 
@@ -297,9 +298,8 @@ def _same_handlers() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, object] = {one: signal.getsignal(one) for one in ENDING}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        restore(before)

@@ -110,9 +110,9 @@ def read(source: BinaryIO, viewer: Viewer) -> None:
 
 def main() -> None:
     """Runs the window until the input ends."""
-    import signal
+    from cbs_core.machine import signals
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the run's, which then closes this
+    signals.ignore()  # they are the run's, which then closes this
 
     def say(key: str) -> None:
         print(key, flush=True)
