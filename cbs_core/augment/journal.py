@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
-from cbs_core.machine.unfinished import lock
+from cbs_core.machine.locks import lock
 
 MANIFEST = "manifest.jsonl"
 """How each picture was made; it is there when the set is whole."""
@@ -43,7 +43,9 @@ class Journal:
         self.whole = (output / MANIFEST).is_file()
         path = output / (MANIFEST if self.whole else JOURNAL)
         if not path.is_file():
-            if output.is_dir() and any(output.iterdir()):
+            if output.is_dir() and not all(
+                files.is_temporary(one.name) for one in output.iterdir()
+            ):
                 raise ConfigError(
                     f"'{output}' holds something already, which is no unfinished set of "
                     "cbs-augment: name another output="

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from cbs_core.machine import unfinished
 from cbs_core.machine.files import MARK, rename
 from cbs_core.machine.text import say
 
@@ -99,10 +99,8 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
     plugin.eval()
     classes = getattr(plugin, "classes", None)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, because only within one file system is a rename atomic.
-        with TemporaryDirectory(prefix=".cbs-", dir=output.parent) as folder:
-            graph, description = Path(folder) / "graph.onnx", Path(folder) / "graph.yaml"
+        with _workplace(output) as folder:
+            graph, description = folder / "graph.onnx", folder / "graph.yaml"
             _write(plugin, graph, what=what)
             difference, scale = compare(plugin, graph, logits=classes is not None)
             if not difference <= TOLERANCE * scale:
@@ -120,6 +118,21 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
     except OSError as error:
         raise SinkError(f"cannot write '{output}': {error.strerror or error}") from error
     return difference, scale
+
+
+@contextmanager
+def _workplace(output: Path) -> Iterator[Path]:
+    """Yields a folder beside the output; those that processes which were killed left are removed.
+
+    In the same folder, because only within one file system is a rename atomic.
+    """
+    left = unfinished.left_over(output)
+    work = unfinished.UnfinishedFolder(output)
+    try:
+        yield work.path
+    finally:
+        unfinished.remove([work.path, *left], "graph.*")
+        work.release()
 
 
 def describe(classes: "tuple[str, ...] | None", good_size: object = None) -> dict[str, object]:

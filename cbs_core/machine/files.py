@@ -1,10 +1,13 @@
 """Files that stand under their own name whole, or not at all.
 
 What is written stands beside its place under a hidden name of chance until it is whole: a name that
-can be foretold could be a link that somebody put there, and two writers would share it.
+can be foretold could be a link that somebody put there, and two writers would share it. It is
+locked meanwhile, so that what a process that was killed left is known, and removed by the next one
+that writes in that folder.
 """
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,12 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cbs_core.contract.errors import SinkError
+from cbs_core.machine.locks import HAS_LOCKS, is_locked, lock
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
 
-PREFIX = ".cbs-"
-"""Of every temporary name."""
+TAG = ".cbs-tmp-"
+"""In every temporary name: ``.out.report.json.cbs-tmp-3f9c...``."""
+
+LONGEST = 255
+"""Bytes of a name that file systems hold."""
+
+_ALONE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 MARK = b"class-based-styling"
 """In the first bytes of what this program writes beside an output: report, sheet."""
@@ -47,10 +56,13 @@ def replace(
     Raises:
         SinkError: it cannot be written.
     """
-    whole = temporary(path, advice=advice)
+    whole, handle = _created(path, advice)
     try:
-        with whole.open("wb") as file:
+        with os.fdopen(handle, "wb") as file:
             write(file)
+            file.flush()
+            if HAS_LOCKS:  # until it has its name; Windows renames nothing that is open
+                return rename(whole, path, advice=advice, over=over)
         return rename(whole, path, advice=advice, over=over)
     except BaseException as error:  # Ctrl-C too
         with suppress(OSError):
@@ -61,35 +73,61 @@ def replace(
         raise SinkError(f"cannot write '{path}' ({reason(error)}){advice}") from error
 
 
-def temporary(
-    final: Path, *, folder: bool = False, advice: str = "; choose another place with output="
-) -> Path:
-    """Creates an empty hidden file (or folder) beside ``final``, which takes its name when whole.
+def _created(final: Path, advice: str) -> tuple[Path, int]:
+    """Creates an empty hidden file beside ``final``, which takes its name when whole; locks it.
 
     It lies in the same folder because only within one file system is a rename atomic. Parent
-    folders are created. The name is short: a final name may already have the longest length.
-
-    Args:
-        final: the output's own name, whose suffix the temporary one has.
-        folder: whether it is one.
-        advice: ends the error's line.
+    folders are created.
 
     Raises:
-        SinkError: where nothing can be written there.
+        SinkError: nothing can be written there.
     """
-    path = final.with_name(f"{PREFIX}{secrets.token_hex(8)}{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        # Both refuse a name that is there already, a link to nowhere too.
-        if folder:
-            path.mkdir()
-        else:
-            path.touch(exist_ok=False)
+        _sweep(final.parent)
+        while True:
+            path = final.with_name(_hidden(final))
+            # Refuses a name that is there already, a link to nowhere too.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _ALONE, 0o666)
+            lock(handle)
+            if os.fstat(handle).st_nlink:
+                return path, handle
+            os.close(handle)  # taken for one that was left, before it was locked
     except OSError as error:
         raise SinkError(
             f"cannot write '{final}': {_obstacle(final) or reason(error)}{advice}"
         ) from error
-    return path
+
+
+def _hidden(final: Path) -> str:
+    tail, name = f"{TAG}{secrets.token_hex(8)}", final.name
+    while len(os.fsencode(f".{name}{tail}")) > LONGEST:  # a final name may have that already
+        name = name[:-1]
+    return f".{name}{tail}"
+
+
+def is_temporary(name: str) -> bool:
+    """Tells whether a file's name is one of those under which `replace` writes."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+_TEMPORARY = re.compile(rf"\..+{re.escape(TAG)}[0-9a-f]{{16}}", re.S)
+
+_swept: set[Path] = set()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes, once a process, what those that were killed left in a folder."""
+    folder = folder.absolute()
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    if is_locked(Path(entry.path)) is False:
+                        os.unlink(entry.path)
 
 
 def rename(path: Path, final: Path, *, advice: str = "", over: bool = True) -> Path:
@@ -98,7 +136,7 @@ def rename(path: Path, final: Path, *, advice: str = "", over: bool = True) -> P
     The file is on the disk before it has the name: not even a power cut leaves half of it there.
 
     Args:
-        path: as `temporary` gave it.
+        path: beside it.
         final: the output's own name.
         advice: ends the error's line.
         over: whether a file of that name is replaced.

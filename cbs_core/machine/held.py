@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
-from cbs_core.machine.unfinished import lock
+from cbs_core.machine.locks import lock
 
 LOCK = "lock"
 
@@ -27,7 +27,8 @@ class HeldFolder:
 
     def __init__(self, folder: Path, index: str, *, output: Path, who: str, keeps: str) -> None:
         self._lock = folder / LOCK
-        there = {one.name for one in folder.iterdir()} if folder.is_dir() else set()
+        names = (one.name for one in folder.iterdir()) if folder.is_dir() else ()
+        there = {name for name in names if not files.is_temporary(name)}
         if there - {LOCK} and index not in there:
             raise ConfigError(
                 f"'{folder}' is where {keeps}, and holds other things: move it, or choose another "

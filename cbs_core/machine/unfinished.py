@@ -11,15 +11,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.machine.files import reason, settle
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is known to be left over there, and nothing removed
-    fcntl = None  # type: ignore[assignment]
+from cbs_core.machine.locks import HAS_LOCKS, is_locked, lock, wait_for
 
 _LONGEST = 255 - len(".") - len(".cbs-") - 16
 """Bytes of a name that are left where chance has 16; file systems hold 255."""
@@ -112,7 +109,7 @@ class UnfinishedFolder:
             final.parent.mkdir(parents=True, exist_ok=True)
             with _alone(final):
                 self.path.mkdir()
-                if fcntl is not None:
+                if HAS_LOCKS:
                     self._handle = os.open(self.path, os.O_RDONLY)
                     lock(self._handle)
         except OSError as error:
@@ -132,13 +129,13 @@ def _alone(final: Path) -> Iterator[None]:
     Raises:
         SinkError: another run does.
     """
-    if fcntl is None:
+    if not HAS_LOCKS:
         yield
         return
     folder = os.open(final.parent, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            wait_for(folder)
         if being_written(final):
             raise SinkError(written_already(final))
         yield
@@ -154,22 +151,6 @@ def written_already(final: Path) -> str:
 def elsewhere(due: Path, final: Path) -> str:
     """Returns the line for a file whose name was taken while it was written."""
     return f"'{due.name}' was put there by somebody else meanwhile: this run's is '{final.name}'"
-
-
-def lock(handle: int) -> bool:
-    """Locks an open file for this process's life; tells whether no other process has it."""
-    return fcntl is None or _locks(handle) is not False
-
-
-def _locks(handle: int) -> bool | None:
-    """Locks an open file unless another process has; None on a file system without locks."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
 
 
 def _path(final: Path) -> Path:
@@ -194,12 +175,12 @@ def told(left: list[Path], final: Path) -> tuple[str, ...]:
     )
 
 
-def remove(left: list[Path], suffix: str) -> None:
-    """Removes what is left over; of a folder the files of a suffix, and it when it is empty."""
+def remove(left: list[Path], *patterns: str) -> None:
+    """Removes what is left over: of a folder some files, by patterns, and it when it is empty."""
     for path in left:
         with suppress(OSError):
             if path.is_dir():
-                for file in path.glob(f"*{suffix}"):
+                for file in chain.from_iterable(path.glob(pattern) for pattern in patterns):
                     file.unlink()
                 path.rmdir()
             else:
@@ -216,16 +197,16 @@ def _stem(final: Path) -> str:
 
 def left_over(final: Path) -> list[Path]:
     """Returns the files that runs which were killed left of ``final``."""
-    return [path for path in _beside(final) if _is_locked(path) is False]
+    return [path for path in _beside(final) if is_locked(path) is False]
 
 
 def being_written(final: Path) -> bool:
     """Tells whether a run that lives writes ``final``, as far as the file system knows."""
-    return any(_is_locked(path) for path in _beside(final))
+    return any(is_locked(path) for path in _beside(final))
 
 
 def _beside(final: Path) -> list[Path]:
-    if fcntl is None:
+    if not HAS_LOCKS:
         return []
     stem, suffix = re.escape(_stem(final)), re.escape(final.suffix)
     pattern = re.compile(rf"{stem}\.cbs-[0-9a-f]{{16}}({suffix})?")
@@ -235,16 +216,3 @@ def _beside(final: Path) -> list[Path]:
         return []
     real = [path for path in found if not path.is_symlink()]
     return sorted(path for path in real if path.is_file() or path.is_dir())
-
-
-def _is_locked(path: Path) -> bool | None:
-    """Tells whether the process that writes a file lives; None where that cannot be known."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        got = _locks(handle)
-    finally:
-        os.close(handle)
-    return None if got is None else not got

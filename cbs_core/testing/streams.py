@@ -6,10 +6,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.interfaces import Sink, Source
+from cbs_core.contract.places import Place
 from cbs_core.contract.types import StreamInfo
+from cbs_core.contract.windows import Seekable
 from cbs_core.testing.helpers import raw_frame
 
 
@@ -63,6 +66,25 @@ class SourceSuite:
         with self.create(tmp_path) as source:
             next(iter(source))
         assert _open_files() <= before, f"{type(source).__name__} is left with a file open"
+
+    def test_can_be_entered_again(self, tmp_path: Path) -> None:
+        """It then begins at its first frame, wherever it stood, or was sent by `Seekable.seek`."""
+        source = self.create(tmp_path)
+        with source:
+            live = source.info.live
+            first = next(iter(source))
+        if live:
+            pytest.skip("a live source has no first frame")
+        with source:
+            last = [*source][-1]
+        if isinstance(source, Seekable):
+            with source:
+                source.seek(Place("", seconds=source.info.start + Fraction(last.pts)))
+                next(iter(source))
+        with source:
+            again = next(iter(source))
+        assert (again.index, again.pts) == (first.index, first.pts)
+        assert torch.equal(again.pixels.cpu(), first.pixels.cpu())
 
     def test_a_missing_input_is_one_clear_line(self, tmp_path: Path) -> None:
         """It raises a `CbsError` of one line, at the latest when entered."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine.files import MARK, reason
-from cbs_core.machine.unfinished import lock
+from cbs_core.machine.locks import lock
 from cbs_core.run.destinations import refuse, writable
 from cbs_core.training.checkpoint import LAST
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -174,7 +175,7 @@ def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, 
 
 
 def write_picture(
-    path: Path,
+    path: Path | BinaryIO,
     suffix: str,
     frame: RawFrame,
     *,
@@ -185,7 +186,7 @@ def write_picture(
     """Writes a frame, and its alpha where the format holds it.
 
     Args:
-        path: file to write, of any name.
+        path: file to write, of any name; or one that is open.
         suffix: one of `WRITABLE`; it chooses the format.
         frame: pixels and alpha; on any device.
         quality: of JPEG and WebP, 1 to 100.

@@ -20,6 +20,9 @@ from cbs_plugins.formats.pictures import (
 )
 from cbs_plugins.formats.sound import STEM, write_sound
 
+PART = ".part"
+"""A picture that is being written."""
+
 
 class FolderSink:
     """Writes each frame as a picture, named as in the source or else by its index.
@@ -81,14 +84,16 @@ class FolderSink:
         if picture.exists():
             raise SinkError(f"two frames are named '{name}': rename one of the inputs")
         assert self._info is not None
+        part = self._temporary / PART
         write_picture(
-            picture,
+            part,
             self._suffix,
             frame,
             quality=self.quality,
             compress_level=self.compress_level,
             grey=self._info.matte,
         )
+        part.rename(picture)  # whatever ends this process, a picture there is whole
         lost = not_kept(self._suffix, frame)
         if lost and lost not in self.notes:
             self.notes += (lost,)
@@ -113,7 +118,7 @@ class FolderSink:
         self._temporary = None
         self._unfinished.release()
         if complete:
-            remove(self._left, self._suffix)
+            remove(self._left, f"*{self._suffix}", PART, f"{STEM}.*")
 
     def taken(self, info: StreamInfo, /) -> tuple[Path, ...]:
         """Returns the files in the folder that would be written over."""

@@ -73,7 +73,7 @@ class ImageSink:
         if self._file is not None and self._written:
             self.notes += self._file.finish()
             self._file = None
-            remove(self._left, self._suffix)
+            remove(self._left)
         self.abort()
 
     def _too_many(self) -> SinkError:

@@ -226,7 +226,7 @@ class VideoSink:
         self._note(*self._file.notes)
         self._file = None
         if complete:
-            remove(self._left, self.path.suffix)
+            remove(self._left)
 
     def abort(self) -> None:
         """Removes the unfinished file, also while another thread is writing it."""

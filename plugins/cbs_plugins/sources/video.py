@@ -83,11 +83,12 @@ class VideoSource:
         self.span = clock.Span.read(start, end)
         self.deinterlace = deinterlace
         self.damaged = 0
-        self._timeless = False
-        self._sought: Fraction | None = None
 
     def __enter__(self) -> Self:
         """Opens the file and decodes the first frame, which alone tells the upright size."""
+        self.damaged = 0
+        self._timeless = False
+        self._sought: Fraction | None = None
         self._container = open_media(self.path)
         try:
             self._stream = picture_stream(self._container, self.path)

@@ -24,7 +24,7 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.types import RawFrame
 from cbs_core.frame.windows import INVISIBLE
-from cbs_plugins.formats.files import rename, temporary
+from cbs_core.machine.files import replace
 from cbs_plugins.formats.pictures import checked_suffix, read_picture, write_picture
 from cbs_plugins.nets.losses import LAYERS, GatysLoss
 from cbs_plugins.nets.scale import resize, resize_to_area
@@ -271,12 +271,8 @@ class GatysStyler:
         if self.preview is None:
             return
         pixels = image[0].round().clamp(0, 255).byte().permute(1, 2, 0).contiguous()
-        path = temporary(self.preview)
-        try:
-            write_picture(path, self.preview.suffix.lower(), RawFrame(pixels, 0))
-            rename(path, self.preview)
-        finally:
-            path.unlink(missing_ok=True)
+        suffix, frame = self.preview.suffix.lower(), RawFrame(pixels, 0)
+        replace(self.preview, lambda file: write_picture(file, suffix, frame))
 
 
 @dataclass(frozen=True, slots=True)
