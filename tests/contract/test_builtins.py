@@ -171,7 +171,7 @@ class TestVideoSource(testing.SourceSuite):
     plugin = "source/video"
 
     def create(self, folder):
-        return create(self.plugin, path=str(make_clip(folder / "a.mp4", frames=5)))
+        return create(self.plugin, path=str(make_clip(folder / "a.mp4", frames=5, gop=2)))
 
     def create_missing(self, folder):
         return create(self.plugin, path=str(folder / "no.mp4"))
