@@ -14,13 +14,31 @@ recipe = bind(Recipe, {"crop": 288}, owner="training of the styler 'pastel'")
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, field, fields
 from inspect import Parameter, Signature, signature
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from cbs_core.choose.registry import checked_parameters
+from cbs_core.contract.errors import ConfigError
 
 R = TypeVar("R")
+
+MOST = 10**6
+"""Of a count that has no bound of its own: more is a slip of the finger."""
+
+
+def number(
+    default: Any = MISSING, *, least: float = 0, most: float = MOST, above: bool = False
+) -> Any:
+    """Returns a dataclass's field whose value, where it is one or a list of them, has bounds.
+
+    Args:
+        default: where nothing is said.
+        least: the smallest.
+        most: the largest.
+        above: whether ``least`` itself is none.
+    """
+    return field(default=default, metadata={"bounds": (least, most, above)})
 
 
 def bind(recipe: type[R], params: Mapping[str, object], *, owner: str) -> R:
@@ -32,7 +50,8 @@ def bind(recipe: type[R], params: Mapping[str, object], *, owner: str) -> R:
         owner: who takes them, for messages.
 
     Raises:
-        ConfigError: an unknown or missing key, with those accepted, or a value of another type.
+        ConfigError: an unknown or missing key, with those accepted, or a value of another type or
+            outside of its bounds (`number`).
         CbsError: as the dataclasses raise on what they are given.
     """
     flat = _Flat(recipe)
@@ -55,6 +74,10 @@ class _Flat(Generic[R]):
         )
 
     def __call__(self, **params: object) -> R:
+        for group in self._groups.values():
+            for one in fields(group):
+                if one.name in params and "bounds" in one.metadata:
+                    _check(one.name, params[one.name], *one.metadata["bounds"])
         return self._recipe(
             **{
                 name: group(
@@ -62,4 +85,17 @@ class _Flat(Generic[R]):
                 )
                 for name, group in self._groups.items()
             }
+        )
+
+
+def _check(key: str, value: object, least: float, most: float, above: bool) -> None:
+    values = value if isinstance(value, list | tuple) else [value]
+    numbers = [one for one in values if isinstance(one, int | float)]
+    if value is None or isinstance(value, str):  # whose type was judged
+        return
+    within = [(one > least or (one == least and not above)) and one <= most for one in numbers]
+    if len(numbers) < len(values) or not all(within):
+        raise ConfigError(
+            f"recipe.{key}={value} must be {'above' if above else 'at least'} {least:g} and at "
+            f"most {most:g}"
         )

@@ -1,8 +1,12 @@
 """Flat keys become small dataclasses; what does not fit is one line."""
 
-from dataclasses import dataclass, field
+import math
+import re
+from dataclasses import dataclass, field, fields
+from typing import get_type_hints
 
 import pytest
+from cbs_plugins.training import johnson_recipe, segmentation_recipe
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.training.recipe import bind
@@ -64,3 +68,36 @@ def test_what_does_not_fit_is_one_line(params, message):
 def test_no_key_is_in_two_groups():
     with pytest.raises(ValueError, match="duplicate parameter name: 'data'"):
         bind(Twice, {"data": "d"}, owner="task")
+
+
+RECIPES = {"johnson": (johnson_recipe, {"style": "p.png"}), "dabnet": (segmentation_recipe, {})}
+
+ELSEWHERE = {"steps", "seed", "vgg"}
+"""Numbers that `cbs_core.training.session` judges, and one that is a name."""
+
+
+def numbers():
+    for name, (module, _) in RECIPES.items():
+        for group in get_type_hints(module.Recipe).values():
+            for one in fields(group):
+                if re.search(r"\b(int|float)\b", str(get_type_hints(group)[one.name])):
+                    yield name, one
+
+
+@pytest.mark.parametrize(
+    ("name", "one"), numbers(), ids=lambda one: one if isinstance(one, str) else one.name
+)
+def test_every_number_of_a_recipe_has_bounds_and_is_refused_by_its_name(name, one):
+    module, rest = RECIPES[name]
+    if one.name in ELSEWHERE:
+        return
+    least, most, above = one.metadata["bounds"]
+    inside = one.default if one.default is not None else most
+    several = isinstance(inside, tuple)
+    wrong = [-1, 1e30, math.nan, math.inf, -math.inf, "many", most + 1, least - 1]
+    for value in [*wrong, *([0] if least > 0 or above else [])]:
+        said = [value] * len(inside) if several else value
+        params = {"data": "d", "steps": 2, **rest, one.name: said}
+        with pytest.raises(ConfigError, match=rf"\b{one.name}\b") as told:
+            bind(module.Recipe, params, owner="training")
+        assert "\n" not in str(told.value)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.training.recipe import number
 from cbs_plugins.nets import losses as gatys_losses
 
 SCHEDULES = ("cosine", "constant")
@@ -45,7 +46,7 @@ class Painting:
     """
 
     style: str | None = None
-    style_size: int = 256
+    style_size: int = number(256, least=32, most=8192)
     style_source: str | None = None
     style_licence: str | None = None
 
@@ -73,9 +74,9 @@ class Photographs:
 
     data: str
     split: str | None = "train"
-    held_out: int = 16
-    crop: int = 256
-    batch: int = 2
+    held_out: int = number(16, least=1)
+    crop: int = number(256, least=32, most=8192)
+    batch: int = number(2, least=1, most=4096)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,20 +91,18 @@ class Losses:
         tv_weight: of `total_variation`, likewise.
 
     Raises:
-        ConfigError: a value is unknown or negative.
+        ConfigError: a value is unknown.
     """
 
     losses: str = "gatys"
     vgg: int = 19
-    content_weight: float | None = None
-    style_weight: float | None = None
-    tv_weight: float | None = None
+    content_weight: float | None = number(None, most=1e15)
+    style_weight: float | None = number(None, most=1e15)
+    tv_weight: float | None = number(None, most=1e15)
 
     def __post_init__(self) -> None:
         _checked_word("losses", self.losses, tuple(LOSSES))
         _checked_word("vgg", str(self.vgg), tuple(map(str, WEIGHTS)))
-        if min(self.weights) < 0:
-            raise ConfigError("the recipe's weights and learning_rate must not be negative")
 
     @property
     def layers(self) -> Layers:
@@ -134,20 +133,18 @@ class Optimisation:
         width: of the net; None takes that of ``init``, else 16.
 
     Raises:
-        ConfigError: a value is unknown or negative.
+        ConfigError: a value is unknown.
     """
 
     steps: int
-    learning_rate: float = 1e-3
+    learning_rate: float = number(1e-3, most=10)
     schedule: str = "cosine"
     seed: int = 0
     init: str | None = None
-    width: int | None = None
+    width: int | None = number(None, least=1, most=1024)
 
     def __post_init__(self) -> None:
         _checked_word("schedule", self.schedule, SCHEDULES)
-        if self.learning_rate < 0:
-            raise ConfigError("the recipe's weights and learning_rate must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +152,7 @@ class Recipe:
     """All of it; `cbs_core.training.recipe.bind` fills it.
 
     Raises:
-        ConfigError: a size is out of range.
+        ConfigError: the crop is no multiple of 4.
     """
 
     painting: Painting
@@ -164,14 +161,8 @@ class Recipe:
     losses: Losses = field(default_factory=Losses)
 
     def __post_init__(self) -> None:
-        crop, batch = self.photographs.crop, self.photographs.batch
-        size, held_out = self.painting.style_size, self.photographs.held_out
-        if crop < 32 or crop % 4 or size < 32 or batch < 1 or held_out < 1:
-            raise ConfigError(
-                "recipe.crop must be a multiple of 4 of at least 32, recipe.style_size at least "
-                f"32, recipe.batch and recipe.held_out at least 1, not {crop}, {size}, "
-                f"{batch} and {held_out}"
-            )
+        if self.photographs.crop % 4:
+            raise ConfigError(f"recipe.crop={self.photographs.crop} must be a multiple of 4")
 
 
 def _checked_word(key: str, word: str, known: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch.optim import Optimizer
 
 from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.training.recipe import number
 
 SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 """By which the paper resizes pictures before a crop."""
@@ -46,10 +47,10 @@ class Data:
     data: str
     splits: Sequence[str] = ("train",)
     vocabulary: str | None = None
-    held_out: int | None = None
-    batch: int = 16
+    held_out: int | None = number(None, least=1)
+    batch: int = number(16, least=1, most=4096)
     unlabelled: str | None = None
-    unlabelled_batch: int = 0
+    unlabelled_batch: int = number(0, most=4096)
     held: bool = False
 
     def __post_init__(self) -> None:
@@ -77,20 +78,16 @@ class Augmentation:
         ConfigError: a value is wrong.
     """
 
-    crop: Sequence[int] = (360, 480)
-    scales: Sequence[float] = SCALES
-    jitter: float = 0.0
-    cutmix: float = 0.0
-    by_class: float = 0.0
+    crop: Sequence[int] = number((360, 480), least=1, most=16384)
+    scales: Sequence[float] = number(SCALES, least=0, most=64, above=True)
+    jitter: float = number(0.0, most=0.999)
+    cutmix: float = number(0.0, most=1)
+    by_class: float = number(0.0, most=1)
 
     def __post_init__(self) -> None:
         crop = self.crop
         if len(crop) != 2 or any(type(side) is not int or side < 1 for side in crop):
             raise ConfigError(f"recipe.crop={list(crop)} must be a height and a width in pixels")
-        _checked_share("by_class", self.by_class)
-        _checked_share("cutmix", self.cutmix)
-        if not 0 <= self.jitter < 1:
-            raise ConfigError(f"recipe.jitter={self.jitter} must be in [0,1)")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -111,9 +108,9 @@ class Losses:
     """
 
     weighted: bool = True
-    ohem: float | None = None
-    not_person_weight: float = 0.1
-    loss_stride: int = 1
+    ohem: float | None = number(None, most=1, above=True)
+    not_person_weight: float = number(0.1)
+    loss_stride: int = number(1, least=1, most=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +132,8 @@ class Teaching:
 
     teacher: Mapping[str, object] | None = None
     teacher_sees: str = "photographs"
-    teacher_weight: float = 1.0
-    temperature: float = 1.0
+    teacher_weight: float = number(1.0)
+    temperature: float = number(1.0, most=1000, above=True)
 
     def __post_init__(self) -> None:
         if self.teacher_sees not in SEES:
@@ -169,9 +166,9 @@ class Optimisation:
 
     steps: int
     optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 2e-4
-    warm_up: int = 500
+    learning_rate: float = number(1e-3, most=10)
+    weight_decay: float = number(2e-4, most=10)
+    warm_up: int = number(500, most=1e9)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -206,11 +203,10 @@ class Weights:
 
     init: str | None = None
     frozen_norm: bool = False
-    average: float = 0.0
-    adjust: float = 0.0
+    average: float = number(0.0, most=1)
+    adjust: float = number(0.0, most=100)
 
     def __post_init__(self) -> None:
-        _checked_share("average", self.average)
         if self.frozen_norm and self.init is None:
             raise ConfigError("recipe.frozen_norm needs weights to start from: say init=FILE")
 
@@ -231,12 +227,5 @@ class Recipe:
     weights: Weights = field(default_factory=Weights)
 
     def __post_init__(self) -> None:
-        if self.data.batch < 1 or self.losses.loss_stride < 1 or self.data.unlabelled_batch < 0:
-            raise ConfigError("recipe: batch and loss_stride are at least 1, unlabelled_batch 0")
         if self.data.unlabelled is not None and self.teaching.teacher is None:
             raise ConfigError("recipe.unlabelled needs a teacher: say teacher=NAME")
-
-
-def _checked_share(key: str, share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ConfigError(f"recipe.{key}={share} must be in [0,1]")
