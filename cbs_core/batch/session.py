@@ -19,7 +19,7 @@ from cbs_core.batch.units import units
 from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import choice, flag
 from cbs_core.contract.engines import Engine, Task, Worker
-from cbs_core.contract.errors import CbsError, ConfigError, SinkError
+from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.machine import addresses
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import beside, refuse_beside, writable
@@ -111,7 +111,10 @@ class _Batch:
                 f"'{taken[0]}'{more} is there already: name another output=, or say overwrite=true"
             )
         for output in {item.output.suffix.lower(): item.output for item in self._due}.values():
-            _check_suffix(output)
+            sink = streams.sink_for(str(output))
+            given = choice(self._config.get("sink"), "sink")
+            params = given.params if given.name == sink else {}
+            streams.check_output(sink, str(output), params)
         self._report = self._report_path()
         if self._report is not None:
             ours = bool(journal.done or journal.begun)
@@ -243,21 +246,6 @@ def _naming(config: Mapping[str, object]) -> Naming:
     if not root.name:
         raise ConfigError(f"output={output} is no place for a batch: name a folder")
     return Naming(root, suffixes["picture"], suffixes["video"])
-
-
-def _check_suffix(output: Path) -> None:
-    """Refuses an output that its sink does not write.
-
-    Raises:
-        SinkError: with what it does.
-    """
-    sink = streams.sink_for(str(output))
-    known = (streams.by_path("sink", sink) or {}).get("writes", [output.suffix.lower()])
-    if output.suffix.lower() not in known:
-        raise SinkError(
-            f"'{output}' has a suffix that sink={sink} does not write: choose one of "
-            f"{', '.join(known)}"
-        )
 
 
 def _count(config: Mapping[str, object], key: str, *, least: int = 1) -> int:

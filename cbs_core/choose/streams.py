@@ -12,7 +12,7 @@ from typing import Any
 
 from cbs_core.choose.presets import preset_dirs
 from cbs_core.choose.registry import sinks, sources
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, SinkError, closest
 
 FILE = "streams.yaml"
 
@@ -23,7 +23,7 @@ KEYS = {
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
-        **{"bare": bool, "schemes": list, "unnamed_by": dict},
+        **{"bare": bool, "schemes": list, "unnamed_by": dict, "writes_by": dict, "values": dict},
     },
 }
 """What may be said of a plugin of each kind, and the type of it."""
@@ -117,6 +117,44 @@ def unnamed(sink: str, params: Mapping[str, object] | None = None) -> str:
         if isinstance(suffixes, dict) and (params or {}).get(key) in suffixes:
             return str(suffixes[(params or {})[key]])
     return str(said.get("unnamed", ""))
+
+
+def check_output(sink: str, path: str, params: Mapping[str, object]) -> None:
+    """Refuses what a sink says that it does not write.
+
+    Args:
+        sink: its name.
+        path: of the output, or empty.
+        params: what the sink is given.
+
+    Raises:
+        SinkError: with what it writes.
+    """
+    said = dict(reversed(_declared("sink"))).get(sink, {})
+    for key, known in said.get("values", {}).items():
+        value = params.get(key)
+        if value is not None and str(value).lower() not in known:
+            raise SinkError(
+                f"sink.{key}={value} is unknown{closest(str(value), known) or ':'} choose one of "
+                f"{', '.join(known)}"
+            )
+    suffix = Path(path).suffix
+    if not path:
+        return
+    if suffix.lower() not in said.get("writes", [suffix.lower()]):
+        near = closest(suffix, writable_suffixes()) or ":"
+        ending = ", or end it with / for a folder" if said.get("others") else ""
+        raise SinkError(
+            f"'{path}' has the suffix '{suffix}', which sink={sink} does not write{near} choose "
+            f"one of {', '.join(said['writes'])}{ending}"
+        )
+    for key, by in said.get("writes_by", {}).items():
+        known = by.get(params.get(key)) if isinstance(by, dict) else None
+        if known is not None and suffix.lower() not in known:
+            raise SinkError(
+                f"'{path}' has the suffix '{suffix}', which cannot hold {params[key]}: choose one "
+                f"of {', '.join(known)}, or another sink.{key}"
+            )
 
 
 def writable_suffixes() -> list[str]:

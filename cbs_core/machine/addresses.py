@@ -4,8 +4,9 @@ import re
 
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
-    # A password may hold anything, "/" and "@" too; a path's "@" belongs to no password.
-    r"(?:(?![\w.-]+(?::\d+)?/)\S*@|[^/@\s]*@)?"
+    # A password may hold anything, "/" and "@" too; a path's "@" belongs to no password. Of digits
+    # before a "/" it reads as a port: rather is a camera's path hidden than a password shown.
+    r"(?:(?![\w.-]+/)\S*@|[^/@\s]*@)?"
     r"(?P<host>[^/?\s]*)(?P<path>[^?\s]*)\S*",
     re.I,
 )
@@ -17,6 +18,10 @@ def shown(address: str) -> str:
     Example:
         >>> shown("rtsp://me:secret@desk/cam?token=x")
         'rtsp://desk/cam'
+        >>> shown("rtsp://me:12/secret@desk/cam")
+        'rtsp://desk/cam'
+        >>> shown("rtsp://desk:554/cam")
+        'rtsp://desk:554/cam'
         >>> shown("rtmp://live.example/app/KEY")
         'rtmp://live.example/app/...'
         >>> shown("stream:rtsp://me:secret@desk/cam")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cbs_core.choose import knowing, streams, weights
-from cbs_core.contract.errors import CbsError, SinkError, SourceError, closest
+from cbs_core.contract.errors import CbsError, SourceError
 from cbs_core.frame import routes
 from cbs_core.machine.inputs import input_file, missing
 from cbs_core.run import destinations
@@ -56,18 +56,14 @@ def _sink(config: Mapping[str, object], source: Path | None) -> None:
     name, section = _section(config, "sink")
     path = section.get("path", config.get("output"))
     said = streams.by_path("sink", name)
-    if not isinstance(path, str) or not path or said is None:
+    if said is None:
+        return
+    if not isinstance(path, str) or not path:
+        streams.check_output(name, "", section)
         return
     path = path.removeprefix(f"{name}:")
     output = Path(path).expanduser()
-    known = said.get("writes", [output.suffix.lower()])
-    if output.suffix.lower() not in known:
-        near = closest(output.suffix, streams.writable_suffixes()) or ":"
-        ending = ", or end it with / for a folder" if said.get("others") else ""
-        raise SinkError(
-            f"'{path}' has the suffix '{output.suffix}', which sink={name} does not "
-            f"write{near} choose one of {', '.join(known)}{ending}"
-        )
+    streams.check_output(name, path, section)
     wanted = {
         key: str(config[key]) if isinstance(config.get(key), str) else None
         for key in ("report", "sheet")

@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from cbs_plugins.formats.pictures import WRITABLE
-from cbs_plugins.sinks.video import SUFFIXES
+from cbs_plugins.sinks.video import SUFFIXES, VideoSink
 
 from cbs_core.choose import streams
 from cbs_core.choose.presets import defaults, section
-from cbs_core.contract.errors import CbsError
+from cbs_core.choose.registry import sinks
+from cbs_core.contract.errors import CbsError, SinkError
+from cbs_core.contract.types import StreamInfo
 from cbs_core.run import early
 
 
@@ -99,3 +102,40 @@ def test_neither_torch_nor_a_plugin_is_imported() -> None:
 def test_a_suffix_mistyped_is_told_the_near_one(photo: Path, output: str, told: str) -> None:
     with pytest.raises(CbsError, match=told):
         refuse(output=output)
+
+
+ENCODERS = streams._declared("sink")
+BY_CODEC = next(said for name, said in ENCODERS if name == "video")["writes_by"]["codec"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("codec", BY_CODEC)
+def test_what_an_encoder_is_held_by_is_known_before_torch_and_true(
+    photo: Path, codec: str, suffix: str
+) -> None:
+    refused = suffix not in BY_CODEC[codec]
+    info = StreamInfo(64, 48, Fraction(25), frames=1, name="clip")
+    sink = VideoSink(f"real{suffix}", codec=codec)
+    if refused:
+        with pytest.raises(SinkError):
+            sink.open(info)
+        with pytest.raises(SinkError, match=f"cannot hold {codec}: choose one of"):
+            streams.check_output("video", f"out{suffix}", {"codec": codec})
+    else:
+        sink.open(info)
+        sink.abort()
+        streams.check_output("video", f"out{suffix}", {"codec": codec})
+    assert [path.name for path in photo.parent.iterdir()] == ["photo.png"]
+
+
+def test_every_sink_of_files_tells_its_wrong_suffix_early(photo: Path) -> None:
+    files = {name for name in sinks.names() if streams.by_path("sink", name)}
+    assert files == {"image", "video", "folder"}
+    for name in files - {"folder"}:
+        with pytest.raises(SinkError, match=rf"sink={name} does not write.*choose one of"):
+            streams.check_output(name, "out.xyz", {})
+    streams.check_output("folder", "out.xyz", {"suffix": ".PNG"})
+    with pytest.raises(SinkError, match=r"sink\.suffix=\.gif is unknown"):
+        streams.check_output("folder", "out/", {"suffix": ".gif"})
+    with pytest.raises(SinkError, match=r"'out.mp4'.*cannot hold prores_ks: choose one of .mov"):
+        streams.check_output("video", "out.mp4", section("sink", "prores"))

@@ -267,13 +267,14 @@ class VideoFile:
         self._file.discard()
 
     def _feed_one(self) -> None:
-        """Muxes any packet where there was none: of no fragment at all FFmpeg's MP4 crashes."""
+        """Muxes a picture where there was none: of no fragment at all FFmpeg's MP4 crashes."""
         if self._muxed or self._output is None or not self._begun:
             return
-        packet = av.Packet(bytes(8))
-        packet.pts = packet.dts = 0
-        packet.time_base, packet.stream, packet.is_keyframe = self._tick, self._stream, True
-        self._output.mux(packet)
+        if not self._given:  # VP9's muxer parses what it gets, so that it must be one
+            picture = VideoFrame(*self.size, self._stream.pix_fmt)
+            picture.pts, picture.time_base = 0, self._tick
+            self._output.mux(self._stream.encode(picture))
+        self._output.mux(self._stream.encode(None))
 
     def _close_media(self) -> None:
         self._tracks = None
