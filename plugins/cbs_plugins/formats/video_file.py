@@ -271,7 +271,7 @@ class VideoFile:
         if self._muxed or self._output is None or not self._begun:
             return
         if not self._given:  # VP9's muxer parses what it gets, so that it must be one
-            picture = VideoFrame(*self.size, self._stream.pix_fmt)
+            picture = VideoFrame(*self.size, str(self._stream.pix_fmt))
             picture.pts, picture.time_base = 0, self._tick
             self._output.mux(self._stream.encode(picture))
         self._output.mux(self._stream.encode(None))
