@@ -24,9 +24,10 @@ from cbs_plugins.sinks.stream import StreamSink
 from cbs_plugins.sinks.virtualcam import VirtualCameraSink
 from cbs_plugins.sinks.window import WindowSink
 from cbs_plugins.sources.screen import ScreenSource
+from cbs_plugins.sources.stream import StreamSource
 from PIL import ImageGrab
 
-from cbs_core.choose.streams import is_for_files, sink_for
+from cbs_core.choose.streams import is_for_files, sink_for, source_for
 from cbs_core.contract.errors import SinkClosedError, SinkError, SinkLostError, SourceError
 from cbs_core.contract.interfaces import LiveSink
 from cbs_core.contract.live import Controlling
@@ -129,6 +130,18 @@ def test_nobody_there_is_one_line_without_the_key():
         sink.open(INFO)
     assert "KEY" not in str(error.value)
     sink.abort()
+
+
+def test_a_pyav_without_srt_is_one_line():
+    """As PyAV's wheels are."""
+    with pytest.raises(SinkError) as told:
+        StreamSink("srt://127.0.0.1:9").open(INFO)
+    if "sends no" not in str(told.value):
+        pytest.skip("this PyAV has SRT")
+    assert "this PyAV sends no srt://: use another protocol" in str(told.value)
+    with pytest.raises(SourceError, match=r"this PyAV reads no srt://"):
+        StreamSource("srt://127.0.0.1:9999", open_s=2).__enter__()
+    assert [sink_for("srt://a:1"), source_for("srt://a:1")] == ["stream", "stream"]
 
 
 @pytest.mark.parametrize("address", ["out.mp4", "http://a/b", "ftp://a/b"])
