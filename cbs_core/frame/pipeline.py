@@ -34,7 +34,7 @@ from cbs_core.frame.windows import INVISIBLE, Presence, occupancy, painted
 from cbs_core.machine.device import fetch
 from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
-from cbs_core.temporal import carrying, objects, steady, strokes
+from cbs_core.temporal import carrying, leaps, objects, steady, strokes
 from cbs_core.temporal.carrying import Key, Seen
 from cbs_core.temporal.flow import Step, moved
 from cbs_core.temporal.scenes import thumbnail
@@ -124,9 +124,14 @@ def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scor
     before = state.seen if now.follows(state.seen) else None
     key = state.key if before is not None else None
     lasts = carrying.lasts(key, every=plan.segment_every, of=plan.scored_by)
-    step = None
+    step = followed = None
     if before is not None and (lasts or plan.steady != "off"):
-        step = now.since(before.to(image.device))
+        before = before.to(image.device)
+        step = now.since(before)
+        if state.belief is not None:
+            shares = state.belief.to(image.device).shares
+            followed = leaps.follow(step, now.colour, before.colour, shares)
+            step = followed.step
     if key is not None and step is not None and lasts:
         key = key.to(image.device).moved(step.motion)
         scores = key.carried()
@@ -135,17 +140,12 @@ def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scor
         key = None if plan.segment_every == 1 else Key(plan.scored_by, scores)
     belief = None
     if plan.steady != "off" and plan.routes and scores.instances is None:
+        member, of = plan.regions.weights > 0, plan.believed_by
         scores, belief = steady.hold(
-            scores,
-            plan.regions.weights > 0,
-            now.size,
-            of=plan.believed_by,
-            before=state.belief,
-            step=step,
-            segmented=not lasts,
+            scores, member, now.size, state.belief, followed, of=of, segmented=not lasts
         )
     if plan.steady == "full" and step is not None and before is not None:
-        step = strokes.settled(step, now.colour, before.to(image.device).colour)
+        step = strokes.settled(step, now.colour, before.colour)
         scores = replace(scores, motion=step.motion, trust=step.trust)
     return scores, replace(state, seen=now, key=key, belief=belief)
 

@@ -137,11 +137,28 @@ def step(now: "Views", before: "Views") -> Step:
     """
     (levels, ours), (earlier, theirs) = now, before
     motion = flow(levels, earlier, colours=(ours, theirs))
+    return Step(motion, fit(motion, ours, theirs))
+
+
+def fit(motion: Tensor, now: Tensor, before: Tensor) -> Tensor:
+    """Returns how far a motion ``(B,2,h,w)`` can be relied on, ``(B,1,h,w)`` as in `Step`.
+
+    Args:
+        motion: between two frames,
+        now: a frame,
+        before: and the earlier one, both `small`.
+    """
     grid = _grid(motion)
     inside = (grid.abs() <= 1).all(3)[:, None]
-    misfit = (_sample(theirs, grid) - ours).abs().mean(1, keepdim=True)
-    slope = mean_around(_gradient(levels[-1]).abs().sum(1, keepdim=True), 3)
-    return Step(motion, torch.exp(-((misfit / (TOLERANCE + SLOPE * slope)) ** 2)) * inside)
+    misfit = (_sample(before, grid) - now).abs().mean(1, keepdim=True)
+    grey = now.mean(1, keepdim=True)
+    slope = mean_around(_gradient(grey).abs().sum(1, keepdim=True), 3)
+    return torch.exp(-((misfit / (TOLERANCE + SLOPE * slope)) ** 2)) * inside
+
+
+def outside(motion: Tensor) -> Tensor:
+    """Returns where a motion ``(B,2,h,w)`` comes from beyond the picture, bool ``(B,1,h,w)``."""
+    return (_grid(motion).abs() > 1).any(3)[:, None]
 
 
 def moved(scores: Scores) -> Step | None:

@@ -7,8 +7,10 @@ through frames that miss it and fades when it is gone, and what flashes up once 
 two frames the belief is drawn towards 0 or 1, whichever is nearer, so that an edge that the net
 draws a little differently each time stays where it was, and so that being moved does not blur it.
 
-What was not in view before is what the frame alone says; only what has no object of its route near
-it must still earn its place. A scene's first frame is believed as it is.
+What was not in view before is what the frame alone says where it lies beside an object, comes in
+from beyond the border, or is near to an object whose motion is not known (`leaps`); all else must
+earn its place: it is shown when a second frame has seen it. A scene's first frame is believed as it
+is.
 
 Letters: ``B`` batch, ``K`` classes, ``R`` routes, ``H W`` the frame, ``h w`` the grid that motion
 is measured on.
@@ -24,27 +26,37 @@ from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.types import Scores
-from cbs_core.temporal.flow import Step, resized, warped
+from cbs_core.temporal.flow import outside, resized, warped
+from cbs_core.temporal.leaps import Followed
 
 MODES = ("off", "matte", "full")
 
 RISE = 0.4
 """Share of the way that a frame moves a belief up: a net that is sure has to be so twice."""
 
-FALL = 0.15
+FALL = 0.13
 """And down. It is less, because nets miss what is there more often than they invent what is not."""
 
-DRAWN = 0.5
+DRAWN = 0.7
 """How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
 
+BESIDE = 5
+"""Grid pixels a side of what is beside an object: what comes into view there may be more of it."""
+
 NEAR = 25
-"""Grid pixels a side of what is near to an object: of 512x1024 it reaches 48 pixels beyond."""
+"""And of what is near to one whose motion is not known: of 512x1024, 48 pixels beyond it."""
 
 SPECK = 2e-4
 """Share of the grid below which a region is dropped, and a hole filled: 100 pixels of 512x1024."""
 
 AROUND = 7
 """Grid pixels a side of the square in which a region's pixels are counted."""
+
+DOUBTED = 0.1
+"""Trust in the motion up to which nothing is carried along it,"""
+
+RELIED = 0.5
+"""and from which on all is: edges are trusted a little less, and would flicker."""
 
 EDGE = 3e-4
 """Least probability of what is not believed, and of its opposite: it bounds the logits."""
@@ -96,10 +108,10 @@ def hold(
     scores: Scores,
     member: Tensor,
     size: tuple[int, int],
+    before: Belief | None,
+    followed: Followed | None,
     *,
     of: str,
-    before: Belief | None,
-    step: Step | None,
     segmented: bool,
 ) -> tuple[Scores, Belief]:
     """Returns the scores of a frame by what is believed after it, and that belief.
@@ -111,18 +123,18 @@ def hold(
         scores: the frame's own; those of a detector's objects stay as they are.
         member: ``(R,K)`` bool, the classes of each route.
         size: h and w.
-        of: names what was segmented into which routes.
         before: the belief after the last frame, if there was one.
-        step: the motion since; None begins anew.
+        followed: the motion since; None begins anew.
+        of: names what was segmented into which routes.
         segmented: whether the scores are new; those that were carried along say nothing new.
     """
     own = _on_grid(scores.logits, size)
     routed, rest = _strongest(own, member)
     seen = torch.sigmoid(routed - _rival(routed, rest))
-    if step is None or before is None or before.of != of or before.shares.shape != seen.shape:
+    if followed is None or before is None or before.of != of or before.shares.shape != seen.shape:
         now = seen
     else:
-        now = _believed(before.to(seen.device).shares, seen, step, segmented=segmented)
+        now = _believed(before.to(seen.device).shares, seen, followed, segmented=segmented)
     shown = cleaned(now)
     shift = rest + torch.logit(shown, eps=EDGE) - routed
     for index, row in enumerate(member.cpu()):
@@ -130,14 +142,19 @@ def hold(
     return Scores(own, scores.instances, scores.scene), Belief(of, now)
 
 
-def _believed(before: Tensor, seen: Tensor, step: Step, *, segmented: bool) -> Tensor:
+def _believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: bool) -> Tensor:
+    step = followed.step
     was = warped(before, step.motion)
     was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
-    near = _highest(torch.maximum(was, before), NEAR) > 0.5
-    anew = torch.where((seen > 0.5) & ~near, RISE * seen, seen)
+    held = was * step.trust
+    near = _highest(held, BESIDE) > 0.5
+    near = near | (_highest(followed.lost, NEAR) > 0.5)
+    near = near | (_highest(held, NEAR) > 0.5) & outside(step.motion)
+    anew = torch.where((seen > 0.5) & ~(near & ~followed.bared), RISE * seen, seen)
     if segmented:
         was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
-    return torch.lerp(anew, was, step.trust)
+    trust = ((step.trust - DOUBTED) / (RELIED - DOUBTED)).clamp(0, 1)
+    return torch.lerp(anew, was, trust)
 
 
 def cleaned(shares: Tensor) -> Tensor:

@@ -111,19 +111,36 @@ def test_what_is_missed_is_held(share):
         assert not (matte & ~grown(thing, 8)).any()
 
 
-def test_what_is_fast_leaves_no_trail_and_is_gone_when_it_leaves():
-    """It moves by 24 pixels a frame, and the net sees nothing in every third."""
+@pytest.mark.parametrize("share", [8, 1])
+def test_what_is_fast_is_held_whole_and_patches_beside_it_never_show(share):
+    """It moves by 24 pixels a frame; the net sees nothing in every third, patches in others."""
     still, clip, truth = photograph(), [], []
     for index in range(16):
         thing = disc(60 + 24 * index)
+        seen = NOTHING if index % 3 == 2 else thing
+        if index % 3 == 1:
+            seen = seen | disc((60 + 24 * index + 150) % WIDTH, 40) | disc(index * 17, 150)
         truth.append(thing)
-        clip.append((shown(still, thing), NOTHING if index % 3 == 2 else thing))
-    for index, (matte, thing) in enumerate(zip(run(clip, share=1)[0], truth, strict=True)):
-        assert not (matte & ~grown(thing, 4)).any(), index
-        if index in range(1, 10):
-            missed = index % 3 == 2
-            assert (matte & thing).sum() > (0.5 if missed else 0.6) * thing.sum(), index
-    assert not truth[-1].any()
+        clip.append((shown(still, thing), seen))
+    mattes, _ = run(clip, share=share)
+    for index, (matte, thing) in enumerate(zip(mattes, truth, strict=True)):
+        assert not (matte & ~grown(thing, 2)).any(), index
+        if index < 11:
+            assert (matte & thing).sum() > 0.75 * thing.sum(), index
+    left = next(index for index, thing in enumerate(truth) if not thing.any())
+    assert not any(matte.any() for matte in mattes[left + 1 :])
+
+
+def test_what_is_new_and_fast_is_shown_in_its_second_frame():
+    """No two of its places overlap: it is looked for as soon as it is suspected."""
+    still = photograph()
+    places = [disc(40 + 60 * index, 90) for index in range(4)]
+    clip = [(still, NOTHING)] + [(shown(still, place), place) for place in places]
+    mattes, _ = run(clip, share=1)
+    assert not mattes[1].any()
+    for matte, place in zip(mattes[2:], places[1:], strict=True):
+        assert (matte & place).sum() > 0.8 * place.sum()
+        assert not (matte & ~grown(place, 3)).any()
 
 
 def test_a_scene_cut_begins_anew():

@@ -1,0 +1,207 @@
+"""Things that move farther between two frames than dense flow can follow: each looked for whole.
+
+Dense flow goes from coarse to fine, and what moves by most of its own size is in no coarser level.
+But what is held is known as a thing: a connected region of a belief. Where the flow does not
+explain it, because the earlier picture, moved, does not look like this one there, its own pixels
+are looked for in all of the picture: the shift of least mean squared difference over the region, by
+FFT. Where that explains it better, the flow is that shift within the region moved. What it has left
+uncovered goes along with what lies next to it, and is not relied on.
+
+Regions are numbered on the host, so that a GPU is waited for once a frame.
+
+Letters: ``B`` batch, ``R`` routes, ``h w`` the grid that motion is measured on.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from cbs_core.machine.device import fetch
+from cbs_core.temporal.flow import Step, fit, outside, warped
+
+SUSPECTED = 0.2
+"""Belief from which on something is followed: less than is shown, since what is new and fast would
+never be seen in the same place twice."""
+
+LEAST = 8
+"""Grid pixels of a region that is followed."""
+
+MOST = 6
+"""Regions that are looked for in a frame, the largest first."""
+
+EXPLAINED = 0.8
+"""Share of a region that the flow has to explain, for it not to be looked for."""
+
+BETTER = 0.1
+"""Share of the region by which a shift has to explain more than the flow."""
+
+LOST = 0.5
+"""Share of which less is explained where a region is lost."""
+
+IN_VIEW = 0.2
+"""Share of a region that a shift leaves within the picture, at least."""
+
+FARTHEST = 0.2
+"""Of the longer side of the picture, that anything leaps."""
+
+FARTHER = 2e-5
+"""Mean squared difference that a shift must make up for, a grid pixel of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Followed:
+    """The motion since the last frame, with things that leap."""
+
+    step: Step
+
+    lost: Tensor
+    """``(B,R,h,w)`` in [0,1]: where things were whose motion is not known."""
+
+    bared: Tensor
+    """``(B,1,h,w)`` bool: what things have left that were found elsewhere, whole."""
+
+
+def follow(step: Step, now: Tensor, before: Tensor, shares: Tensor) -> Followed:
+    """Returns the motion between two frames, and where things are lost.
+
+    Args:
+        step: the motion by dense flow.
+        now: a frame, ``(B,3,h,w)``.
+        before: the one before.
+        shares: the beliefs after that one, ``(B,R,h,w)``.
+    """
+    lost = torch.zeros_like(shares)
+    bared = torch.zeros_like(step.trust, dtype=torch.bool)
+    motion, trust = step.motion.clone(), step.trust.clone()
+    levels = fetch((shares > SUSPECTED).to(torch.uint8) + (shares > 0.5)).numpy()
+    for picture in range(len(levels)):
+        one = slice(picture, picture + 1)
+        routes = enumerate(levels[picture])
+        regions = [(route, mask) for route, level in routes for mask in _regions(level)]
+        if not regions:
+            continue
+        regions = sorted(regions, key=lambda pair: -int(pair[1].sum()))[:MOST]
+        found = torch.from_numpy(np.stack([mask for _, mask in regions])).to(shares.device).float()
+        carried = warped(found[None], step.motion[one])[0]
+        areas = found.sum((1, 2))
+        explained = fetch((carried * step.trust[picture]).sum((1, 2)) / areas).tolist()
+        for index, (route, _) in enumerate(regions):
+            region = found[index]
+            left = (region > 0.5) & (carried[index] < 0.5)
+            if explained[index] >= EXPLAINED:
+                bared[picture, 0] |= left
+                continue
+            leap = _sought(region, now[one], before[one], step)
+            if leap is not None and leap.explained > explained[index] + BETTER:
+                gone = (left | (carried[index] > 0.5)) & ~leap.where
+                bared[picture, 0] |= gone
+                _moved(motion[picture], trust[picture], leap, gone)
+            elif explained[index] < LOST:
+                lost[picture, route] = torch.maximum(lost[picture, route], region)
+    return Followed(replace(step, motion=motion, trust=trust), lost, bared)
+
+
+def _regions(level: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
+    """Returns what is held of ``(h,w)``, 2 where it is shown and 1 where suspected alone."""
+    shown, some = (ndimage.label(level >= least, np.ones((3, 3))) for least in (2, 1))
+    out = [
+        ndimage.binary_dilation(shown[0] == number + 1, iterations=2, mask=level >= 1)
+        for number in range(shown[1])
+    ]
+    known = np.bincount(some[0][level == 2], minlength=some[1] + 1)
+    out += [some[0] == number for number in range(1, some[1] + 1) if not known[number]]
+    out = [mask for mask in out if np.count_nonzero(mask) >= LEAST]
+    return sorted(out, key=np.count_nonzero, reverse=True)[:MOST]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Leap:
+    """A thing that has moved as a whole."""
+
+    where: Tensor
+    """``(h,w)`` bool, where it is now."""
+
+    motion: Tensor
+    """``(2,)``, from there to where it was."""
+
+    trust: Tensor
+    """``(h,w)``, as in `Step`."""
+
+    explained: float
+    """Share of what is in view of it that looks as before."""
+
+
+def _sought(region: Tensor, now: Tensor, before: Tensor, step: Step) -> _Leap | None:
+    """Looks for a region ``(h,w)`` of ``before`` in ``now``, both ``(1,3,h,w)``."""
+    height, width = region.shape
+    misfit = _misfits(region, now[0], before[0])
+    at = int(misfit.argmin())
+    y, x = divmod(at, misfit.shape[1])
+    if not torch.isfinite(misfit[y, x]):
+        return None
+    shift = [
+        float(here - size + _vertex(line, here))
+        for line, here, size in ((misfit[:, x], y, height), (misfit[y], x, width))
+    ]
+    back = torch.tensor([-shift[1], -shift[0]], device=region.device)
+    motion = back[None, :, None, None].expand(1, 2, height, width)
+    where = warped(region[None, None], motion)[0, 0] > 0.5
+    trust = fit(motion, now, before)[0, 0]
+    count = max(1, int((where & ~outside(motion)[0, 0]).sum()))
+    return _Leap(where, back, trust, float((trust * where).sum()) / count)
+
+
+def _misfits(region: Tensor, now: Tensor, before: Tensor) -> Tensor:
+    """Returns the mean squared difference of each shift, ``(2h+1,2w+1)``; that of none lies amid.
+
+    A shift that moves too much of the region out of the picture has infinity.
+    """
+    height, width = region.shape
+    size = (2 * height + 1, 2 * width + 1)
+
+    def spectrum(values: Tensor) -> Tensor:
+        out: Tensor = torch.fft.rfft2(values.float(), size)
+        return out
+
+    inside = torch.ones_like(region)
+    ours = spectrum(torch.stack([inside, (now**2).sum(0), *now]))
+    theirs = spectrum(torch.stack([region, region * (before**2).sum(0), *(region * before)])).conj()
+    total = ours[0] * theirs[1] + ours[1] * theirs[0] - 2 * (ours[2:] * theirs[2:]).sum(0)
+    sums = torch.fft.irfft2(torch.stack([total, ours[0] * theirs[0]]), size)
+    squares, counts = torch.roll(sums, (height, width), (1, 2)).unbind()
+    y = torch.arange(size[0], device=region.device)[:, None] - height
+    x = torch.arange(size[1], device=region.device) - width
+    length = torch.hypot(y.float(), x.float())
+    mean = squares.clamp(min=0) / (3 * counts.clamp(min=1)) + FARTHER * length
+    near = length <= FARTHEST * max(height, width)
+    return torch.where((counts >= IN_VIEW * region.sum()) & near, mean, torch.inf)
+
+
+def _vertex(line: Tensor, at: int) -> float:
+    """Returns how far from a place the least value is, by the parabola through its neighbours."""
+    if not 0 < at < len(line) - 1:
+        return 0.0
+    before, here, after = (float(line[at + side]) for side in (-1, 0, 1))
+    bend = before + after - 2 * here
+    if not 0 < bend < float("inf"):
+        return 0.0
+    return min(0.5, max(-0.5, 0.5 * (before - after) / bend))
+
+
+def _moved(motion: Tensor, trust: Tensor, leap: _Leap, gone: Tensor) -> None:
+    """Writes a leap into the motion ``(2,h,w)`` and the trust ``(1,h,w)`` of a picture."""
+    # To each place that is uncovered goes what is next to it: beyond the thing, here and there.
+    taken = fetch(gone | leap.where).numpy()
+    nearest = ndimage.distance_transform_edt(taken, return_distances=False, return_indices=True)
+    rows, columns = torch.from_numpy(np.ascontiguousarray(nearest)).long().to(motion.device)
+    y = torch.arange(len(rows), device=motion.device)[:, None]
+    x = torch.arange(rows.shape[1], device=motion.device)
+    beside = motion[:, rows, columns] + torch.stack([columns - x, rows - y])
+    motion.copy_(torch.where(gone, beside, motion))
+    motion.copy_(torch.where(leap.where, leap.motion[:, None, None], motion))
+    trust.mul_(~gone)
+    trust.copy_(torch.where(leap.where, leap.trust, trust[0])[None])
