@@ -47,6 +47,7 @@ KNOWN = {
     *KINDS,
     "routes",
     "matte",
+    "confidence",
     "segment_size",
     "style_size",
     "segment_every",
@@ -95,9 +96,9 @@ class Restyler:
         styler: the plugin that restyles them, likewise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the nets: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
-        look: ``compositor``, ``accelerator``, ``matte``, ``segment_size``, ``style_size``,
-            ``segment_every``, ``steady`` and ``select``, as on the command line; ``steady`` is off
-            by itself.
+        look: ``compositor``, ``accelerator``, ``matte``, ``confidence``, ``segment_size``,
+            ``style_size``, ``segment_every``, ``steady`` and ``select``, as on the command line;
+            ``steady`` is off by itself.
 
     Raises:
         CbsError: a plugin, a class or a style cannot be had.

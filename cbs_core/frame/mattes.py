@@ -3,6 +3,7 @@
 Letters: ``B`` batch, ``K`` classes, ``R`` routes, ``H W`` the frame, ``h w`` a model's output.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -32,6 +33,24 @@ def parse_mode(spec: object) -> str:
     return mode
 
 
+def parse_confidence(spec: object) -> float:
+    """Reads the ``confidence`` value of the configuration.
+
+    Raises:
+        ConfigError: no number between 0 and 1.
+
+    Example:
+        >>> parse_confidence(0.8)
+        0.8
+    """
+    if isinstance(spec, int | float) and not isinstance(spec, bool) and 0 < spec < 1:
+        return float(spec)
+    raise ConfigError(
+        f"confidence={spec} is no number between 0 and 1: 0.5 takes a pixel for what it most "
+        "likely is, 0.9 restyles only what is sure"
+    )
+
+
 class Regions(nn.Module):
     """Turns ``(B,K,h,w)`` logits into ``(B,R,H,W)`` mattes in [0,1] whose sum is at most 1.
 
@@ -43,6 +62,8 @@ class Regions(nn.Module):
         classes: the segmenter's names, in channel order.
         routes: the class names of each route; a class in several routes is shared evenly.
         mode: ``argmax`` or ``soft``.
+        confidence: the least probability of a route's class, against the likeliest class on no
+            route, at which a pixel is restyled; in (0,1).
 
     Raises:
         ConfigError: an unknown mode.
@@ -51,10 +72,16 @@ class Regions(nn.Module):
     weights: Tensor
 
     def __init__(
-        self, classes: Sequence[str], routes: Sequence[Sequence[str]], mode: str = "argmax"
+        self,
+        classes: Sequence[str],
+        routes: Sequence[Sequence[str]],
+        mode: str = "argmax",
+        confidence: float = 0.5,
     ) -> None:
         super().__init__()
         self.mode = parse_mode(mode)
+        self.confidence = confidence
+        self._handicap = math.log(confidence / (1 - confidence))
         weights = torch.zeros(len(routes), len(classes))
         for row, names in enumerate(routes):
             for name in names:
@@ -62,6 +89,17 @@ class Regions(nn.Module):
         # Overlapping mattes are normalised, never summed past 1.
         weights /= weights.sum(0).clamp(min=1)
         self.register_buffer("weights", weights, persistent=False)
+
+    def sure(self, logits: Tensor) -> Tensor:
+        """Returns logits ``(B,K,h,w)`` in which a route's class wins only where it is sure enough.
+
+        With `confidence` of 0.5 they are the same. What is on a route everywhere (``rest``) has
+        nothing to lose against.
+        """
+        if not self._handicap:
+            return logits
+        routed = self.weights.any(0).to(logits.dtype)
+        return logits.sub(self._handicap * routed[:, None, None])
 
     def labels(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Returns the class map, int64 ``(B,H,W)``: argmax of the full-resolution logits."""

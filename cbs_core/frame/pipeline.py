@@ -193,7 +193,7 @@ def segment(image: Tensor, plan: Plan) -> Tensor:
                 f"the {plan.segmenter.what} returned {kind(out)} where logits, floats on "
                 f"{seen.device}, are due"
             )
-        return plan.segmenter.scores(out)
+        return plan.regions.sure(plan.segmenter.scores(out))
 
     return plan.tiles(logits, plan.segmenter.what, _to_segment(image, plan))
 

@@ -107,7 +107,12 @@ class Plan:
     @property
     def scored_by(self) -> str:
         """Names what the scores come from: those of another plan with the same can be kept."""
-        return f"{self.segmenter.what} at {self.segment_size}: {', '.join(self.classes)}"
+        scored = f"{self.segmenter.what} at {self.segment_size}: {', '.join(self.classes)}"
+        if self.regions.confidence == 0.5:
+            return scored
+        # Then which classes are on a route counts, too.
+        routed = "; ".join(", ".join(route.classes) for route in self.routes)
+        return f"{scored}: {self.regions.confidence} of {routed}"
 
     @property
     def believed_by(self) -> str:

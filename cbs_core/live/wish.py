@@ -256,6 +256,8 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
         if params:
             body[kind] = params
     body["matte"] = wish.matte
+    if look.confidence != 0.5:
+        body["confidence"] = look.confidence
     # What the studio shows, and not what these keys are by themselves in a run.
     body["segment_size"] = wish.segment_size
     body["steady"] = look.steady

@@ -11,6 +11,7 @@ from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.places import Place
+from cbs_core.frame.mattes import parse_confidence
 from cbs_core.frame.mattes import parse_mode as parse_matte
 from cbs_core.frame.routes import Route
 from cbs_core.frame.sizes import Auto, Scale, parse_size
@@ -47,6 +48,9 @@ class Look:
     style_size: Scale | Auto = "auto"
     segment_every: int = 1
     select: Wanted | None = None
+    confidence: float = 0.5
+    """See `cbs_core.frame.mattes.Regions`."""
+
     steady: str | None = None
     """One of `cbs_core.temporal.steady.MODES`; None is ``matte`` in a run whose frames follow each
     other, and else ``off``."""
@@ -177,6 +181,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         style_size=read(parse_size, config.get("style_size", "auto"), "style_size"),
         segment_every=read(parse_every, config.get("segment_every", 1), default=1),
         select=read(parse_select, config.get("select")),
+        confidence=read(parse_confidence, config.get("confidence", 0.5), default=0.5),
         steady=read(parse_steady, config.get("steady")),
     )
 

@@ -173,9 +173,9 @@ class Workshop:
                 for style, part in stylings.items()
             },
             compositor=compositor.stage,
-            regions=Regions(classes, [route.classes for route in chosen], look.matte).to(
-                self.device
-            ),
+            regions=Regions(
+                classes, [route.classes for route in chosen], look.matte, look.confidence
+            ).to(self.device),
             routes=chosen,
             device=self.device,
             classes=classes,

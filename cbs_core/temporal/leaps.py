@@ -30,6 +30,10 @@ never be seen in the same place twice."""
 LEAST = 8
 """Grid pixels of a region that is followed."""
 
+LARGEST = 0.2
+"""Share of the picture above which a region is not looked for: flow follows what is large, and
+much of it hidden is no motion."""
+
 MOST = 6
 """Regions that are looked for in a frame, the largest first."""
 
@@ -87,15 +91,16 @@ def follow(step: Step, now: Tensor, before: Tensor, shares: Tensor) -> Followed:
         regions = sorted(regions, key=lambda pair: -int(pair[1].sum()))[:MOST]
         found = torch.from_numpy(np.stack([mask for _, mask in regions])).to(shares.device).float()
         carried = warped(found[None], step.motion[one])[0]
-        areas = found.sum((1, 2))
-        explained = fetch((carried * step.trust[picture]).sum((1, 2)) / areas).tolist()
+        areas = [int(np.count_nonzero(mask)) for _, mask in regions]
+        explained = fetch((carried * step.trust[picture]).sum((1, 2)) / found.sum((1, 2))).tolist()
         for index, (route, _) in enumerate(regions):
             region = found[index]
             left = (region > 0.5) & (carried[index] < 0.5)
             if explained[index] >= EXPLAINED:
                 bared[picture, 0] |= left
                 continue
-            leap = _sought(region, now[one], before[one], step)
+            small = areas[index] <= LARGEST * region.numel()
+            leap = _sought(region, now[one], before[one]) if small else None
             if leap is not None and leap.explained > explained[index] + BETTER:
                 gone = (left | (carried[index] > 0.5)) & ~leap.where
                 bared[picture, 0] |= gone
@@ -135,7 +140,7 @@ class _Leap:
     """Share of what is in view of it that looks as before."""
 
 
-def _sought(region: Tensor, now: Tensor, before: Tensor, step: Step) -> _Leap | None:
+def _sought(region: Tensor, now: Tensor, before: Tensor) -> _Leap | None:
     """Looks for a region ``(h,w)`` of ``before`` in ``now``, both ``(1,3,h,w)``."""
     height, width = region.shape
     misfit = _misfits(region, now[0], before[0])

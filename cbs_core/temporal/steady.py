@@ -34,10 +34,10 @@ MODES = ("off", "matte", "full")
 RISE = 0.4
 """Share of the way that a frame moves a belief up: a net that is sure has to be so twice."""
 
-FALL = 0.13
+FALL = 0.15
 """And down. It is less, because nets miss what is there more often than they invent what is not."""
 
-DRAWN = 0.7
+DRAWN = 0.8
 """How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
 
 BESIDE = 5
@@ -146,10 +146,9 @@ def _believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: bo
     step = followed.step
     was = warped(before, step.motion)
     was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
-    held = was * step.trust
-    near = _highest(held, BESIDE) > 0.5
+    near = _highest(was, BESIDE) > 0.5
     near = near | (_highest(followed.lost, NEAR) > 0.5)
-    near = near | (_highest(held, NEAR) > 0.5) & outside(step.motion)
+    near = near | (_highest(was, NEAR) > 0.5) & outside(step.motion)
     anew = torch.where((seen > 0.5) & ~(near & ~followed.bared), RISE * seen, seen)
     if segmented:
         was = was + torch.where(seen > was, RISE, FALL) * (seen - was)

@@ -9,7 +9,7 @@ from cbs_plugins.sources.sample import sample_file
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.frame.mattes import Regions
+from cbs_core.frame.mattes import Regions, parse_confidence
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
 from cbs_core.run import settings
@@ -159,6 +159,41 @@ def test_what_is_seen_no_more_fades():
     there = [bool(matte.any()) for matte in mattes]
     assert there[:6] == [True] * 6
     assert not any(there[-4:])
+
+
+@pytest.mark.parametrize("mode", ["off", "matte"])
+def test_what_is_not_sure_enough_is_not_restyled(mode):
+    """The net gives the thing 0.88, by two logits against the ground's."""
+    net, still, thing = Planted(1), photograph(), disc(160)
+    for confidence, due in ((0.5, True), (0.8, True), (0.95, False)):
+        regions = Regions(("ground", "thing"), [("thing",)], confidence=confidence)
+        route = Route(("thing",), "negative")
+        stream = stream_of(
+            segmenter=Stage(lambda image: net(image) / 3, "segmenter 's' of x 1"),
+            stylers={route.style: Stage(lambda image: 1 - image, "styler 't' of x 1")},
+            compositor=Stage(HardCompositor(), "compositor 'c' of x 1"),
+            regions=regions,
+            routes=[route],
+            steady=mode,
+        )
+        net.seen = thing
+        assert bool(stream(still).mattes.any()) == due, confidence
+
+
+def test_what_is_on_no_route_loses_to_nothing_and_everything_stays_restyled():
+    logits = torch.randn(1, 2, 8, 8)
+    every = Regions(("a", "b"), [("a",), ("b",)], confidence=0.9)
+    assert torch.equal(
+        every(every.sure(logits), (8, 8)), Regions(("a", "b"), [("a",), ("b",)])(logits, (8, 8))
+    )
+
+
+@pytest.mark.parametrize("spec", [0, 1, 1.5, "much", True, None])
+def test_another_confidence_is_one_clear_line(spec):
+    with pytest.raises(ConfigError, match=f"^confidence={spec} is no number between 0 and 1"):
+        parse_confidence(spec)
+    with pytest.raises(ConfigError, match="confidence"):
+        settings.look({"confidence": spec})
 
 
 def test_specks_are_dropped_and_holes_filled():
