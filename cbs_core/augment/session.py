@@ -68,8 +68,7 @@ def augment_session(config: Mapping[str, object]) -> int:
     _apart(output, layout)
     due = _planned(wanted, layout) if again is None else _again(again[1], layout)
     _check_names(due, layout)
-    painter, rules = wanted.painter(layout.labelled)
-    painter.prepare(rules)
+    rules = _prepared(wanted, layout)
     styles = _styles(rules) if again is None else again[0].get("styles")
     log = Journal(output, _head(wanted, styles))
     try:
@@ -96,6 +95,17 @@ def augment_session(config: Mapping[str, object]) -> int:
     pictures = sum(map(len, log.done.values()))
     console.print(f"{pictures} pictures in {time.perf_counter() - start:.1f} s: {output}")
     return 2 if failed or changed else 0
+
+
+def _prepared(wanted: Wanted, layout: Layout) -> Sequence[Rule]:
+    """Returns the rules, of which all nets can be had; none of these is kept: workers have theirs.
+
+    Raises:
+        CbsError: one cannot be had.
+    """
+    painter, rules = wanted.painter(layout.labelled)
+    painter.prepare(rules)
+    return rules
 
 
 def _wanted(config: Mapping[str, object], head: Mapping[str, Any] | None) -> Wanted:

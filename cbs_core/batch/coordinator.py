@@ -98,7 +98,7 @@ class Coordinator:
             self._tell(unit, unit.ended(outcome))
             return
         self._tried[task.name] += 1
-        if self._tried[task.name] < self._tries:
+        if self._tried[task.name] < self._of[task.name].tries(self._tries):
             self._watcher.again(task, reason, self._tried[task.name])
             self._again.append(_repeated(task))
             return

@@ -45,6 +45,7 @@ class Journal:
         """Names of outputs that may be there, whole or not at all."""
         self.facts: Mapping[str, Any] | None = None
         """What the workers said of themselves (`cbs_core.batch.tasks.Hello`)."""
+        self._shares: int | None = None
         self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
         keeps = "a batch keeps how far it is"
         self._held = HeldFolder(self.folder, JOURNAL, output=output, who="batch", keeps=keeps)
@@ -74,6 +75,7 @@ class Journal:
                 self.begun.update(line.get("begun", ()))
                 self.done.update({one["name"]: one for one in line.get("done", ())})
                 self.facts = line.get("facts", self.facts)
+                self._shares = line.get("shares", self._shares)
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"'{self.path}' is damaged: remove '{self.folder}' to begin anew"
@@ -100,6 +102,13 @@ class Journal:
         else:
             self._same(self.facts, facts)
         self.facts = facts
+
+    def shares(self, count: int) -> int:
+        """Returns for how many workers a video is cut: as many as when the batch was begun."""
+        if self._shares is None:
+            self._write({"shares": count})
+            self._shares = count
+        return self._shares
 
     def begin(self, names: Iterable[str]) -> None:
         """Notes that outputs may be there from now on, before they are."""

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
+LEAST = 48
+"""Frames of a window that is shorter than asked for, so that all workers have one: with fewer the
+run-up of steady mattes would be most of it."""
+
 NEAR = 8
 """A cut is moved by up to a window's length over this to a frame that is decoded by itself."""
 
@@ -71,6 +75,16 @@ WHOLE = Span()
 
 APART = Carry()
 """Nothing crosses."""
+
+
+def shared(window: int, frames: int, shares: int) -> int:
+    """Returns how many frames a window has where so many workers are to have one.
+
+    Example:
+        >>> shared(240, 300, 2), shared(240, 100, 4), shared(240, 3000, 4), shared(20, 100, 4)
+        (150, 48, 240, 20)
+    """
+    return min(window, max(LEAST, -(-frames // shares))) if shares > 1 else window
 
 
 def cut(index: "Index", window: int, run_up: int) -> tuple[Span, ...]:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import Self
 
-from cbs_core.batch.pieces import STATE, Carry, Part, Span, cut
+from cbs_core.batch.pieces import STATE, Carry, Part, Span, cut, shared
 from cbs_core.batch.tasks import Made, Survey, Surveyed, Window
 from cbs_core.choose import registry
 from cbs_core.contract.errors import ConfigError
@@ -100,7 +100,8 @@ def survey(settings: Settings, shop: Workshop, task: Survey) -> Surveyed:
     )
     if index is None or not index.times or not found.joins:
         return found
-    spans = cut(index, task.window, carry.run_up)
+    shares = 1 if carry.chained else task.shares  # of windows that wait for each other
+    spans = cut(index, shared(task.window, len(index.times), shares), carry.run_up)
     return replace(found, spans=spans, frames=len(index.times))
 
 

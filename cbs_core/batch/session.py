@@ -170,6 +170,7 @@ class _Batch:
                 window=self._window,
                 pictures=self._bundle,
                 tries=self._tries,
+                workers=engine.workers,
             )
             with shown.showing():
                 Coordinator(engine, parts, tries=self._tries, watcher=shown).run()

@@ -22,6 +22,9 @@ class Survey:
     window: int
     """Frames of a window."""
 
+    shares: int = 1
+    """How many workers would have nothing to do but it: a short one is cut for all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:

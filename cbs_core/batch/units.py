@@ -48,6 +48,10 @@ class Unit(Protocol):
         """Takes what a task of its own returned; returns what is settled by it."""
         ...
 
+    def tries(self, most: int) -> int:
+        """Returns how often a task of its own is tried, of so many times, before it has failed."""
+        ...
+
     def failed(self, task: Task, reason: str) -> list[Entry]:
         """Takes that a task failed for good; likewise."""
         ...
@@ -101,20 +105,25 @@ class Pictures:
                 output = value.output or str(item.output)
                 entries.append(Entry(item, 1, share, output, notes=value.notes))
                 continue
-            self._tried[item.name] += 1
-            if self._tried[item.name] == self._tries:
-                entries.append(Entry(item, error=value))
-            else:
-                self._due.append((item,))
+            entries += self._again(item, value)
         self._journal.end(_line(entry) for entry in entries if entry.error is None)
         return entries
 
+    def tries(self, most: int) -> int:
+        """Returns 1: a bundle is not tried again, its pictures are."""
+        return 1
+
     def failed(self, task: Task, reason: str) -> list[Entry]:
-        """Takes the pictures of a bundle one by one; one by itself has failed."""
+        """Takes the pictures of a bundle one by one: any of them may have been why."""
         items = self._under_way.pop(task.name)
-        if len(items) == 1:
-            return [Entry(items[0], error=reason)]
-        self._due.extend((replace(item, over=True),) for item in items)
+        return [one for item in items for one in self._again(replace(item, over=True), reason)]
+
+    def _again(self, item: Item, reason: str) -> list[Entry]:
+        """Has a picture tried again by itself; one that was tried as often as may be has failed."""
+        self._tried[item.name] += 1
+        if self._tried[item.name] >= self._tries:
+            return [Entry(item, error=reason)]
+        self._due.append((item,))
         return []
 
     @property
@@ -146,15 +155,15 @@ class Film:
         item: the video.
         journal: notes that it is done; the parts are in its folder.
         window: frames of a window.
+        shares: as in `Survey`.
     """
 
-    def __init__(self, item: Item, journal: Journal, window: int) -> None:
+    def __init__(self, item: Item, journal: Journal, window: int, shares: int = 1) -> None:
         self.item = item
         self._journal = journal
-        self._window = window
         self._folder = journal.parts(item)
         self._entry = Entry(item)
-        self._next: Task | None = Task(f"{item.name} as it is", Survey(item, window), size=0)
+        self._next: Task | None = Task(f"{item.name} as it is", Survey(item, window, shares), size=0)
         self._under_way: dict[str, int | None] = {}
         """Names of tasks -> the window; None for the others."""
         self._windows: _Progress | None = None
@@ -195,6 +204,10 @@ class Film:
         elif isinstance(value, Made) and at is not None:
             self._made(at, found=value.found)
         return self._settle()
+
+    def tries(self, most: int) -> int:
+        """Returns all of them."""
+        return most
 
     def failed(self, task: Task, reason: str) -> list[Entry]:
         """Names what could not be done; other windows are still made, for a later run."""
@@ -328,9 +341,18 @@ class Film:
 
 
 def units(
-    items: Sequence[Item], journal: Journal, *, window: int, pictures: int, tries: int
+    items: Sequence[Item],
+    journal: Journal,
+    *,
+    window: int,
+    pictures: int,
+    tries: int,
+    workers: int = 1,
 ) -> Iterator[Unit]:
     """Yields what is to be done of items, in order; pictures that follow each other in bundles."""
+    films = sum(not item.still for item in items)
+    # As it was at first: what was made of another cut would be made anew.
+    shares = journal.shares(-(-workers // films)) if films else 1
     bundle: list[Item] = []
     count = 0
     for item in items:
@@ -341,7 +363,7 @@ def units(
             yield Pictures(bundle, journal, count, tries)
             bundle = []
         if not item.still:
-            yield Film(item, journal, window)
+            yield Film(item, journal, window, shares)
     if bundle:
         yield Pictures(bundle, journal, count + 1, tries)
 

@@ -42,6 +42,7 @@ class Workplace:
         self._shop = Workshop(self._device.device, dtype)
         self._pictures = Pictures(self._shop, self._settings)
         self._sections: dict[tuple[str, str], tuple[Choice, Choice]] = {}
+        self._shop.plan(unhurried(self._base.look))  # while other workers build theirs
 
     def do(self, task: Task, /) -> Any:
         """Does a task (`cbs_core.batch.tasks`).

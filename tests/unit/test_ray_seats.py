@@ -108,7 +108,9 @@ def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
     monkeypatch.setattr(seat, "_address", lambda: "here")
     monkeypatch.setattr(seat, "Numbers", lambda machine: None)
     THREADS.clear()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     place = Seat(3, 1, str(Path.cwd()))
     value, error, _ = pickle.loads(place.begin(pickle.dumps(begun), version()))
     assert (value, error) == ("here", None)
     assert THREADS == [3]
+    assert seat.os.environ["OMP_NUM_THREADS"] == "3"  # for the one that the worker builds nets by

@@ -12,12 +12,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import psutil
 
 from cbs_core.contract.errors import EngineError
 from cbs_core.machine.signals import ENDING, restore
+from cbs_core.machine.unfinished import lock
 
 INSTALL = "pip install 'class-based-styling[ray]'"
 
@@ -34,6 +38,12 @@ REACHED_S = 10.0
 
 SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """What a Ray of our own is reached by; one a process, because Ray keeps the first."""
+
+PREFIX = "cbs-ray-"
+"""Of the folder of a Ray of our own."""
+
+OWNED = "owned"
+"""A file in it that is locked for as long as the driver lives."""
 
 ENDING_S = 10.0
 """Ray's processes that take longer to end are killed."""
@@ -103,6 +113,7 @@ class Cluster:
         self._ours = False
         self._joined = False
         self._folder: str | None = None
+        self._owned: int | None = None
         self._environment: dict[str, str | None] = {}
         self._processes: list[psutil.Process] = []
 
@@ -156,18 +167,22 @@ class Cluster:
             return
         self._keep_secret()
         base = "/tmp" if os.name == "posix" else None  # its sockets' paths must be short
-        self._folder = tempfile.mkdtemp(prefix="cbs-ray-", dir=base)
+        clear(Path(base or tempfile.gettempdir()))
+        self._folder = tempfile.mkdtemp(prefix=PREFIX, dir=base)
+        self._owned = os.open(Path(self._folder, OWNED), os.O_RDWR | os.O_CREAT, 0o600)
+        lock(self._owned)
         before = {*psutil.Process().children()}
         self._ours = True
         try:
-            self._ray.init(
-                "local",
-                num_cpus=_cores(),
-                include_dashboard=False,
-                object_store_memory=STORE_BYTES,
-                _temp_dir=self._folder,
-                **quiet,
-            )
+            with _lean():
+                self._ray.init(
+                    "local",
+                    num_cpus=_cores(),
+                    include_dashboard=False,
+                    object_store_memory=STORE_BYTES,
+                    _temp_dir=self._folder,
+                    **quiet,
+                )
         finally:
             self._processes = [*{*psutil.Process().children()} - before]
 
@@ -189,6 +204,9 @@ class Cluster:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+        if self._owned is not None:
+            os.close(self._owned)
+            self._owned = None
 
     def _keep_secret(self) -> None:
         """Has a Ray of our own do nobody else's will, though its ports are open to the network."""
@@ -290,6 +308,42 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     return found
+
+
+def clear(base: Path) -> None:
+    """Removes the folders of drivers of this user that were killed; one without a lock stays."""
+    for folder in base.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            stat = folder.lstat()
+            if not S_ISDIR(stat.st_mode) or stat.st_uid != os.getuid():
+                continue
+            handle = os.open(folder / OWNED, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                if lock(handle):
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _lean() -> Iterator[None]:
+    """Has a Ray of our own do without what scales a cluster and what collects its logs.
+
+    These are two processes of Python, 2.6 of some 10 processor seconds that Ray adds to a run;
+    ``ray start`` can leave them out (``--no-monitor``), `ray.init` knows no way.
+    """
+    try:
+        from ray._private import parameter
+
+        usual = parameter.RayParams
+    except (ImportError, AttributeError):  # another Ray: it starts as it likes
+        yield
+        return
+    parameter.RayParams = partial(usual, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 @contextmanager

@@ -43,13 +43,18 @@ class Seat:
                     f"{_address()} has class-based-styling {version()}, and this machine {wanted}: "
                     "install the same on all"
                 )
+            os.environ["OMP_NUM_THREADS"] = str(self._cores)  # of a torch that comes with the nets
+            self._bound_threads()
             self._worker = pickle.loads(start)()
-            if "torch" in sys.modules:  # which whoever builds the worker may import first
-                sys.modules["torch"].set_num_threads(self._cores)
+            self._bound_threads()
             self._numbers = Numbers(_address())
         except Exception as error:
             return answer(None, error, began)
         return answer(_address(), None, began)
+
+    def _bound_threads(self) -> None:
+        if "torch" in sys.modules:  # which whoever builds the worker may import first
+            sys.modules["torch"].set_num_threads(self._cores)
 
     def do(self, task: Task) -> bytes:
         """Does a task."""
