@@ -1,26 +1,30 @@
 """What ``cbs-batch engine=ray`` costs and gains here, and what a film would take on more.
 
-    python -m benchmarks.cluster --frames 900 --rounds 3
+    python -m benchmarks.cluster --seconds 60 --rounds 3
 
-In each round, in turn: ``cbs-run`` on one core, ``cbs-batch engine=ray`` with one worker of one
-core, and with two, all of the same clip; the processes are held to cores of their own. The machine
-should be idle: its load is told beside the figures.
+In each round, in turn: ``cbs-run`` held to one core on a clip of that many seconds of its work, and
+``cbs-batch engine=ray`` with one worker, held to one core too; then, on a clip twice as long, two
+workers, each held to a core of its own, and one. Ray's own processes go where there is room. The
+machine should be idle: its load is told beside the figures, and the seconds of processors by
+process, which other work changes less.
 """
 
 import argparse
 import json
 import math
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import psutil
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.costs import Estimate, Film, Fleet, Rates, estimate
@@ -30,6 +34,16 @@ WIDTH, HEIGHT, MARGIN = 960, 600, 70
 LINES = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
 MEASURED = (20, 20, 20)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+ALONE = "cbs-run"
+
+KINDS = {"ray::Seat": "workers", "gcs_server": "ray", "raylet": "ray", "ray": "ray"}
+"""Part of a command line -> what process it is of; the first that fits."""
+
+TICK_S = 0.1
+
+PROBES = 4, 28
+"""Frames of two clips by which the time of one is told."""
 
 FILM = 170_000
 """Frames of a film of two hours."""
@@ -53,33 +67,92 @@ def lengthened(clip: Path, frames: int, output: Path) -> Path:
     return output
 
 
-def timed(words: list[str], cores: str, folder: Path) -> float:
-    """Runs a command held to cores; returns its seconds."""
-    pinned = ["taskset", "-c", cores] if shutil.which("taskset") else []
+@dataclass(slots=True)
+class Took:
+    """What a command took."""
+
+    seconds: float
+    processors: dict[str, float]
+    """Processor seconds, by what process: `KINDS`, ``driver`` and ``others``."""
+
+
+def kind(command: str) -> str:
+    """Returns which process of a batch one is, by its command line."""
+    return next((name for part, name in KINDS.items() if part in command), "others")
+
+
+def watched(words: list[str], folder: Path, *, core: int | None = None) -> Took:
+    """Runs a command, and looks at its processes; each worker of Ray is held to a core of its own.
+
+    Args:
+        words: the command.
+        folder: where it runs.
+        core: to which it is held itself; None: to none.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     began = time.perf_counter()
-    subprocess.run([*pinned, *words], check=True, cwd=folder, env=environment)
-    return time.perf_counter() - began
+    command = psutil.Popen(words, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+    if core is not None:
+        command.cpu_affinity([core])
+    seen: dict[int, tuple[str, float]] = {}
+    held: list[int] = []
+    while command.poll() is None:
+        for process in _with_children(command):
+            with suppress(psutil.Error):
+                of = "driver" if process.pid == command.pid else kind(" ".join(process.cmdline()))
+                times = process.cpu_times()
+                seen[process.pid] = of, times.user + times.system
+                if of == "workers" and process.pid not in held:
+                    _hold(process, len(held))
+                    held.append(process.pid)
+        time.sleep(TICK_S)
+    seconds = time.perf_counter() - began
+    if command.returncode:
+        raise SystemExit(f"{words[0]} ended with {command.returncode}")
+    sums: dict[str, float] = {}
+    for of, spent in seen.values():
+        sums[of] = round(sums.get(of, 0) + spent, 2)
+    return Took(seconds, sums)
 
 
-def measure(clip: Path, rounds: int, window: int, folder: Path) -> dict[str, list[float]]:
-    """Returns the seconds of each way, round by round."""
+def _hold(process: psutil.Process, number: int) -> None:
+    """Holds a process, with the threads that it has, to a core."""
+    for thread in process.threads():
+        with suppress(OSError):
+            os.sched_setaffinity(thread.id, [number % (os.cpu_count() or 1)])
+
+
+def _with_children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def run(way: str, clip: Path, folder: Path, window: int) -> Took:
+    """Does a clip in one of the ways: ``cbs-run``, or so many workers."""
     scripts = Path(sys.executable).parent
-    ray = [*LOOK, "engine=ray", "engine.cpus=1", f"window={window}"]
-    ways = {
-        "cbs-run": ("0", [str(scripts / "cbs-run"), *LOOK, "sheet=null"]),
-        "one worker": ("0", [str(scripts / "cbs-batch"), *ray, "engine.workers=1"]),
-        "two workers": ("0,1", [str(scripts / "cbs-batch"), *ray, "engine.workers=2"]),
-    }
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds):
-        order = [*ways][number % 3 :] + [*ways][: number % 3]
-        for name in order:
-            cores, words = ways[name]
-            output = folder / f"{name.replace(' ', '-')}-{number}.mp4"
-            took[name].append(timed([*words, f"input={clip}", f"output={output}"], cores, folder))
-            output.unlink()
+    output = folder / "out.mp4"
+    said = [f"input={clip}", f"output={output}", *LOOK]
+    if way == ALONE:
+        took = watched([str(scripts / "cbs-run"), *said, "sheet=null"], folder, core=0)
+    else:
+        ray = ["engine=ray", "engine.cpus=1", f"engine.workers={way}", f"window={window}"]
+        took = watched([str(scripts / "cbs-batch"), *said, *ray], folder)
+    output.unlink()
+    print(f"{clip.stem}, {way}: {took.seconds:.1f} s, processors {took.processors}", flush=True)
     return took
+
+
+def frames_of(source: Path, seconds: float, folder: Path) -> int:
+    """Returns how many frames of a clip ``cbs-run`` does in so many seconds, on one core."""
+    few, more = PROBES
+    times = [
+        run(ALONE, lengthened(source, count, folder / f"{count} frames.mp4"), folder, 0).seconds
+        for count in (more, few, more)  # the first tries what is fastest, and that is kept
+    ][1:]
+    frame = (times[1] - times[0]) / (more - few)
+    return max(round((seconds - times[0]) / frame) + few, more)
 
 
 def curve(film: Film, rates: Rates) -> dict[int, float]:
@@ -119,48 +192,66 @@ def plot(curves: dict[str, dict[int, float]], measured: dict[int, float]) -> Ima
     return picture
 
 
-def rates_of(took: dict[str, list[float]], frames: int, start: float) -> Rates:
-    """Returns a worker's rates by what was measured; looking and joining count as its frames."""
-    alone = statistics.median(took["one worker"])
-    return Rates(frame=(alone - start) / frames, start=start)
-
-
 def told(found: Estimate) -> str:
     """Returns an estimate in words."""
     return f"{found.seconds / 3600:.2f} h, {found.busy:.0%} of it restyling"
 
 
+def figures(took: dict[str, list[Took]], counts: tuple[int, int]) -> dict[str, Any]:
+    """Returns what is told of all rounds."""
+
+    def middle(way: str) -> float:
+        return statistics.median(one.seconds for one in took[way])
+
+    short, long = counts
+    frame = (middle("one worker, longer") - middle("one worker")) / (long - short)
+    two = middle("one worker, longer") / middle("two workers, longer")
+    return {
+        "frames": short,
+        "frames of the longer clip": long,
+        "seconds": {way: [round(one.seconds, 2) for one in every] for way, every in took.items()},
+        "processor seconds": {way: every[-1].processors for way, every in took.items()},
+        "a frame": round(frame, 4),
+        "start": round(middle("one worker") - frame * short, 2),
+        "overhead of one worker": round(middle("one worker") / middle(ALONE) - 1, 3),
+        "two against one": round(two, 3),
+    }
+
+
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures all ways; returns the figures."""
+    took: dict[str, list[Took]] = {}
+    with tempfile.TemporaryDirectory(prefix="cbs-cluster-") as made:
+        folder, load = Path(made), os.getloadavg()[0]
+        short = frames_of(args.clip, args.seconds, folder)
+        long = round(short * args.longer)
+        clip = lengthened(args.clip, short, folder / "clip.mp4")
+        longer = lengthened(args.clip, long, folder / "longer.mp4")
+        ways = {
+            ALONE: (ALONE, clip),
+            "one worker": ("1", clip),
+            "two workers, longer": ("2", longer),
+            "one worker, longer": ("1", longer),
+        }
+        for _ in range(args.rounds):
+            for name, (way, file) in ways.items():
+                took.setdefault(name, []).append(run(way, file, folder, args.window))
+    return {"load": round(load, 2), **figures(took, (short, long))}
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(prog="cluster", description=__doc__.partition("\n")[0])
-    parser.add_argument("--clip", default="../shared/data/video/test_video.mp4")
-    parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--window", type=int, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clip", default="../shared/data/video/solidWhiteRight.mp4", type=Path)
+    parser.add_argument("--seconds", type=float, default=60, help="of cbs-run on one core")
+    parser.add_argument("--longer", type=float, default=2, help="times as long, for two workers")
+    parser.add_argument("--window", type=int, default=240)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "cluster.json")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cbs-cluster-") as made:
-        folder = Path(made)
-        clip = lengthened(Path(args.clip), args.frames, folder / "clip.mp4")
-        tiny = lengthened(Path(args.clip), 2, folder / "tiny.mp4")
-        load = os.getloadavg()[0]
-        start = statistics.median(measure(tiny, 1, args.window, folder)["one worker"])
-        took = measure(clip, args.rounds, args.window, folder)
-    middle = {name: statistics.median(times) for name, times in took.items()}
-    rates = rates_of(took, args.frames, start)
-    facts: dict[str, Any] = {
-        "load": round(load, 2),
-        "frames": args.frames,
-        "window": args.window,
-        "seconds": took,
-        "start": round(start, 2),
-        "overhead of one worker": round(middle["one worker"] / middle["cbs-run"] - 1, 3),
-        "two against one": round(middle["one worker"] / middle["two workers"], 3),
-        "two against one, without the start": round(
-            (middle["one worker"] - start) / max(middle["two workers"] - start, 1e-9), 3
-        ),
-    }
+    facts = measured(args)
     print(json.dumps(facts, indent=2))
+    rates = Rates(frame=facts["a frame"], start=facts["start"])
     film = Film(FILM, run_up=0)
     for workers in COUNTS:
         print(f"{FILM} frames, {workers} workers: {told(estimate(film, rates, Fleet(workers)))}")

@@ -148,7 +148,7 @@ def _cityscapes(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
 
 def _voc(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
     root = found.root
-    splits: dict[str, list[str]] = {}
+    splits: dict[str, dict[str, None]] = {}
     """Of each picture; its variants belong to the first, which is the one that was asked for."""
 
     def itemised(pair: Pair, split: str | None) -> Item:
@@ -156,14 +156,14 @@ def _voc(found: LabelledSet) -> tuple[Itemised, Index, tuple[File, ...]]:
         more = (f"SegmentationObject/{stem}.png", f"Annotations/{stem}.xml")
         labels = (pair.labels, *(root / name for name in more if (root / name).is_file()))
         item = Item(pair, _file(pair.picture, root), tuple(_file(path, root) for path in labels))
-        splits.setdefault(item.name, []).append(str(split))
+        splits.setdefault(item.name, {})[str(split)] = None
         return item
 
     def index(made: Sequence[tuple[Item, int]]) -> Mapping[str, bytes]:
         listed: dict[str, list[str]] = {}
         for item, variant in made:
             name = PurePosixPath(item.picture.named(variant)).stem
-            for split in splits[item.name][: None if variant == ORIGINAL else 1]:
+            for split in [*splits[item.name]][: None if variant == ORIGINAL else 1]:
                 listed.setdefault(split, []).append(name)
         return {
             f"ImageSets/Segmentation/{split}.txt": "".join(f"{n}\n" for n in names).encode()

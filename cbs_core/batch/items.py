@@ -9,10 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 from cbs_core.choose import streams
 from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.machine import stores
 from cbs_core.machine.addresses import shown
 from cbs_core.machine.files import is_marked, reason
 from cbs_core.machine.inputs import missing
@@ -21,6 +23,8 @@ MANIFESTS = (".csv", ".jsonl", ".txt")
 """Suffixes of files that list inputs, a line each."""
 
 AUTO = "auto"
+
+Pure = TypeVar("Pure", bound=PurePath)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,9 @@ class _Entry:
     output: str | None = None
     """As a manifest names it."""
 
+    stamp: str | None = None
+    """`Item.stamp`, where it is known."""
+
 
 def find(inputs: object, naming: Naming) -> Found:
     """Returns all inputs with their outputs, in order.
@@ -96,9 +103,10 @@ def find(inputs: object, naming: Naming) -> Found:
 
 
 def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
+    named = stores.local(named)
     path = Path(named).expanduser()
     if "://" in named:
-        yield _address(named)
+        yield from _in_store(named, passed)
     elif path.is_dir():
         yield from _below(path, root, passed)
     elif path.suffix.lower() in MANIFESTS and path.is_file():
@@ -118,11 +126,34 @@ def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
         yield _Entry(str(path), Path(path.name))
 
 
+def _in_store(named: str, passed: list[str]) -> Iterator[_Entry]:
+    """Yields a file of a store, those below a folder there, or those like a glob."""
+    place = stores.stored(named)
+    found = [] if place is None else stores.listed(place)
+    if place is None or not found:
+        yield _address(named)
+        return
+    base = _fixed(place.path) if glob.has_magic(named) else place.path
+    for file, stamp in found:
+        if not glob.has_magic(named) and not _wanted(file.name):
+            passed.append(str(file))
+            continue
+        yield _Entry(file.address, Path(file.path.relative_to(base)), stamp=stamp)
+
+
 def _address(named: str, output: str | None = None) -> _Entry:
-    below = Path(named.partition("://")[2].rpartition("/")[2])
-    if not below.name:
+    file = stores.stored(named)
+    below = Path(file.name if file else named.partition("://")[2].rpartition("/")[2])
+    if not below.name or named.endswith("/"):
         raise ConfigError(f"'{shown(named)}' names no file: a batch takes files")
     return _Entry(named, below, output)
+
+
+def _wanted(name: str) -> bool:
+    """Tells whether a file is a picture or a video by its name."""
+    suffix = Path(name).suffix.lower()
+    kind = mimetypes.guess_type(f"a{suffix}")[0] or ""
+    return suffix in streams.suffixes("source") or kind.startswith("video/")
 
 
 def _own(root: Path) -> set[Path]:
@@ -135,7 +166,6 @@ def _own_below(base: Path, root: Path) -> set[Path]:
 
 
 def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
-    known = streams.suffixes("source")
     own = _own(root)
 
     def failed(error: OSError) -> None:
@@ -152,11 +182,10 @@ def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
             key=_natural,
         )
         for name in sorted(names, key=_natural):
-            file, suffix = here / name, Path(name).suffix.lower()
+            file = here / name
             if name.startswith(".") or (name.endswith(".sheet.png") and is_marked(file)):
                 continue
-            kind = mimetypes.guess_type(f"a{suffix}")[0] or ""
-            if suffix in known or kind.startswith("video/"):
+            if _wanted(name):
                 yield _Entry(str(file), file.relative_to(folder))
             else:
                 passed.append(str(file))
@@ -248,12 +277,18 @@ def _item(entry: _Entry, naming: Naming, kind: tuple[bool, str], *, alone: bool)
     else:
         below = entry.below.with_suffix(suffix)
         output, name = naming.root / below, below.as_posix()
-    try:
-        stat = os.stat(path)
-        stamp = f"{stat.st_size} {stat.st_mtime_ns}"
-    except OSError:  # whoever reads it tells
-        stamp = ""
+    stamp = _stamp(path) if entry.stamp is None else entry.stamp
     return Item(name, path, output, still, stamp)
+
+
+def _stamp(path: str) -> str:
+    try:
+        if (file := stores.stored(path)) is not None:
+            return stores.stamp(file)
+        stat = os.stat(path)
+    except (OSError, SourceError):  # whoever reads it tells
+        return ""
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _suffix(own: str, still: bool, naming: Naming) -> str:
@@ -267,14 +302,14 @@ def _suffix(own: str, still: bool, naming: Naming) -> str:
     return own if own in said.get("writes", ()) else streams.unnamed(sink)
 
 
-def _fixed(pattern: Path) -> Path:
+def _fixed(pattern: Pure) -> Pure:
     """Returns the folders of a glob before its first wild one."""
     parts: list[str] = []
     for part in pattern.parts[:-1]:
         if glob.has_magic(part):
             break
         parts.append(part)
-    return Path(*parts)
+    return type(pattern)(*parts)
 
 
 def _like(pattern: Path, base: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 ``journal.jsonl`` in it tells by a line each what was begun and what is done. It only grows, so that
 ten thousand outputs cost ten thousand short lines; one that was cut short by a crash is left out.
+It stays when all is done, so that files that are new in the inputs are then done alone.
 """
 
 import json
@@ -10,9 +11,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cbs_core.batch.items import Item, state_folder
+from cbs_core.batch.pieces import Part
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
 from cbs_core.machine.addresses import shown
@@ -23,19 +25,47 @@ VERSION = 1
 JOURNAL, PARTS = "journal.jsonl", "parts"
 
 
+class Far(Protocol):
+    """A store in which the output lies, and the journal with it."""
+
+    def begin(self, line: bytes) -> None:
+        """Begins the journal anew there."""
+        ...
+
+    def add(self, line: bytes) -> None:
+        """Adds a line to it."""
+        ...
+
+    def fetch(self, file: Path) -> None:
+        """Has what is told of a part lie here, where there is one."""
+        ...
+
+    def forget(self, *places: Path) -> None:
+        """Removes there what lies no more at these places here."""
+        ...
+
+    def here(self, address: str) -> Path:
+        """Returns the path by which an output is known here."""
+        ...
+
+
 class Journal:
     """What was begun and what is done of one output; this process's alone while it is open.
 
     Args:
         output: the batch's own.
         identity: what its outputs depend on, but for their inputs.
+        anew: whether a batch that was wholly done is begun anew.
+        far: keeps it too, where the output lies in a store.
 
     Raises:
         ConfigError: what is there is of another batch, or another one is at it.
         SinkError: nothing can be written there.
     """
 
-    def __init__(self, output: Path, identity: object) -> None:
+    def __init__(
+        self, output: Path, identity: object, *, anew: bool = False, far: Far | None = None
+    ) -> None:
         self.output = output
         self.folder = state_folder(output)
         self.path = self.folder / JOURNAL
@@ -45,25 +75,30 @@ class Journal:
         """Names of outputs that may be there, whole or not at all."""
         self.facts: Mapping[str, Any] | None = None
         """What the workers said of themselves (`cbs_core.batch.tasks.Hello`)."""
+        self._far = far
         self._shares: int | None = None
+        self._whole = False
+        """Whether all that it tells of was done, when it was closed."""
         self._identity = json.loads(json.dumps(identity, sort_keys=True, default=str))
         keeps = "a batch keeps how far it is"
         self._held = HeldFolder(self.folder, JOURNAL, output=output, who="batch", keeps=keeps)
         try:
-            self._file = self._opened()
+            self._file = self._opened(anew)
         except BaseException:
             self._give_back()
             raise
 
-    def _opened(self) -> int:
-        if not self.path.is_file():
+    def _opened(self, anew: bool) -> int:
+        if not self.path.is_file() or not self._read(anew):
+            self.done, self.begun, self.facts, self._shares = {}, set(), None, None
             first = json.dumps({"version": VERSION, "identity": self._identity}) + "\n"
             files.replace(self.path, lambda file: file.write(first.encode()))
-        else:
-            self._read()
+            if self._far is not None:
+                self._far.begin(first.encode())
         return os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
-    def _read(self) -> None:
+    def _read(self, anew: bool) -> bool:
+        """Takes what it tells; returns whether that is to be gone on with."""
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
@@ -72,6 +107,9 @@ class Journal:
             first, *lines = map(json.loads, whole.splitlines())
             identity = first["identity"] if first["version"] == VERSION else {}
             for line in lines:
+                self._whole = "whole" in line
+                if self._whole:  # what is there is no half, but may be another's by now
+                    self.begun.clear()
                 self.begun.update(line.get("begun", ()))
                 self.done.update({one["name"]: one for one in line.get("done", ())})
                 self.facts = line.get("facts", self.facts)
@@ -80,9 +118,17 @@ class Journal:
             raise ConfigError(
                 f"'{self.path}' is damaged: remove '{self.folder}' to begin anew"
             ) from error
+        if self._whole and (anew or not any(map(self._is_there, self.done.values()))):
+            return False
         self._same(identity, self._identity)
+        return True
 
     def _same(self, old: object, new: object) -> None:
+        if old != new and self._whole:
+            raise ConfigError(
+                f"'{self.output}' holds what another batch made ({first_difference(old, new)}): "
+                "name another output=, or say overwrite=true"
+            )
         if old != new:
             raise ConfigError(
                 f"'{self.folder}' tells of another batch, of which {len(self.done)} outputs are "
@@ -129,7 +175,17 @@ class Journal:
         one = self.done.get(item.name)
         if one is None or (one["input"], one["stamp"]) != (shown(item.input), item.stamp):
             return False
-        return os.path.lexists(one["output"] or item.output)
+        return self._is_there(one)
+
+    def _is_there(self, done: Mapping[str, Any]) -> bool:
+        far = self._far
+        return os.path.lexists(done["output"] if far is None else far.here(done["output"]))
+
+    def part(self, file: Path, key: str) -> Part | None:
+        """Returns the part of a segment's path (`Part.read`)."""
+        if self._far is not None:
+            self._far.fetch(file)
+        return Part.read(file, key)
 
     def parts(self, item: Item) -> Path:
         """Returns the folder of an item's parts; it need not be there."""
@@ -138,14 +194,24 @@ class Journal:
     def forget_parts(self, item: Item) -> None:
         """Removes an item's parts."""
         shutil.rmtree(self.parts(item), ignore_errors=True)
+        if self._far is not None:
+            self._far.forget(self.parts(item))
 
-    def close(self, *, complete: bool) -> None:
+    def close(self, *, complete: bool, kept: bool = False) -> None:
         """Lets others at it.
 
         Args:
-            complete: whether all is done, so that nothing of it is needed any more.
+            complete: whether all is done.
+            kept: whether it is to tell of that from now on; else nothing of it is left.
         """
+        if complete and kept:
+            with suppress(SinkError):
+                self._write({"whole": True})
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         os.close(self._file)
+        if complete and kept:
+            self._give_back()
+            return
         if complete or not (self.done or self.begun or any(self._kept())):
             # The journal last: without it what lies there would be another's.
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)
@@ -156,12 +222,16 @@ class Journal:
         return (self.folder / PARTS).rglob("*.json")
 
     def _give_back(self) -> None:
+        if self._far is not None:
+            self._far.forget(self.folder / PARTS, self.path)
         self._held.give_back()
         with suppress(OSError):  # it tells of what is left to do, or holds something of the user's
             self.folder.rmdir()
 
     def _write(self, line: Mapping[str, Any]) -> None:
         text = (json.dumps(line) + "\n").encode()
+        if self._far is not None:
+            self._far.add(text)
         try:
             while text:  # of a disk that becomes full a part is taken, without an error
                 text = text[os.write(self._file, text) :]

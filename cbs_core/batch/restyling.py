@@ -94,7 +94,7 @@ def survey(settings: Settings, shop: Workshop, task: Survey) -> Surveyed:
         carry = carry_of(plan)
         index = source.index() if isinstance(source, Indexed) and not carry.whole else None
     file = settings.input_file
-    key = fingerprint(file) if file is not None and file.exists() else ""
+    key = fingerprint(file) if file is not None and file.exists() else task.item.stamp
     found = Surveyed(
         f"{key} {carry}", carry=carry, frames=info.frames, joins=_joins(sink_of(settings))
     )

@@ -13,6 +13,7 @@ from cbs_core.batch import report
 from cbs_core.batch.coordinator import Coordinator, told
 from cbs_core.batch.items import Naming, find
 from cbs_core.batch.journal import Journal
+from cbs_core.batch.mirror import Mirror, following
 from cbs_core.batch.progress import Shown
 from cbs_core.batch.tasks import Hello
 from cbs_core.batch.units import units
@@ -20,7 +21,7 @@ from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import choice, flag
 from cbs_core.contract.engines import Engine, Task, Worker
 from cbs_core.contract.errors import CbsError, ConfigError
-from cbs_core.machine import addresses
+from cbs_core.machine import addresses, stores
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.destinations import beside, refuse_beside, writable
 
@@ -44,25 +45,35 @@ def batch_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend, before any work.
     """
-    batch = _Batch(config)
-    try:
-        return batch.run()
-    finally:
-        batch.close()
+    with following(config) as mirror:
+        batch = _Batch(config, mirror)
+        try:
+            return batch.run()
+        finally:
+            batch.close()
 
 
-def begun(config: Mapping[str, object]) -> Worker:
-    """Builds a worker (`cbs_core.contract.engines.Start`)."""
-    from cbs_core.batch.work import Workplace  # torch, which the driver can do without
+def begun(config: Mapping[str, object], root: Path) -> Worker:
+    """Builds a worker (`cbs_core.contract.engines.Start`).
 
-    return Workplace(config)
+    Args:
+        config: of the batch.
+        root: the path by which its driver knows the output.
+    """
+    from cbs_core.batch.away import Away  # torch, which the driver can do without
+    from cbs_core.batch.work import Workplace
+
+    output = config.get("output")
+    far = None if stores.stored(output) is None else Mirror(str(output), root.parent)
+    return Away(Workplace(config), far)
 
 
 class _Batch:
     """A batch, from its configuration to its report."""
 
-    def __init__(self, config: Mapping[str, object]) -> None:
+    def __init__(self, config: Mapping[str, object], mirror: Mirror | None = None) -> None:
         self._config = config
+        self._mirror = mirror
         self._over = flag(config, "overwrite")
         self._window = _count(config, "window", least=2)
         self._bundle = _count(config, "pictures")
@@ -70,12 +81,12 @@ class _Batch:
         self._engine = choice(config.get("engine"), "engine")
         self._console: Console = PlainConsole(quiet=flag(config, "quiet"))
         self._complete = False
-        naming = _naming(config)
+        naming = _naming(config, mirror)
         self._root = naming.root
         self._found = find(config["input"], naming)
         self._journal: Journal | None = None
         identity = {key: value for key, value in config.items() if key not in INDIFFERENT}
-        journal = Journal(naming.root, {"config": identity})
+        journal = Journal(naming.root, {"config": identity}, anew=self._over, far=mirror)
         self._journal = journal
         self._hello: Mapping[str, Any] | None = None
         try:
@@ -119,7 +130,8 @@ class _Batch:
         if self._report is not None:
             ours = bool(journal.done or journal.begun)
             refuse_beside("report", self._report, overwrite=self._over or ours)
-        writable(self._root)
+        if self._mirror is None:
+            writable(self._root)
 
     def _report_path(self) -> Path | None:
         name = self._config.get("report")
@@ -127,8 +139,12 @@ class _Batch:
             return None
         if Path(str(name)).name != name:
             raise ConfigError(f"report={name} is no plain file name: it lies beside the output")
-        alone = len(self._found.items) == 1 and self._found.items[0].output == self._root
-        return beside(self._root, {"report": str(name)}, whole=not alone)["report"]
+        return beside(self._root, {"report": str(name)}, whole=not self._alone)["report"]
+
+    @property
+    def _alone(self) -> bool:
+        """Whether its output is a file."""
+        return len(self._found.items) == 1 and self._found.items[0].output == self._root
 
     def run(self) -> int:
         """Does what is left to do."""
@@ -156,7 +172,7 @@ class _Batch:
         return 0 if self._complete else 2
 
     def _work(self, journal: Journal, shown: Shown) -> None:
-        start = partial(begun, dict(self._config))
+        start = partial(begun, dict(self._config), self._root)
         with registry.engines.create(
             self._engine.name, start=start, **self._engine.params
         ) as engine:
@@ -177,12 +193,15 @@ class _Batch:
 
     def _end(self, facts: Mapping[str, Any], shown: Shown) -> None:
         written = None if self._report is None else report.write(facts, self._report, over=True)
+        if written is not None and self._mirror is not None:
+            self._mirror.put(written)
         tally, counts = shown.tally, facts["outputs"]
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         self._console.print(f"{told} · {tally.frames} frames · {tally.fps:.1f} FPS")
-        self._console.print(str(self._root))
-        if written is not None:
-            self._console.print(str(written))
+        places = [self._root, *([] if written is None else [written])]
+        for place in places:
+            told = str(place)
+            self._console.print(told if self._mirror is None else self._mirror.told(told))
         if tally.failed:
             more = f" (and {len(tally.failed) - 1} more)" if len(tally.failed) > 1 else ""
             where = f"; '{written}' tells of each" if written else ""
@@ -199,7 +218,7 @@ class _Batch:
         journal, self._journal = self._journal, None
         if journal is not None:
             shutil.rmtree(journal.folder / "drafts", ignore_errors=True)
-            journal.close(complete=self._complete)
+            journal.close(complete=self._complete, kept=not self._alone)
 
 
 def _file(path: str | Path) -> tuple[int, int] | None:
@@ -233,7 +252,7 @@ def _met(engine: Engine) -> Mapping[str, Any]:
     return facts
 
 
-def _naming(config: Mapping[str, object]) -> Naming:
+def _naming(config: Mapping[str, object], mirror: Mirror | None) -> Naming:
     output = config.get("output")
     if not isinstance(output, str) or not output:
         raise ConfigError("output= names nothing: name a folder")
@@ -241,7 +260,7 @@ def _naming(config: Mapping[str, object]) -> Naming:
     for key, suffix in suffixes.items():
         if suffix != "auto" and not suffix.startswith("."):
             raise ConfigError(f"{key}_suffix={suffix} is no suffix: say .png, .mp4 or so")
-    root = Path(output).expanduser()
+    root = Path(stores.local(output)).expanduser() if mirror is None else mirror.root
     if root.name in ("", ".."):  # of '.' the folder's own name, which what lies beside it has too
         root = Path(os.path.abspath(root))
     if not root.name:

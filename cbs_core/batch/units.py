@@ -163,7 +163,9 @@ class Film:
         self._journal = journal
         self._folder = journal.parts(item)
         self._entry = Entry(item)
-        self._next: Task | None = Task(f"{item.name} as it is", Survey(item, window, shares), size=0)
+        self._next: Task | None = Task(
+            f"{item.name} as it is", Survey(item, window, shares), size=0
+        )
         self._under_way: dict[str, int | None] = {}
         """Names of tasks -> the window; None for the others."""
         self._windows: _Progress | None = None
@@ -227,7 +229,7 @@ class Film:
         keys = [f"{found.key} {span}" for span in found.spans]
         self._windows = windows = _Progress(found, keys)
         for at in range(len(keys)):
-            part = Part.read(self._file(at), keys[at])
+            part = self._journal.part(self._file(at), keys[at])
             if part is None:
                 windows.due.append(at)
             else:
@@ -285,7 +287,7 @@ class Film:
     def _made(self, at: int, *, found: bool) -> None:
         windows = self._windows
         assert windows is not None
-        part = Part.read(self._file(at), windows.keys[at]) if found else None
+        part = self._journal.part(self._file(at), windows.keys[at]) if found else None
         if found and part is None:
             windows.failed[at] = f"its part is not where it was written: '{self._file(at)}'"
         elif part is None and windows.plan.spans[at].seek is None:

@@ -19,7 +19,7 @@ FILE = "streams.yaml"
 KEYS = {
     "source": {
         **{"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
-        **{"bare": bool, "schemes": list, "still": bool},
+        **{"bare": bool, "schemes": list, "still": bool, "stores": bool},
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
@@ -170,6 +170,11 @@ def suffixes(kind: str) -> frozenset[str]:
 def is_still(source: str) -> bool:
     """Tells whether each file that a source reads is one picture."""
     return bool(dict(reversed(_declared("source"))).get(source, {}).get("still"))
+
+
+def reads_stores(source: str) -> bool:
+    """Tells whether a source takes a file's address in a store, and reads it by ranges."""
+    return bool(dict(reversed(_declared("source"))).get(source, {}).get("stores"))
 
 
 def is_for_files(kind: str, name: str) -> bool:

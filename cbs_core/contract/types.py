@@ -14,6 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbs_core.contract.stored import Stored
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -193,7 +195,7 @@ class StreamInfo:
     live: bool = False
     """Whether frames come at their own pace and must be dropped when late."""
 
-    media: Path | None = None
+    media: Path | Stored | None = None
     """File that a sink may copy sound, colour tags and metadata from."""
 
     name: str = "output"

@@ -17,6 +17,7 @@ from cbs_core.frame.routes import Route
 from cbs_core.frame.sizes import Auto, Scale, parse_size
 from cbs_core.frame.styling import WHOLE, Extent
 from cbs_core.frame.styling import parse as parse_extent
+from cbs_core.machine.stores import stored
 from cbs_core.temporal.carrying import parse as parse_every
 from cbs_core.temporal.objects import Wanted
 from cbs_core.temporal.objects import parse as parse_select
@@ -117,7 +118,7 @@ class Settings:
     def input_file(self) -> Path | None:
         """The file that the input names, where it may be one."""
         path = self.source.params.get("path", self.input)
-        if not isinstance(path, str) or not path:
+        if not isinstance(path, str) or not path or stored(path) is not None:
             return None
         return Path(path.removeprefix(f"{self.source.name}:")).expanduser()
 

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -116,6 +116,10 @@ def batch(**more: object) -> int:
     return batch_session(said(**more))
 
 
+def kept(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def told(path: str = "out.report.json") -> dict[str, dict[str, object]]:
     return {one["input"]: one for one in json.loads(Path(path).read_text())["items"]}
 
@@ -172,7 +176,7 @@ def test_windows_make_the_run_in_one_piece(
     assert sound_packets(out) == sound_packets(clip)
     assert len(whole["off"]) == 300
     assert same(frames(out), whole["off"])
-    assert not Path("out.batch").exists()
+    assert kept("out.batch") == ["journal.jsonl"]
     assert [path.name for path in Path("out").iterdir()] == ["clip.mp4"]
 
 
@@ -271,7 +275,7 @@ def test_a_driver_that_is_killed_costs_the_window_under_way(short: Path) -> None
     assert windows == ["short.mp4 48-72", "short.mp4 72-90"]
     assert told()[str(short)]["windows"] == {"all": 4, "made_before": 2}
     assert same(frames(Path("out/short.mp4")), due)
-    assert not Path("out.batch").exists()
+    assert kept("out.batch") == ["journal.jsonl"]
 
 
 def test_no_folder_of_outputs_is_read_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +415,7 @@ def test_the_folder_that_one_is_in_may_be_the_output(monkeypatch: pytest.MonkeyP
     assert batch(input="../in", output=".") == 0
     assert Path("p0.png").is_file()
     assert Path("../here.report.json").is_file()
-    assert not Path("../here.batch").exists()
+    assert kept("../here.batch") == ["journal.jsonl"]
     with pytest.raises(ConfigError, match="is no place for a batch"):
         batch(input="../in", output="/")
 
@@ -547,7 +551,7 @@ def test_a_poisoned_window_is_named_and_the_rest_goes_on(clip: Path, tmp_path: P
     windows = [name for name in Flaky.seen if "mp4 " in name]
     assert windows == ["clip.mp4 as it is", "clip.mp4 96-192", "clip.mp4 joined"]
     assert {one["status"] for one in told().values()} == {"done", "done before"}
-    assert not Path("out.batch").exists()
+    assert kept("out.batch") == ["journal.jsonl"]
 
 
 def test_an_ended_batch_goes_on_with_what_is_missing(clip: Path) -> None:
@@ -566,7 +570,7 @@ def test_an_ended_batch_goes_on_with_what_is_missing(clip: Path) -> None:
     assert Flaky.seen == ["hello", "z.mp4 as it is", "z.mp4 192-300", "z.mp4 joined"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(frames(Path("out/z.mp4"))) == 300
-    assert not Path("out.batch").exists()
+    assert kept("out.batch") == ["journal.jsonl"]
 
 
 def test_what_was_being_written_when_the_driver_died_is_written_again() -> None:
@@ -679,6 +683,73 @@ def test_a_changed_input_is_done_again() -> None:
     assert batch(input="in") == 0
     assert Image.open("out/p1.png").size == (40, 30)
     assert [line["status"] for line in told().values()].count("done before") == 2
+
+
+def test_what_is_new_in_a_folder_is_done_alone() -> None:
+    pictures(Path("in"), 3)
+    assert batch(input="in") == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("out").iterdir()}
+    Image.fromarray(picture(7, 32, 24)).save("in/new.png")
+    Flaky.seen.clear()
+    assert batch(input="in") == 0
+    assert Flaky.seen == ["hello", "new.png"]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [line["status"] for line in told().values()].count("done before") == 3
+    Flaky.seen.clear()
+    assert batch(input="in") == 0
+    assert not Flaky.seen  # all is done
+    with pytest.raises(ConfigError, match=r"holds what another batch made.*soft.*overwrite=true"):
+        batch(input="in", matte="soft")
+    Image.fromarray(picture(9, 40, 30)).save("in/p1.png")
+    with pytest.raises(ConfigError, match=r"'out/p1.png' is there already"):
+        batch(input="in")  # it may be the user's own by now
+    assert batch(input="in", matte="soft", overwrite=True) == 0
+    assert Flaky.seen == ["hello", "new.png and 3 more"]
+    shutil.rmtree("out")
+    Path("out.report.json").unlink()
+    assert batch(input="in") == 0  # what is gone binds nobody
+
+
+def test_a_picture_that_kills_its_worker_is_tried_three_times_in_all() -> None:
+    items = [Item(f"{one}.png", f"{one}.png", Path(f"out/{one}.png"), still=True) for one in "ab"]
+    journal = Journal(Path("out"), {})
+    tried = Counter[str]()
+
+    class Deadly:
+        workers = 1
+
+        def submit(self, task: Task) -> None:
+            self.task = task
+
+        def wait(self) -> Outcome:
+            there = [item.name for item in self.task.what.items]
+            tried.update(there)
+            if "a.png" in there:
+                return Outcome(self.task, lost=True)
+            return Outcome(self.task, [Done(1)])
+
+    parts = iter([units.Pictures(items, journal, 1, tries=3)])
+    watcher = Shown(PlainConsole(quiet=True), 2, 2)
+    Coordinator(Deadly(), parts, tries=3, watcher=watcher).run()
+    assert tried == {"a.png": 3, "b.png": 2}
+    assert {entry.item.name: entry.error is None for entry in watcher.tally.entries} == {
+        "a.png": False,
+        "b.png": True,
+    }
+    journal.close(complete=True)
+
+
+def test_a_short_video_is_cut_for_all_workers(clip: Path, monkeypatch) -> None:
+    class Crowd(Flaky):
+        def __init__(self, start: Any, workers: int) -> None:
+            super().__init__(start)
+            self.workers = workers
+
+    jobs.registered(monkeypatch, segmenter={"bright": Bright}, engine={"crowd": Crowd})
+    Flaky.interrupt = "film.mp4 144-300"
+    crowd = {"name": "crowd", "workers": 2}
+    assert batch(input=str(clip), output="film.mp4", engine=crowd) == 130
+    assert Flaky.seen == ["hello", "film.mp4 as it is", "film.mp4 0-144", "film.mp4 144-300"]
 
 
 def test_one_input_may_have_a_file_as_its_output(clip: Path) -> None:

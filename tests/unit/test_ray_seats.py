@@ -114,3 +114,15 @@ def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
     assert (value, error) == ("here", None)
     assert THREADS == [3]
     assert seat.os.environ["OMP_NUM_THREADS"] == "3"  # for the one that the worker builds nets by
+
+
+def test_what_a_killed_driver_left_is_cleared(tmp_path: Path) -> None:
+    gone, lives, other = (tmp_path / f"cbs-ray-{name}" for name in ("gone", "lives", "other"))
+    for folder in (gone, lives, other):
+        folder.mkdir()
+        (folder / "session").write_text("")
+    (gone / cluster.OWNED).write_text("")
+    with (lives / cluster.OWNED).open("w") as owned:
+        assert cluster.lock(owned.fileno())
+        cluster.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cbs-ray-lives", "cbs-ray-other"]

@@ -15,8 +15,9 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from cbs_core.contract.errors import SourceError
+from cbs_core.contract.stored import Stored
 from cbs_plugins.formats import playlists
-from cbs_plugins.formats.files import input_file, reason
+from cbs_plugins.formats.files import input_file, opened, reason
 
 CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """How swscale converts between YUV and RGB.
@@ -26,12 +27,14 @@ between background frames that went through it once and twice; with exact roundi
 """
 
 
-def open_media(path: str | Path) -> InputContainer:
-    """Opens a media file for reading.
+def open_media(path: str | Path | Stored) -> InputContainer:
+    """Opens a media file for reading; one in a store by ranges, as they are needed.
 
     Raises:
         SourceError: where it is missing, empty or no media file.
     """
+    if isinstance(path, Stored):
+        return _open_stored(path)
     file = input_file(path)
     playlists.refuse_lists(file)
     guard = playlists.Guard(file) if playlists.is_playlist(file) else None
@@ -62,7 +65,26 @@ def open_media(path: str | Path) -> InputContainer:
         ) from error
 
 
-def picture_stream(container: InputContainer, path: str | Path) -> VideoStream:
+def _open_stored(file: Stored) -> InputContainer:
+    handle = opened(file)
+    if handle.read(16).lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U"):
+        raise SourceError(f"'{file}' is a playlist, which is not read from a store: name a video")
+    handle.seek(0)
+    try:
+        # It may name nothing further, neither here nor elsewhere.
+        container = av.open(
+            handle, container_options={"protocol_whitelist": "none"}, metadata_errors="replace"
+        )
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise SourceError(
+            f"'{file}' is no video, or is cut short or damaged ({reason(error)}): give an .mp4, "
+            ".mkv, .mov or .webm file that plays"
+        ) from error
+    assert isinstance(container, InputContainer)
+    return container
+
+
+def picture_stream(container: InputContainer, path: str | Path | Stored) -> VideoStream:
     """Returns the main picture stream; cover art is none.
 
     Raises:
@@ -170,12 +192,12 @@ def has_alpha(stream: VideoStream) -> bool:
     return coded or {k.lower(): v for k, v in stream.metadata.items()}.get("alpha_mode") == "1"
 
 
-def matroska_end(path: str | Path) -> int | None:
+def matroska_end(path: Path | Stored) -> int | None:
     """Returns at which byte a Matroska file's one segment ends, None where it does not say.
 
     A file that is still being written, or that was never closed, does not (RFC 8794, 6.2).
     """
-    with Path(path).open("rb") as file:
+    with opened(path) as file:
         head = file.read(4096)
     place = head.find(b"\x18\x53\x80\x67")
     if place < 0 or place + 12 > len(head):

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 
 from cbs_core.contract.errors import SinkError
+from cbs_core.contract.stored import Stored
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import clock_zero, open_media
 from cbs_plugins.formats.tracks import Tracks
@@ -21,7 +22,7 @@ _TIMED = {".wav": ".mov", ".mp3": ".mp4", ".flac": ".mp4"}
 
 
 def write_sound(
-    folder: Path, media: Path, start: Fraction, end: Fraction | None
+    folder: Path, media: Path | Stored, start: Fraction, end: Fraction | None
 ) -> tuple[str, list[str]]:
     """Copies the sound of a video, bit by bit.
 
@@ -69,7 +70,7 @@ def write_sound(
         return name, tracks.notes
 
 
-def _begins(media: Path) -> Fraction:
+def _begins(media: Path | Stored) -> Fraction:
     """Returns when a file's sound begins, with what a decoder drops of it, seconds on its clock."""
     with open_media(media) as source:
         stream = source.streams.audio[0]

@@ -121,7 +121,8 @@ class VideoSink:
     def _prepare(self, info: StreamInfo) -> None:
         if self.path.is_dir():
             raise SinkError(f"'{self.path}' is a folder: name a file in it, or use sink=folder")
-        if info.media and self.path.exists() and self.path.samefile(info.media):
+        here = isinstance(info.media, Path) and self.path.exists()
+        if here and self.path.samefile(info.media):  # type: ignore[arg-type]
             raise SinkError(f"'{self.path}' is the input itself: choose another output=")
         self._info = info
         suffix = self.path.suffix.lower()

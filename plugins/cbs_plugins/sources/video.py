@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, takewhile
-from pathlib import Path
 from typing import Self
 
 import av
@@ -23,7 +22,8 @@ from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.contract.windows import Index
 from cbs_plugins.formats import clock
 from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
-from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.files import located, reason
+from cbs_plugins.formats.files import size as size_of
 from cbs_plugins.formats.media import (
     CONVERSION,
     Orientation,
@@ -55,7 +55,7 @@ class VideoSource:
     in time. Where the size changes, frames of another size follow.
 
     Args:
-        path: the file.
+        path: the file, or its address in a store.
         allow_truncated: whether to take what there is of a file that was cut short.
         start: where to begin: seconds, ``HH:MM:SS.mmm``, or a frame from 0, ``240f``. That place
             is time 0 of the stream.
@@ -78,7 +78,7 @@ class VideoSource:
         end: float | str | None = None,
         deinterlace: bool = False,
     ) -> None:
-        self.path = Path(path).expanduser()
+        self.path = located(path)
         self.allow_truncated = allow_truncated
         self.span = clock.Span.read(start, end)
         self.deinterlace = deinterlace
@@ -299,7 +299,7 @@ class VideoSource:
 
     def _refuse_cut_index(self) -> None:
         # An MP4's index lists every sample's place, also of those beyond the end of the file.
-        size = self.path.stat().st_size
+        size = size_of(self.path)
         samples = [entry.pos + entry.size for entry in self._stream.index_entries if entry.size > 0]
         present = sum(end <= size for end in samples)
         if present < len(samples):

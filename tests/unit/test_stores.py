@@ -1,0 +1,274 @@
+"""Batches whose inputs and outputs lie in object stores: fsspec's memory, and a real S3 server."""
+
+import json
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import fsspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from cbs_core.batch.mirror import Mirror
+from cbs_core.batch.session import batch_session
+from cbs_core.contract.errors import CbsError, ConfigError, SourceError
+from cbs_core.contract.stored import Stored
+from cbs_core.machine import stores
+from tests.media import frame_times, make_clip, picture, rgb_frames, sound_packets
+from tests.unit.test_batch import Flaky, plugged, said
+
+
+def batch(**more: object) -> int:
+    return batch_session(said(**more))
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    plugged(monkeypatch)
+    Flaky.lose.clear()
+    Flaky.seen.clear()
+    Flaky.interrupt = None
+    monkeypatch.chdir(tmp_path)
+    yield
+    Flaky.interrupt = None
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 frames at uneven times with sound."""
+    folder = tmp_path_factory.mktemp("clip")
+    ticks = [i * 40 + (i % 3) * 7 for i in range(120)]
+    return make_clip(
+        folder / "clip.mp4", frames=120, ticks=ticks, time_base=Fraction(1, 1000), sound=5
+    )
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 server of this process's own, with a bucket."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAKEY")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        stores._system(Stored("s3://films/a")).mkdir("films")
+        yield "s3://films"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def root(request: pytest.FixtureRequest) -> str:
+    """A place in each store, another one a test."""
+    name = request.node.name.partition("[")[0][-40:]
+    base = request.getfixturevalue("bucket") if request.param == "s3" else "memory://films"
+    return f"{base}/{name}"
+
+
+def put(path: Path, address: str) -> None:
+    stores._system(Stored(address)).put_file(str(path), address)
+
+
+def names(address: str) -> list[str]:
+    folder, _, last = address.rpartition("/")
+    return stores.Store(folder).names(last)
+
+
+def got(address: str, path: Path) -> Path:
+    stores.fetch(Stored(address), path)
+    return path
+
+
+def test_a_folder_of_a_store_is_done_into_another(root: str, clip: Path, tmp_path: Path) -> None:
+    put(clip, f"{root}/in/a/clip.mp4")
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    put(Path("p.png"), f"{root}/in/p.png")
+    (tmp_path / "notes.txt").write_text("x")
+    put(Path("notes.txt"), f"{root}/in/notes.txt")
+    Flaky.interrupt = "a/clip.mp4 48-96"
+    config = {"input": f"{root}/in", "output": f"{root}/out", "window": 48}
+    assert batch(**config) == 130
+    assert [name for name in names(f"{root}/out") if "clip.mp4" in name] == []  # nothing half
+    Flaky.interrupt = None
+    Flaky.seen.clear()
+    assert batch(**config) == 0
+    windows = [name for name in Flaky.seen if name.startswith("a/clip.mp4 ") and "-" in name]
+    assert windows == ["a/clip.mp4 48-96", "a/clip.mp4 96-120"]
+    assert names(f"{root}/out") == ["out/a/clip.mp4", "out/p.png"]
+    assert all("/journal/" in name for name in names(f"{root}/out.batch"))
+    made = got(f"{root}/out/a/clip.mp4", tmp_path / "made.mp4")
+    assert batch(input=str(clip), output="here.mp4", window=48) == 0
+    assert all(map(np.array_equal, rgb_frames(made), rgb_frames(Path("here.mp4"))))
+    assert frame_times(made) == frame_times(clip)
+    assert sound_packets(made) == sound_packets(clip)
+    told = json.loads(stores.Store(root).read("out.report.json"))
+    assert told["outputs"] == {"done": 2, "done before": 0, "failed": 0, "passed over": 1}
+    assert {one.get("output") for one in told["items"]} == {
+        f"{root}/out/a/clip.mp4",
+        f"{root}/out/p.png",
+        None,
+    }
+    Image.fromarray(picture(2, 32, 24)).save("p.png")
+    put(Path("p.png"), f"{root}/in/new.png")
+    Flaky.seen.clear()
+    assert batch(**config) == 0
+    assert Flaky.seen == ["hello", "new.png"]
+    with pytest.raises(ConfigError, match=f"'{root}/out' holds what another batch made"):
+        batch(**config, matte="soft")
+
+
+def test_what_is_there_is_refused_and_a_second_driver_too(root: str) -> None:
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    put(Path("p.png"), f"{root}/out/p.png")
+    with pytest.raises(ConfigError, match=f"'{root}/out/p.png' is there already"):
+        batch(input="p.png", output=f"{root}/out")
+    assert names(f"{root}/out.batch") == []
+    ours, theirs = (Mirror(f"{root}/new", Path(one)) for one in ("ours", "theirs"))
+    ours.begin(b"{}\n")
+    theirs.pull("report")
+    ours.add(b"1\n")
+    with pytest.raises(ConfigError, match="another batch is writing"):
+        theirs.add(b"2\n")
+
+
+def test_a_file_is_the_output_of_one_input(root: str, clip: Path, tmp_path: Path) -> None:
+    assert batch(input=str(clip), output=f"{root}/film.mp4", window=48) == 0
+    assert names(f"{root}/film.mp4") == ["film.mp4"]
+    assert names(f"{root}/film.mp4.batch") == []
+    assert names(f"{root}/film.report.json") == ["film.report.json"]
+    assert frame_times(got(f"{root}/film.mp4", tmp_path / "made.mp4")) == frame_times(clip)
+
+
+def noisy(path: Path) -> Path:
+    """Writes a clip of many bytes."""
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, width=128, height=96)
+        stream.pix_fmt, stream.gop_size, stream.options = "yuv420p", 10, {"crf": "1"}
+        for _ in range(120):
+            pixels = noise.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_a_window_reads_its_own_range(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import s3fs
+
+    film = noisy(tmp_path / "noise.mp4")
+    put(film, f"{bucket}/ranges/noise.mp4")
+    read: list[int] = []
+    usual = s3fs.S3File._fetch_range
+
+    def counted(self: object, start: int, end: int) -> bytes:
+        read.append(end - start)
+        return usual(self, start, end)
+
+    monkeypatch.setattr(s3fs.S3File, "_fetch_range", counted)
+    monkeypatch.setattr(stores, "AHEAD", 1 << 15)
+    whole = film.stat().st_size
+    assert whole > 20 * stores.AHEAD
+    by_task: dict[str, int] = {}
+    usual_wait = Flaky.wait
+
+    def wait(self: Flaky) -> object:
+        read.clear()
+        outcome = usual_wait(self)
+        by_task[outcome.task.name] = sum(read)
+        return outcome
+
+    monkeypatch.setattr(Flaky, "wait", wait)
+    assert batch(input=f"{bucket}/ranges/noise.mp4", output="made.mp4", window=20) == 0
+    windows = [size for name, size in by_task.items() if name[-1].isdigit()]
+    assert len(windows) > 5
+    assert max(windows) < whole / 2
+    assert len(rgb_frames(Path("made.mp4"))) == 120
+
+
+class Ranged(SimpleHTTPRequestHandler):
+    """Serves files, and ranges of them where its server does."""
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def send_head(self):  # type: ignore[no-untyped-def]
+        ranges = getattr(self.server, "ranges")  # noqa: B009
+        asked = self.headers.get("Range", "")
+        path = Path(self.translate_path(self.path.partition("?")[0]))
+        if not ranges or not asked.startswith("bytes=") or not path.is_file():
+            return super().send_head()
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        content = path.read_bytes()
+        end = min(int(last or len(content) - 1), len(content) - 1)
+        part = content[int(first) : end + 1]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{end}/{len(content)}")
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(len(part)))
+        self.end_headers()
+        self.wfile.write(part)
+        return None
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_inputs_of_a_web_server_and_no_secret_anywhere(
+    clip: Path, tmp_path: Path, ranges: bool
+) -> None:
+    pytest.importorskip("aiohttp")
+    handler = partial(Ranged, directory=str(clip.parent))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.ranges = ranges  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/clip.mp4?token=SECRET"
+        missing = f"http://127.0.0.1:{server.server_port}/none.mp4?token=SECRET"
+        assert batch(input=[address, missing], output="out", window=48) == 2
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert frame_times(Path("out/clip.mp4")) == frame_times(clip)
+    written = [path for path in tmp_path.rglob("*.json*") if path.is_file()]
+    assert written
+    assert not [path for path in written if b"SECRET" in path.read_bytes()]
+
+
+def test_what_is_missing_is_told_in_a_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    with pytest.raises(CbsError, match=r"there is no bucket 's3://nobodys'"):
+        batch(input="p.png", output="s3://nobodys/out")
+    with pytest.raises(ConfigError, match=r"https://a/b' cannot be written to|cannot be written"):
+        batch(input="p.png", output="https://a/b/out")
+    with pytest.raises(ConfigError, match="bucket alone"):
+        batch(input="p.png", output="s3://films")
+
+    def without(scheme: str, **more: object) -> object:
+        raise ImportError("Install gcsfs to access Google Storage", name="gcsfs")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fsspec, "filesystem", without)
+        with pytest.raises(ConfigError, match=r"gcsfs: pip install 'class-based-styling\[gs\]'"):
+            batch(input="p.png", output="gs://b/out")
+    reason = stores._reason(Stored("s3://b/x"), NoCredentialsError("Unable to locate credentials"))
+    assert "AWS_ACCESS_KEY_ID" in reason
+    with pytest.raises(SourceError, match="no such file"):
+        stores.size(Stored(f"{bucket}/none.mp4"))
+
+
+class NoCredentialsError(Exception):
+    """As botocore calls it."""
