@@ -133,9 +133,10 @@ def _in_store(named: str, passed: list[str]) -> Iterator[_Entry]:
     if place is None or not found:
         yield _address(named)
         return
+    known = streams.suffixes("source")
     base = _fixed(place.path) if glob.has_magic(named) else place.path
     for file, stamp in found:
-        if not glob.has_magic(named) and not _wanted(file.name):
+        if not glob.has_magic(named) and not _wanted(file.name, known):
             passed.append(str(file))
             continue
         yield _Entry(file.address, Path(file.path.relative_to(base)), stamp=stamp)
@@ -149,11 +150,11 @@ def _address(named: str, output: str | None = None) -> _Entry:
     return _Entry(named, below, output)
 
 
-def _wanted(name: str) -> bool:
+def _wanted(name: str, known: frozenset[str]) -> bool:
     """Tells whether a file is a picture or a video by its name."""
     suffix = Path(name).suffix.lower()
     kind = mimetypes.guess_type(f"a{suffix}")[0] or ""
-    return suffix in streams.suffixes("source") or kind.startswith("video/")
+    return suffix in known or kind.startswith("video/")
 
 
 def _own(root: Path) -> set[Path]:
@@ -166,7 +167,7 @@ def _own_below(base: Path, root: Path) -> set[Path]:
 
 
 def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
-    own = _own(root)
+    own, known = _own(root), streams.suffixes("source")
 
     def failed(error: OSError) -> None:
         raise SourceError(f"folder '{error.filename}' cannot be read: {reason(error)}") from error
@@ -185,7 +186,7 @@ def _below(folder: Path, root: Path, passed: list[str]) -> Iterator[_Entry]:
             file = here / name
             if name.startswith(".") or (name.endswith(".sheet.png") and is_marked(file)):
                 continue
-            if _wanted(name):
+            if _wanted(name, known):
                 yield _Entry(str(file), file.relative_to(folder))
             else:
                 passed.append(str(file))
