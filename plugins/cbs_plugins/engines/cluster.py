@@ -20,8 +20,8 @@ from typing import Any
 import psutil
 
 from cbs_core.contract.errors import EngineError
+from cbs_core.machine.locks import lock
 from cbs_core.machine.signals import ENDING, restore
-from cbs_core.machine.unfinished import lock
 
 INSTALL = "pip install 'class-based-styling[ray]'"
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame
 from cbs_plugins.formats.media import open_media, picture_stream, pixel_aspect
 from cbs_plugins.formats.tracks import missing_from
@@ -12,7 +13,7 @@ _UNEVEN = Fraction(1, 10)
 """Part of an interval by which others may be longer: containers round times."""
 
 
-def not_beside(media: Path, sound: Path | None) -> Iterator[str]:
+def not_beside(media: Path | Stored, sound: Path | None) -> Iterator[str]:
     """Yields a line for each kind of thing that a video holds and neither pictures nor sound do.
 
     Args:

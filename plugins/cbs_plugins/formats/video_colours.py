@@ -10,6 +10,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from cbs_core.contract.errors import SinkError
+from cbs_core.contract.stored import Stored
 from cbs_plugins.formats.media import has_alpha, open_media, picture_stream
 from cbs_plugins.formats.profiles import told
 
@@ -66,7 +67,7 @@ def source_notes(name: str, stream: VideoStream) -> list[str]:
     return [f"'{name}' has {bits} bits a channel{hdr}: 8 bits of them are restyled and kept{kept}"]
 
 
-def profile_notes(path: Path, stream: VideoStream) -> list[str]:
+def profile_notes(path: Path | Stored, stream: VideoStream) -> list[str]:
     """Returns a line for an ICC profile that the first frame of a video of picture files has.
 
     PyAV would hand it out as a frame's side data, which crashes: see `media.orientation`.
