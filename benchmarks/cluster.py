@@ -99,7 +99,10 @@ def watched(words: list[str], folder: Path, *, core: int | None = None) -> Took:
     while command.poll() is None:
         for process in _with_children(command):
             with suppress(psutil.Error):
-                of = "driver" if process.pid == command.pid else kind(" ".join(process.cmdline()))
+                line = " ".join(process.cmdline())
+                of = "driver" if process.pid == command.pid else kind(line)
+                if not line and process.pid in seen:  # it has ended, and nobody has waited for it
+                    of = seen[process.pid][0]
                 times = process.cpu_times()
                 seen[process.pid] = of, times.user + times.system
                 if of == "workers" and process.pid not in held:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from cbs_core.augment.session import augment_session
 from cbs_core.augment.sets import ORIGINAL, opened
+from cbs_core.choose.presets import defaults
 from cbs_core.datasets.labelled import find
-from tests.unit.test_augment import config
 from tests.unit.test_outlines import coco, panoptic, yolo
 
 SIZE = (24, 16)
@@ -82,7 +82,8 @@ def test_a_set_of_each_layout_is_restyled_and_read_again(
     if make in (coco, panoptic):
         pytest.importorskip("pycocotools")
     old, new = make(tmp_path / "old"), tmp_path / "new"
-    said = config(old, new, routes={route: ["wave"]}, split=split)
+    said = {**defaults("augment"), "data": str(old), "output": str(new), "quiet": True}
+    said |= {"routes": {route: ["wave"]}, "split": split}
     assert augment_session(said) == 0
     again = new / old.name if old.is_file() else new
     before, after = find(old, split), find(again, split)
