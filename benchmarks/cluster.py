@@ -254,12 +254,14 @@ def main() -> None:
     args = parser.parse_args()
     facts = measured(args)
     print(json.dumps(facts, indent=2))
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    args.output.write_text(json.dumps(facts, indent=2) + "\n")
+    if facts["a frame"] <= 0:
+        raise SystemExit("the clip is too short to tell a frame's time: say more --seconds")
     rates = Rates(frame=facts["a frame"], start=facts["start"])
     film = Film(FILM, run_up=0)
     for workers in COUNTS:
         print(f"{FILM} frames, {workers} workers: {told(estimate(film, rates, Fleet(workers)))}")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(facts, indent=2) + "\n")
     curves = {f"a film, {FILM} frames": curve(film, rates)}
     picture = plot(curves, {1: 1.0, 2: facts["two against one"]})
     picture.save(args.output.with_suffix(".png"))
