@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 from cbs_plugins.sources.sample import sample_file
-from cbs_plugins.stylers.johnson import HALO, JohnsonStyler
+from cbs_plugins.stylers.johnson import WIDE_HALO, JohnsonStyler
 from PIL import Image
 from torch import Tensor
 
@@ -46,7 +46,7 @@ def clip(moves: bool, noise: float = NOISE) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
     frames = []
     top = HEIGHT - 1.5 * RADIUS
-    assert top - RADIUS - HALO > STILL
+    assert top - RADIUS - WIDE_HALO > STILL
     for index in range(FRAMES):
         frame = still.clone()
         if moves:

@@ -210,7 +210,8 @@ def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours
     """
     config = compose(overrides)
     config["routes"] = [CLASS]
-    config["styler"] |= {"weights": str(nets.styler(width))}
+    # What the peers compute is the net's own picture, grid and all.
+    config["styler"] |= {"weights": str(nets.styler(width)), "grid": True}
     config["segmenter"] = {"name": "dabnet", "weights": None, "vocabulary": "voc"}
     name, params = split(config["scheduler"], "scheduler")
     try:

@@ -39,7 +39,7 @@ def test_parameter_counts(width, count):
 @pytest.mark.parametrize("size", [(32, 48), (65, 131), (8, 9)])
 @torch.inference_mode()
 def test_equals_the_straight_line_net(tmp_path, width, size):
-    styler = JohnsonStyler(weights=str(save(tmp_path, width=width))).eval()
+    styler = JohnsonStyler(weights=str(save(tmp_path, width=width)), grid=True).eval()
     image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     want = straight_line.transformer_net(styler.net.state_dict(), image * 255)
     assert want.shape[-2:] == tuple(-(-side // 4) * 4 for side in size)
@@ -94,7 +94,8 @@ def test_half_precision_on_cuda_is_close_to_float64_on_the_host(tmp_path, way):
 @pytest.mark.shared
 @torch.inference_mode()
 def test_mosaic_equals_the_straight_line_net_on_a_highway_frame(shared):
-    styler = JohnsonStyler(weights=str(shared / "weights/johnson/mosaic_width16.pth")).eval()
+    weights = str(shared / "weights/johnson/mosaic_width16.pth")
+    styler = JohnsonStyler(weights=weights, grid=True).eval()
     picture = Image.open(shared / "data/pictures/highway_1.jpg").convert("RGB").resize((321, 181))
     image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 255
     styled = styler(image)

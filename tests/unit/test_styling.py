@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.stylers.johnson import HALO, STRIDE, JohnsonStyler
+from cbs_plugins.stylers.johnson import HALO, STRIDE, WIDE_HALO, JohnsonStyler
 from PIL import Image
 from test_johnson import save
 
@@ -91,7 +91,7 @@ def psnr(a, b):
 
 def test_fills_its_protocol(styler):
     assert isinstance(styler, RegionStyler)
-    assert (styler.halo, styler.align) == (HALO, STRIDE)
+    assert (styler.halo, styler.align) == (WIDE_HALO, STRIDE)
 
 
 @torch.inference_mode()
@@ -119,17 +119,20 @@ def variance(x):
     return x.double().var((2, 3), correction=0).float()
 
 
-def test_the_halo_is_what_an_output_pixel_depends_on_and_no_more(styler):
+@pytest.mark.parametrize(("grid", "halo"), [(False, WIDE_HALO), (True, HALO)])
+def test_the_halo_is_what_an_output_pixel_depends_on_and_no_more(tmp_path, grid, halo):
+    styler = JohnsonStyler(weights=str(save(tmp_path)), grid=grid).eval()
+    assert styler.halo == halo
     window = styler.window_module()
-    image = torch.rand(1, 3, 160, 160, requires_grad=True)
+    image = torch.rand(1, 3, 192, 192, requires_grad=True)
     statistics = styler.dense_module()(image)[1].detach()
-    start, farthest = 80, 0
+    start, farthest = 96, 0
     for row in range(start, start + STRIDE):  # windows start at multiples of STRIDE
         image.grad = None
         window(image, statistics)[0, :, row, start].sum().backward()
         rows = image.grad[0].abs().sum((0, 2)).nonzero()[:, 0]
         farthest = max(farthest, start - int(rows[0]), int(rows[-1]) - (start + STRIDE - 1))
-    assert HALO - STRIDE < farthest <= HALO
+    assert halo - STRIDE < farthest <= halo
 
 
 @pytest.mark.parametrize("size", [(512, 640), (301, 450), (130, 133), (64, 96), (7, 300)])

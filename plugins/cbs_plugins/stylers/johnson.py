@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cbs_core.choose.weights import find
 from cbs_core.contract.errors import ConfigError
 from cbs_plugins.nets.johnson import STRIDE, Normalise, by_own, moments, normalised, read_net
+from cbs_plugins.nets.lattice import WithoutGrid
 
 if TYPE_CHECKING:
     from cbs_plugins.training.johnson import JohnsonTask
@@ -28,9 +29,12 @@ GOOD_SIZE = (512, 512)
 pictures they turn into a texture of the photograph."""
 
 HALO = 56
-"""Pixels that an output pixel depends on to each side, counted from the last layer to the first:
-4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1 + 2 + 40 +
-2 + 1 + 4 = 54; rounding to the strides makes it 55, and whole strides 56."""
+"""Pixels that an output pixel of the net depends on to each side, counted from the last layer to
+the first: 4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1
++ 2 + 40 + 2 + 1 + 4 = 54; rounding to the strides makes it 55, and whole strides 56."""
+
+WIDE_HALO = 68
+"""Those with what takes the grid out: 11 more (`cbs_plugins.nets.lattice.REACH`)."""
 
 
 class JohnsonStyler(nn.Module):
@@ -43,7 +47,9 @@ class JohnsonStyler(nn.Module):
             ``johnson/NAME_widthN.*``); None is `DEFAULT_STYLE`.
         weights: a file, which goes before a style's name.
         halo: pixels around a window that are styled with it and cut off (`RegionStyler`), rounded
-            up to multiples of `STRIDE`; None is `HALO`, with which windows are exact.
+            up to multiples of `STRIDE`; None is `WIDE_HALO`, or `HALO` where the grid is left, with
+            which windows are exact.
+        grid: whether the grid of four pixels that the net makes is left as it is.
 
     Raises:
         ConfigError: a negative halo.
@@ -55,12 +61,18 @@ class JohnsonStyler(nn.Module):
     good_size = GOOD_SIZE
 
     def __init__(
-        self, style: str | None = None, weights: str | None = None, halo: int | None = None
+        self,
+        style: str | None = None,
+        weights: str | None = None,
+        halo: int | None = None,
+        grid: bool = False,
     ) -> None:
         super().__init__()
         if halo is not None and halo < 0:
             raise ConfigError(f"styler.halo must not be negative, as {halo} is")
-        self.halo = HALO if halo is None else -(-halo // STRIDE) * STRIDE
+        exact = HALO if grid else WIDE_HALO
+        self.halo = exact if halo is None else -(-halo // STRIDE) * STRIDE
+        self.finish = nn.Identity() if grid else WithoutGrid()
         self.net, checkpoint = read_net(
             weights or find("johnson", style or DEFAULT_STYLE, flag="styler.weights")
         )
@@ -77,7 +89,7 @@ class JohnsonStyler(nn.Module):
         missing = (0, max(0, MIN_SIDE - width), 0, max(0, MIN_SIDE - height))
         if any(missing):
             image = F.pad(image, missing, mode="replicate")
-        styled: Tensor = self.net(image * 255, normalise)
+        styled: Tensor = self.finish(self.net(image * 255, normalise))
         return styled[..., :height, :width].clamp(0, 255) / 255
 
     def dense_module(self) -> nn.Module:
