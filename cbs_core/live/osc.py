@@ -13,7 +13,7 @@ from dataclasses import fields
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.frame.routes import NONE
 from cbs_core.live.studio import Studio
-from cbs_core.live.wish import BOUNDS, Catalog, Paint, Wish
+from cbs_core.live.wish import BOUNDS, SHARES, Catalog, Paint, Wish
 from cbs_core.run.workers import PATIENCE, Worker
 
 HOST = "127.0.0.1"
@@ -59,7 +59,7 @@ def _value(key: str, value: object) -> object:
     """Returns a value as JSON would have it: faders and buttons send numbers for all."""
     if key in FLAGS and isinstance(value, int | float):
         return bool(value)
-    whole = key in BOUNDS and key not in ("strength", "segment_size")
+    whole = key in BOUNDS and key not in SHARES
     if whole and isinstance(value, float) and math.isfinite(value):
         return round(value)
     return value

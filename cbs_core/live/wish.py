@@ -27,12 +27,17 @@ RADIUS = "radius"
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "strength": (0, 1),
+    "confidence": (0.05, 0.95),
     "radius": (0, 64),
     "segment_size": (0.1, 1),
+    "style_size": (0.1, 1),
     "segment_every": (1, 30),
     "size": SIZES,
     "target_fps": (1, 120),
 }
+
+SHARES = frozenset({"confidence", "segment_size", "style_size", "strength"})
+"""Those that are no whole numbers."""
 
 
 def parsed(text: bytes | str) -> Any:
@@ -104,8 +109,14 @@ class Wish:
     radius: int | None = None
     """Of compositors that take one, pixels; None is the preset's."""
 
+    confidence: float = 0.5
+    """How sure a pixel must be to be restyled."""
+
     segment_size: float = 1.0
     """Share of the picture's sides."""
+
+    style_size: float = 1.0
+    """Likewise, of what is painted; 1 is as the owner's look says."""
 
     segment_every: int = 1
     steady: bool = False
@@ -140,7 +151,7 @@ class Wish:
                 new[key] = _one_of(value, MODES, key)
             elif key == "compositor":
                 new[key] = _one_of(value, catalog.compositors, key)
-            elif key == "segment_size":
+            elif key in SHARES:
                 new[key] = _number(value, key)
             elif key == "steady":
                 new[key] = _flag(value, key)
@@ -175,8 +186,10 @@ class Wish:
             routes=parsed,
             matte=self.matte,
             compositor=self._compositor(base, catalog),
+            confidence=self.confidence,
             segment_size=None if self.segment_size == 1 else self.segment_size,
             segment_every=self.segment_every,
+            style_size=base.style_size if self.style_size == 1 else self.style_size,
             steady=held if self.steady else "off",
         )
 
@@ -215,14 +228,16 @@ def first(
         rest = route.left == REST and BACKGROUND in catalog.classes
         for name in (BACKGROUND,) if rest else route.classes:
             paints[name] = Paint(style, route.strength, route.keep_color)
-    share = base.segment_size
+    share, painted = base.segment_size, base.style_size
     radius = base.compositor.params.get(RADIUS)
     return Wish(
         routes=paints,
         matte=base.matte,
         compositor=base.compositor.name,
         radius=radius if isinstance(radius, int) else None,
+        confidence=base.confidence,
         segment_size=share if isinstance(share, float) else 1.0,
+        style_size=painted if isinstance(painted, float) else 1.0,
         segment_every=base.segment_every,
         steady=base.steady in ("matte", "full"),
         target_fps=target_fps,
@@ -232,7 +247,7 @@ def first(
 
 def paced(wish: Wish) -> tuple[object, ...]:
     """Returns what a frame rate that is held depends on, beside the frames' size."""
-    return wish.target_fps, wish.segment_size, wish.segment_every
+    return wish.target_fps, wish.segment_size, wish.segment_every, wish.style_size
 
 
 def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
@@ -260,6 +275,8 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
         body["confidence"] = look.confidence
     # What the studio shows, and not what these keys are by themselves in a run.
     body["segment_size"] = wish.segment_size
+    if wish.style_size != 1:
+        body["style_size"] = wish.style_size
     body["steady"] = look.steady
     if wish.segment_every != 1:
         body["segment_every"] = wish.segment_every

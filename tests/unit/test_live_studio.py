@@ -89,6 +89,9 @@ def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
         {"steady": 1},
         {"target_fps": 0},
         {"segment_size": 0},
+        {"style_size": 0},
+        {"style_size": "auto"},
+        {"confidence": 1},
         {"size": 100_000},
         {"matte": None},
         ["size"],
@@ -438,6 +441,10 @@ def test_another_camera_and_size_are_chosen_of_what_is_offered(made, monkeypatch
     reading.close()
 
 
+def painted_at(plan):
+    return [getattr(one, "scale", None) for one in plan.stylings.values()]
+
+
 def test_osc_changes_the_picture_and_nothing_that_is_not_offered(made, caplog):
     listening = osc.Listening(made, 0)
     with SimpleUDPClient("127.0.0.1", listening.port) as client:
@@ -447,10 +454,15 @@ def test_osc_changes_the_picture_and_nothing_that_is_not_offered(made, caplog):
         client.send_message("/cbs/keep_color/sky", 1)
         client.send_message("/cbs/segment_every", 3.0)  # a fader's
         client.send_message("/cbs/steady", 1)
+        client.send_message("/cbs/confidence", 0.75)
+        client.send_message("/cbs/style_size", 0.5)
         client.send_message("/cbs/style/car", "none")
         live.until(lambda: "car" not in made.main.wish.routes)
         assert made.main.wish.routes == {"sky": wish.Paint("light", 0.5, True)}
         assert (made.main.wish.segment_every, made.main.wish.steady) == (3, True)
+        assert (made.main.wish.confidence, made.main.wish.style_size) == (0.75, 0.5)
+        live.until(lambda: made.main.stream.plan.regions.confidence == 0.75)
+        live.until(lambda: painted_at(made.main.stream.plan) == [0.5])
         before = made.main.wish
         wrong = [("/cbs/style/sky", "/etc/passwd"), ("/cbs/strength/sky", float("nan"))]
         wrong += [("/cbs/routes", "sky"), ("/cbs/strength", 0.1), ("/cbs/size/car", 200)]
@@ -472,6 +484,8 @@ def test_a_preset_is_a_job_that_cbs_run_takes(made):
             "compositor": "feather",
             "radius": 9,
             "segment_size": 0.5,
+            "style_size": 0.5,
+            "confidence": 0.75,
             "matte": "soft",
         },
         made.catalog,
@@ -488,6 +502,7 @@ def test_a_preset_is_a_job_that_cbs_run_takes(made):
     assert said["routes"]["background"] == "none"
     assert said["compositor"] == {"radius": 9}
     assert (said["segment_size"], said["matte"]) == (0.5, "soft")
+    assert (said["style_size"], said["confidence"]) == (0.5, 0.75)
 
 
 def test_a_preset_tells_no_path_of_the_owners(tmp_path):

@@ -46,6 +46,8 @@ export class Panel {
     on("edges", (one) => ({ compositor: one.value }));
     on("radius", (one) => ({ radius: Number(one.value) }), (one) => ($("radius-out").value = `${one.value} px`));
     on("soft", (one) => ({ matte: one.checked ? "soft" : "argmax" }));
+    on("confidence", (one) => ({ confidence: Number(one.value) / 100 }), (one) => ($("confidence-out").value = `${one.value}%`));
+    on("strokes", (one) => ({ style_size: Number(one.value) }));
     on("steady", (one) => ({ steady: one.checked }));
     on("target", (one) => ({ target_fps: Number(one.value) || null }));
     on("size", (one) => ({ size: Number(one.value) }));
@@ -223,6 +225,11 @@ export class Panel {
     choice("target", look.target_fps ?? 0);
     choice("size", look.size);
     choice("share", look.segment_size);
+    choice("strokes", look.style_size);
+    if (!dragged("confidence")) {
+      $("confidence").value = Math.round(look.confidence * 100);
+      $("confidence-out").value = `${Math.round(look.confidence * 100)}%`;
+    }
     if (!dragged("every")) $("every").value = look.segment_every;
     this.sayEvery(look.segment_every);
   }
