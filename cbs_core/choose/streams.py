@@ -149,7 +149,7 @@ def check_output(sink: str, path: str, params: Mapping[str, object]) -> None:
             f"one of {', '.join(said['writes'])}{ending}"
         )
     for key, by in said.get("writes_by", {}).items():
-        known = by.get(params.get(key)) if isinstance(by, dict) else None
+        known = by.get(str(params.get(key))) if isinstance(by, dict) else None
         if known is not None and suffix.lower() not in known:
             raise SinkError(
                 f"'{path}' has the suffix '{suffix}', which cannot hold {params[key]}: choose one "

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from cbs_core.contract.errors import SinkError
-from cbs_core.machine.locks import HAS_LOCKS, is_locked, lock
+from cbs_core.machine.locks import HAS_LOCKS, lock, remove_left
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
@@ -89,8 +89,7 @@ def _created(final: Path, advice: str) -> tuple[Path, int]:
             path = final.with_name(_hidden(final))
             # Refuses a name that is there already, a link to nowhere too.
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _ALONE, 0o666)
-            lock(handle)
-            if os.fstat(handle).st_nlink:
+            if lock(handle) and os.fstat(handle).st_nlink:
                 return path, handle
             os.close(handle)  # taken for one that was left, before it was locked
     except OSError as error:
@@ -122,12 +121,11 @@ def _sweep(folder: Path) -> None:
     if folder in _swept:
         return
     _swept.add(folder)
-    with os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:  # one may write where one may not look
         for entry in entries:
             if is_temporary(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(OSError):
-                    if is_locked(Path(entry.path)) is False:
-                        os.unlink(entry.path)
+                    remove_left(Path(entry.path))
 
 
 def rename(path: Path, final: Path, *, advice: str = "", over: bool = True) -> Path:

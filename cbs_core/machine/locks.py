@@ -1,6 +1,8 @@
 """Locks on open files, which the system gives back whatever ends a process."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -28,17 +30,38 @@ def wait_for(handle: int) -> None:
 
 def is_locked(path: Path) -> bool | None:
     """Tells whether the process that locked a file lives; None where that cannot be known."""
+    with _tried(path) as got:
+        return None if got is None else not got
+
+
+def remove_left(path: Path) -> None:
+    """Removes a file unless a process has it locked, or that cannot be known.
+
+    It is ours meanwhile: one that has just been made, and is to be locked, is told from its lock.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with _tried(path) as got:
+        if got:
+            path.unlink()
+
+
+@contextmanager
+def _tried(path: Path) -> Iterator[bool | None]:
+    """Holds a file's lock, where it yields True; False: another has it; None: it is not known."""
     if fcntl is None:
-        return None
+        yield None
+        return
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return None
+        yield None
+        return
     try:
-        got = _locks(handle)
+        yield _locks(handle)
     finally:
         os.close(handle)
-    return None if got is None else not got
 
 
 def _locks(handle: int) -> bool | None:

@@ -80,6 +80,34 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(
     assert not is_temporary(mine.name)
 
 
+def test_a_file_that_another_takes_for_left_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+    really, taken = files.lock, []
+
+    def after_another(handle):
+        if not taken:
+            (path,) = tmp_path.iterdir()
+            taken.append(path.open("rb"))
+            assert lock(taken[0].fileno())
+        return really(handle)
+
+    def write(file):
+        with taken[0]:
+            Path(taken[0].name).unlink()
+        file.write(b"{}")
+
+    monkeypatch.setattr(files, "lock", after_another)
+    assert replace(tmp_path / "a.json", write).read_bytes() == b"{}"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_written_to(tmp_path, monkeypatch):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert replace(tmp_path / "a.json", lambda file: file.write(b"{}")).read_bytes() == b"{}"
+
+
 def test_two_writers_never_tear_a_file(tmp_path):
     path = tmp_path / "a.bin"
     contents = [bytes([value]) * 50_000 for value in (1, 2)]
