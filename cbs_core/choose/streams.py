@@ -114,8 +114,9 @@ def unnamed(sink: str, params: Mapping[str, object] | None = None) -> str:
     """
     said = dict(reversed(_declared("sink"))).get(sink, {})
     for key, suffixes in said.get("unnamed_by", {}).items():
-        if isinstance(suffixes, dict) and (params or {}).get(key) in suffixes:
-            return str(suffixes[(params or {})[key]])
+        suffix = suffixes.get(str((params or {}).get(key))) if isinstance(suffixes, dict) else None
+        if suffix is not None:
+            return str(suffix)
     return str(said.get("unnamed", ""))
 
 

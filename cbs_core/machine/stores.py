@@ -5,12 +5,19 @@ them (environment, files, a machine's role), never in an address. All stores tha
 an object whole or not at all, so that none stands half under its name.
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from cbs_core.contract.errors import CbsError, ConfigError, SinkError, SourceError
+from cbs_core.contract.errors import (
+    CbsError,
+    ConfigError,
+    SinkError,
+    SourceError,
+    SourceLostError,
+)
 from cbs_core.contract.stored import WEB, Stored
 from cbs_core.machine.addresses import masked
 
@@ -51,7 +58,47 @@ def opened(file: Stored) -> BinaryIO:
         handle = _system(file).open(file.address, "rb", block_size=AHEAD, cache_type="readahead")
         handle.seek(0, 2)
         handle.seek(0)
-        return cast(BinaryIO, handle)
+        return cast(BinaryIO, _Ranges(file, handle))
+
+
+class _Ranges(io.RawIOBase):
+    """Bytes of a store; where they are lost midway, that is told in a line, and once.
+
+    FFmpeg reads on after an error, and PyAV prints the traceback of each but the last.
+    """
+
+    def __init__(self, file: Stored, handle: BinaryIO) -> None:
+        self._file, self._handle = file, handle
+        self._lost = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if self._lost:
+            return 0
+        try:
+            with _told(self._file, SourceLostError):
+                got = self._handle.read(len(buffer))
+        except CbsError:
+            self._lost = True
+            raise
+        buffer[: len(got)] = got
+        return len(got)
+
+    def seek(self, place: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._handle.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._handle.tell()
+
+    def close(self) -> None:
+        if not self.closed:
+            self._handle.close()
+        super().close()
 
 
 def has_ranges(file: Stored) -> bool:

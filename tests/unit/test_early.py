@@ -139,4 +139,6 @@ def test_every_sink_of_files_tells_its_wrong_suffix_early(photo: Path) -> None:
         streams.check_output("folder", "out/", {"suffix": ".gif"})
     with pytest.raises(SinkError, match=r"'out.mp4'.*cannot hold prores_ks: choose one of .mov"):
         streams.check_output("video", "out.mp4", section("sink", "prores"))
-    streams.check_output("video", "out.mp4", {"codec": ["h264"]})  # the sink itself tells that
+    odd = {"codec": ["h264"]}  # the sink itself tells that
+    streams.check_output("video", "out.mp4", odd)
+    assert streams.unnamed("video", odd) == ".mp4"

@@ -367,6 +367,22 @@ def test_what_of_a_video_no_file_of_a_sequence_holds_is_told(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize("audio", [True, False])
+def test_pictures_stay_where_their_video_is_gone_at_the_end(tmp_path: Path, audio: bool) -> None:
+    clip = make_clip(tmp_path / "a.mp4", frames=3, sound=0.2)
+    sink = FolderSink(str(tmp_path / "out"), audio=audio)
+    with VideoSource(str(clip)) as source:
+        sink.open(source.info)
+        for frame in source:
+            sink.write(frame)
+    clip.unlink()
+    sink.close()
+    assert sorted(os.listdir(tmp_path)) == ["out"]
+    assert sorted(os.listdir(tmp_path / "out")) == [f"{index:06d}.png" for index in range(3)]
+    (line,) = sink.notes
+    assert line.startswith("what else the video has is not beside the pictures: no file")
+
+
 def test_exif_of_pictures_that_become_a_video_is_told(tmp_path: Path) -> None:
     frame = one(saved(tmp_path / "a.jpg", exif=described().tobytes()))
     sink = VideoSink(str(tmp_path / "a.mp4"))

@@ -1,5 +1,6 @@
 """Batches whose inputs and outputs lie in object stores: fsspec's memory, and a real S3 server."""
 
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -7,16 +8,18 @@ from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import fsspec
 import numpy as np
 import pytest
+from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
 from cbs_core.batch.mirror import Mirror
 from cbs_core.batch.session import batch_session
-from cbs_core.contract.errors import CbsError, ConfigError, SourceError
+from cbs_core.contract.errors import CbsError, ConfigError, SourceError, SourceLostError
 from cbs_core.contract.stored import Stored
 from cbs_core.machine import stores
 from tests.media import frame_times, make_clip, picture, rgb_frames, sound_packets
@@ -268,6 +271,45 @@ def test_what_is_missing_is_told_in_a_line(bucket: str, monkeypatch: pytest.Monk
     assert "AWS_ACCESS_KEY_ID" in reason
     with pytest.raises(SourceError, match="no such file"):
         stores.size(Stored(f"{bucket}/none.mp4"))
+
+
+class Losing:
+    """A store's file whose connection is lost after some bytes."""
+
+    def __init__(self, content: bytes, most: int) -> None:
+        self._file, self._left = io.BytesIO(content), most
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._file, name)
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise LookupError("lost https://films.example/a.mp4?token=SECRET")
+        return self._file.read(size)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_what_is_lost_midway_is_told_in_a_line_without_a_secret(
+    clip: Path,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    content = clip.read_bytes()
+    most = round(share * len(content))
+    system = SimpleNamespace(
+        open=lambda *words, **more: Losing(content, most), size=lambda address: len(content)
+    )
+    monkeypatch.setattr(stores, "_system", lambda file: system)
+    with (
+        pytest.raises(SourceLostError, match=r"a.mp4': it cannot be had \(LookupError") as told,
+        VideoSource("https://films.example/a.mp4?token=SECRET") as source,
+    ):
+        list(source)
+    assert "SECRET" not in str(told.value)
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
 
 
 class NoCredentialsError(Exception):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from cbs_core.contract.errors import SinkError
+from cbs_core.contract.errors import SinkError, SourceError
 from cbs_core.contract.stored import Stored
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.media import clock_zero, open_media
@@ -37,6 +37,7 @@ def write_sound(
 
     Raises:
         SinkError: it cannot be written.
+        SourceError: the video cannot be read any more; nothing is left of the sound then.
     """
     with open_media(media) as source:
         streams = source.streams.audio
@@ -62,6 +63,9 @@ def write_sound(
                 output.start_encoding()
                 for packet in tracks.until(end, exact=end is not None):
                     output.mux(packet)
+        except SourceError:
+            path.unlink(missing_ok=True)
+            raise
         except (av.FFmpegError, ValueError, OSError) as error:
             raise SinkError(
                 f"the sound cannot be written as '{name}' ({reason(error)}): leave it out with "

@@ -7,7 +7,8 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from cbs_core.contract.errors import SinkError
+from cbs_core.contract.errors import SinkError, SourceError
+from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
 from cbs_plugins.formats.beside import Rhythm, not_beside
@@ -136,18 +137,25 @@ class FolderSink:
 
     def _write_rest(self, complete: bool) -> None:
         """Writes a video's sound, and tells what of the video is in none of the files."""
-        assert self._temporary is not None
-        info, name = self._info, ""
+        info = self._info
         if info is None or info.matte or not info.moving or not self._end:
             return
-        if self.audio and info.media is not None:
-            end = None if complete and not info.cut else self._end
-            name, inexact = write_sound(self._temporary, info.media, info.start, end)
+        whole = complete and not info.cut
+        if info.media is not None:
+            try:
+                self._look_again(info, info.media, None if whole else self._end)
+            except SourceError as error:  # it is gone by now; the pictures made of it stay
+                self.notes += (f"what else the video has is not beside the pictures: {error}",)
+        self.notes += (*self._rhythm.uneven(self._lasts if whole else None),)
+
+    def _look_again(self, info: StreamInfo, media: Path | Stored, end: Fraction | None) -> None:
+        assert self._temporary is not None
+        name = ""
+        if self.audio:
+            name, inexact = write_sound(self._temporary, media, info.start, end)
             said = f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second"
             self.notes += (said, *inexact) if name else ()
-        if info.media is not None:
-            self.notes += (*not_beside(info.media, self._temporary / name if name else None),)
-        self.notes += (*self._rhythm.uneven(self._lasts if complete and not info.cut else None),)
+        self.notes += (*not_beside(media, self._temporary / name if name else None),)
 
     def abort(self) -> None:
         """Removes the temporary folder."""
