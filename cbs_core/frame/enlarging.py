@@ -36,8 +36,9 @@ FLAT = 1e-3
 STEEPEST = 2.0
 """Levels of paint that a level of light becomes at most; against it, half as many."""
 
-NEIGHBOURS = 3
-"""Pixels of the smaller picture to each side that a pixel of the enlarged one is made from."""
+NEIGHBOURS = 4
+"""Pixels of the smaller picture to each side that a pixel of the enlarged one is made from: 1 since
+it lies between pixels, 1 since the slope is smoothed, and `RADIUS` of what that is fitted to."""
 
 BYTES = 4 * 12
 """Of working memory, a pixel of the frame: paint, slope and light enlarged, and their sum."""

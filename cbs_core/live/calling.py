@@ -81,6 +81,7 @@ class Call:
         self._changed = changed
         self._peer: RTCPeerConnection | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._down: MediaStreamTrack | None = None
         self._newest: tuple[VideoFrame, float] | None = None
         self._come = asyncio.Event()
         self.view = "restyled"
@@ -128,6 +129,9 @@ class Call:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
+        if self._down is not None:  # a peer that never connected does not stop it
+            self._down.stop()
+            self._down = None
         if peer is not None:
             with suppress(Exception):  # whatever state the other end left it in
                 await peer.close()
@@ -135,7 +139,8 @@ class Call:
     def _track(self, track: "MediaStreamTrack") -> None:
         if track.kind != "video" or self._peer is None or self._tasks:
             return
-        self._peer.addTrack(restyled(self._feed, lambda: self.view))
+        self._down = restyled(self._feed, lambda: self.view)
+        self._peer.addTrack(self._down)
         self._tasks = [
             asyncio.ensure_future(self._receive(track)),
             asyncio.ensure_future(self._read()),

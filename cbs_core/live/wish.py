@@ -16,6 +16,7 @@ from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.frame import routes
 from cbs_core.frame.mattes import MODES
 from cbs_core.frame.routes import NONE
+from cbs_core.frame.sizes import Auto, Scale
 from cbs_core.run.settings import Look
 from cbs_core.words.shares import BACKGROUND, REST
 
@@ -116,7 +117,7 @@ class Wish:
     """Share of the picture's sides."""
 
     style_size: float = 1.0
-    """Likewise, of what is painted; 1 is as the owner's look says."""
+    """Likewise, of what is painted; 1 is as the owner's look says, where that names no share."""
 
     segment_every: int = 1
     steady: bool = False
@@ -189,7 +190,7 @@ class Wish:
             confidence=self.confidence,
             segment_size=None if self.segment_size == 1 else self.segment_size,
             segment_every=self.segment_every,
-            style_size=base.style_size if self.style_size == 1 else self.style_size,
+            style_size=self._style_size(base),
             steady=held if self.steady else "off",
         )
 
@@ -199,6 +200,11 @@ class Wish:
         if self.radius is not None and self.compositor in catalog.with_radius:
             params = {**params, RADIUS: self.radius}
         return Choice(self.compositor, params)
+
+    def _style_size(self, base: Look) -> Scale | Auto:
+        if self.style_size != 1:
+            return self.style_size
+        return None if isinstance(base.style_size, float) else base.style_size
 
     def to_json(self) -> dict[str, object]:
         """Returns what `changed` takes."""
@@ -275,8 +281,9 @@ def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
         body["confidence"] = look.confidence
     # What the studio shows, and not what these keys are by themselves in a run.
     body["segment_size"] = wish.segment_size
-    if wish.style_size != 1:
-        body["style_size"] = wish.style_size
+    if look.style_size != "auto":
+        size = look.style_size
+        body["style_size"] = list(size) if isinstance(size, tuple) else size
     body["steady"] = look.steady
     if wish.segment_every != 1:
         body["segment_every"] = wish.segment_every

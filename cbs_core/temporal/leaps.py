@@ -7,7 +7,8 @@ are looked for in all of the picture: the shift of least mean squared difference
 FFT. Where that explains it better, the flow is that shift within the region moved. What it has left
 uncovered goes along with what lies next to it, and is not relied on.
 
-Regions are numbered on the host, so that a GPU is waited for once a frame.
+Regions are numbered on the host, so that a GPU is waited for: once a frame, once more where
+something is held, and for each region that is looked for.
 
 Letters: ``B`` batch, ``R`` routes, ``h w`` the grid that motion is measured on.
 """
@@ -112,15 +113,24 @@ def follow(step: Step, now: Tensor, before: Tensor, shares: Tensor) -> Followed:
 
 def _regions(level: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
     """Returns what is held of ``(h,w)``, 2 where it is shown and 1 where suspected alone."""
-    shown, some = (ndimage.label(level >= least, np.ones((3, 3))) for least in (2, 1))
+    shown, some = (ndimage.label(level >= least, np.ones((3, 3)))[0] for least in (2, 1))
     out = [
-        ndimage.binary_dilation(shown[0] == number + 1, iterations=2, mask=level >= 1)
-        for number in range(shown[1])
+        ndimage.binary_dilation(shown == number, iterations=2, mask=level >= 1)
+        for number in _largest(shown)
     ]
-    known = np.bincount(some[0][level == 2], minlength=some[1] + 1)
-    out += [some[0] == number for number in range(1, some[1] + 1) if not known[number]]
+    known = np.bincount(some[level == 2], minlength=some.max() + 1)
+    suspected = np.where(known[some] > 0, 0, some)
+    out += [suspected == number for number in _largest(suspected)]
     out = [mask for mask in out if np.count_nonzero(mask) >= LEAST]
     return sorted(out, key=np.count_nonzero, reverse=True)[:MOST]
+
+
+def _largest(labels: NDArray[np.int32]) -> list[int]:
+    """Returns the numbers of the `MOST` largest regions: a picture may have a thousand specks."""
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    order = np.argsort(-areas, kind="stable")[:MOST]
+    return [int(number) for number in order if areas[number]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -80,7 +80,11 @@ def test_strokes_that_follow_no_light_stay_as_they_are():
 
 
 @pytest.mark.parametrize(
-    "frames", [((64, 96), (32, 48)), ((65, 131), (17, 50)), ((9, 700), (9, 5))]
+    "frames",
+    [
+        *(((64, 96), (32, 48)), ((65, 131), (17, 50)), ((9, 700), (9, 5))),
+        *(((105, 114), (98, 50)), ((144, 139), (106, 64)), ((198, 157), (47, 127))),
+    ],
 )
 def test_every_pixel_that_is_needed_is_painted(frames):
     frame, small = frames

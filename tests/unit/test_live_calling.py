@@ -125,6 +125,25 @@ def test_a_huge_frame_is_told_and_not_restyled(made):
     assert not feed.came
 
 
+@routed
+def test_a_call_that_never_came_about_leaves_nobody_who_looks_on(made):
+    feed = made.open_feed()
+
+    async def work():
+        peer = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+        peer.addTrack(Greys())
+        await peer.setLocalDescription(await peer.createOffer())
+        call = Call(made, feed, pixels=10**6, changed=lambda: None)
+        for _ in range(2):
+            await call.answer(peer.localDescription.sdp, "192.0.2.7")
+            assert feed.watched == 1
+        await call.close()
+        await peer.close()
+
+    asyncio.run(work())
+    assert feed.watched == 0
+
+
 OFFERED = """v=0
 a=candidate:1 1 udp 2122260223 10.0.0.1 5000 typ host generation 0
 a=candidate:2 1 udp 2122260222 6f1c.local 5001 typ host

@@ -18,6 +18,7 @@ from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkError, SinkLostError, SourceError
 from cbs_core.contract.types import StreamInfo
+from cbs_core.frame.sizes import parse_size
 from cbs_core.live import osc, pictures, recording, shop, wish
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
@@ -539,6 +540,20 @@ def test_a_preset_says_what_a_run_would_choose_otherwise(made):
     said = yaml.safe_load(wish.preset(made.main.wish, made.base, made.catalog))
     assert said["segment_size"] == made.main.wish.segment_size == 1
     assert said["steady"] == "off"
+    assert "style_size" not in said
+
+
+@pytest.mark.parametrize(
+    ("size", "finest"), [("auto", "auto"), (None, None), (0.5, None), ((256, 512), (256, 512))]
+)
+def test_strokes_are_as_large_as_the_owner_and_then_the_visitor_chose(made, size, finest):
+    base = replace(made.base, style_size=size)
+    mine = wish.first(base, made.catalog, 256, usual="wave")
+    for chosen, due in ((mine, size), (replace(mine, style_size=0.35), 0.35),
+                        (replace(mine, style_size=1), finest)):  # fmt: skip
+        assert chosen.look(base, made.catalog).style_size == due
+        said = yaml.safe_load(wish.preset(chosen, base, made.catalog))
+        assert parse_size(said.get("style_size", "auto")) == due
 
 
 def test_strokes_that_the_owner_holds_stay_held(made):

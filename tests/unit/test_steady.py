@@ -13,6 +13,7 @@ from cbs_core.frame.mattes import Regions, parse_confidence
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
 from cbs_core.run import settings
+from cbs_core.temporal import leaps
 from cbs_core.temporal.state import State
 from cbs_core.temporal.steady import cleaned, parse
 from tests.streams import stream_of
@@ -141,6 +142,24 @@ def test_what_is_new_and_fast_is_shown_in_its_second_frame():
     for matte, place in zip(mattes[2:], places[1:], strict=True):
         assert (matte & place).sum() > 0.8 * place.sum()
         assert not (matte & ~grown(place, 3)).any()
+
+
+def test_of_a_picture_full_of_specks_the_largest_alone_are_looked_at(monkeypatch):
+    level = np.zeros((60, 200), np.uint8)
+    level[24::4, ::4] = 2  # 450 of them
+    level[26::4, 2::4] = 1  # suspected, and beside none of these
+    for index in range(8):
+        level[10:20, 25 * index : 25 * index + 5 + 2 * index] = 2
+    looked, whole = [], leaps.ndimage.binary_dilation
+
+    def dilated(region, **how):
+        looked.append(region)
+        return whole(region, **how)
+
+    monkeypatch.setattr(leaps.ndimage, "binary_dilation", dilated)
+    found = leaps._regions(level)
+    assert len(looked) <= leaps.MOST
+    assert [int(mask[10:20].sum()) // 10 for mask in found] == [19, 17, 15, 13, 11, 9]
 
 
 def test_a_scene_cut_begins_anew():

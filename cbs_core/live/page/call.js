@@ -3,6 +3,11 @@
 const PATIENCE = 30000; // JPEGs go meanwhile
 
 export class Call {
+  /** Whether this browser has all that it takes; some are told to have no WebRTC. */
+  static get possible() {
+    return "RTCPeerConnection" in window && "requestVideoFrameCallback" in HTMLVideoElement.prototype;
+  }
+
   constructor({ say, onPicture, onOver }) {
     Object.assign(this, { say, onPicture, onOver });
     this.video = document.createElement("video");

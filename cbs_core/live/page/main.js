@@ -97,7 +97,7 @@ async function showState(told) {
   }
   panel.state(told);
   camera.size = told.look.size;
-  if (camera.on && told.webrtc && !call.tried) call.start(camera.media, told.look.size);
+  if (camera.on && told.webrtc && Call.possible && !call.tried) call.start(camera.media, told.look.size);
   $("source").textContent = camera.on ? `My camera · ${call.on ? "WebRTC" : "WebSocket"}` : told.source;
   $("fps").textContent = told.fps ? told.fps.toFixed(told.fps < 10 ? 1 : 0) : "–";
   await showLatency(told);
