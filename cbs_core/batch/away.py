@@ -45,7 +45,9 @@ class Away:
                 return errand.do(task)
             except CbsError as error:
                 text = errand.told(str(error))
-                raise (error if text == str(error) else type(error)(text)) from error
+                if text == str(error):
+                    raise
+                raise type(error)(text) from error
 
     def close(self) -> None:
         """Closes the worker."""

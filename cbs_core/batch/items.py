@@ -68,6 +68,9 @@ class Naming:
     videos: str = AUTO
     """Of every video; ``auto``: the input's, where such a file can be written, else ``.mp4``."""
 
+    address: str | None = None
+    """Of the root, where that lies in a store."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -95,18 +98,18 @@ def find(inputs: object, naming: Naming) -> Found:
     named = [str(one) for one in inputs] if isinstance(inputs, Sequence | Iterable) else []
     named = [str(inputs)] if isinstance(inputs, str) else named
     passed: list[str] = []
-    entries = [entry for one in named for entry in _entries(one, naming.root, passed)]
+    entries = [entry for one in named for entry in _entries(one, naming, passed)]
     if not entries:
         raise SourceError(f"no picture and no video in {', '.join(named) or 'input='}")
     unique = list({(os.path.abspath(one.path), one.output): one for one in entries}.values())
     return Found(tuple(_items(unique, naming)), tuple(passed))
 
 
-def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
-    named = stores.local(named)
+def _entries(named: str, naming: Naming, passed: list[str]) -> Iterator[_Entry]:
+    named, root = stores.local(named), naming.root
     path = Path(named).expanduser()
     if "://" in named:
-        yield from _in_store(named, passed)
+        yield from _in_store(named, naming.address, passed)
     elif path.is_dir():
         yield from _below(path, root, passed)
     elif path.suffix.lower() in MANIFESTS and path.is_file():
@@ -126,20 +129,38 @@ def _entries(named: str, root: Path, passed: list[str]) -> Iterator[_Entry]:
         yield _Entry(str(path), Path(path.name))
 
 
-def _in_store(named: str, passed: list[str]) -> Iterator[_Entry]:
-    """Yields a file of a store, those below a folder there, or those like a glob."""
+def _in_store(named: str, root: str | None, passed: list[str]) -> Iterator[_Entry]:
+    """Yields a file of a store, those below a folder there, or those like a glob.
+
+    Raises:
+        SourceError: there is none.
+    """
     place = stores.stored(named)
-    found = [] if place is None else stores.listed(place)
-    if place is None or not found:
+    if place is None or stores.is_file(place):
         yield _address(named)
         return
+    wild = glob.has_magic(named)
+    found = stores.listed(place)
+    if not found:
+        like = "is like" if wild else "is called, or lies below,"
+        raise SourceError(f"no file {like} '{place}': check the address")
     known = streams.suffixes("source")
-    base = _fixed(place.path) if glob.has_magic(named) else place.path
+    base = _fixed(place.path) if wild else place.path
+    own = _own_there(base, root)
     for file, stamp in found:
-        if not glob.has_magic(named) and not _wanted(file.name, known):
+        if not own.isdisjoint(file.path.parents):  # what the batch itself wrote
+            continue
+        if not wild and not _wanted(file.name, known):
             passed.append(str(file))
             continue
         yield _Entry(file.address, Path(file.path.relative_to(base)), stamp=stamp)
+
+
+def _own_there(base: PurePath, root: str | None) -> set[PurePath]:
+    """Returns those of the batch's own folders in a store that lie below ``base``."""
+    place = stores.stored(root)
+    own = set() if place is None else {place.path, state_folder(place.path)}
+    return {one for one in own if base in one.parents}
 
 
 def _address(named: str, output: str | None = None) -> _Entry:
@@ -210,7 +231,7 @@ def _listed(manifest: Path) -> Iterator[_Entry]:
             'input and perhaps one output, .jsonl {"input": PATH, "output": PATH} a line'
         ) from error
     for row in rows:
-        path, output = row["input"], row.get("output") or None
+        path, output = stores.local(row["input"]), row.get("output") or None
         if "://" in path:
             yield _address(path, output)
             continue
@@ -344,6 +365,6 @@ def _natural(text: str) -> list[tuple[int, str]]:
     ]
 
 
-def state_folder(output: Path) -> Path:
+def state_folder(output: Pure) -> Pure:
     """Returns the folder in which a batch keeps how far it is: ``restyled.batch``."""
     return output.with_name(f"{output.name}.batch")

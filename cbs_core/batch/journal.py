@@ -104,7 +104,9 @@ class Journal:
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
         try:
-            first, *lines = map(json.loads, whole.splitlines())
+            lines = [*map(json.loads, whole.splitlines())]
+            # Of a store: one that was begun anew, and killed before what was there was removed.
+            first, *lines = lines[max(at for at, one in enumerate(lines) if "identity" in one) :]
             identity = first["identity"] if first["version"] == VERSION else {}
             for line in lines:
                 self._whole = "whole" in line
@@ -204,19 +206,19 @@ class Journal:
             complete: whether all is done.
             kept: whether it is to tell of that from now on; else nothing of it is left.
         """
-        if complete and kept:
-            with suppress(SinkError):
-                self._write({"whole": True})
-            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
-        os.close(self._file)
-        if complete and kept:
+        empty = not (self.done or self.begun or any(self._kept()))
+        try:
+            if complete:
+                with suppress(SinkError):
+                    self._write({"whole": True})
+        finally:
+            os.close(self._file)
+            if complete or empty:
+                # The journal last: without it what lies there would be another's.
+                shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+                if empty or not kept:
+                    self.path.unlink(missing_ok=True)
             self._give_back()
-            return
-        if complete or not (self.done or self.begun or any(self._kept())):
-            # The journal last: without it what lies there would be another's.
-            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
-            self.path.unlink(missing_ok=True)
-        self._give_back()
 
     def _kept(self) -> Iterable[Path]:
         return (self.folder / PARTS).rglob("*.json")

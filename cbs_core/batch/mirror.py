@@ -3,7 +3,7 @@
 In that folder lie the journal, what is told of parts, and an empty file for whatever else is there,
 so that the driver looks at paths as always. What is true lies in the store: the folder is made anew
 by each run, on whatever machine. There the journal is an object a line, numbered; a number is given
-once, so that the store itself tells a second driver.
+once, so that the store itself tells a second driver, which then leaves all as it is.
 """
 
 import os
@@ -37,7 +37,9 @@ def following(config: Mapping[str, object]) -> "Iterator[Mirror | None]":
             yield mirror
         except CbsError as error:
             text = mirror.told(str(error))
-            raise (error if text == str(error) else type(error)(text)) from error
+            if text == str(error):
+                raise
+            raise type(error)(text) from error
 
 
 class Mirror:
@@ -59,6 +61,8 @@ class Mirror:
         self.root = folder / output.rpartition("/")[2]
         """The path by which the output is known here."""
         self._lines = 0
+        self._ours = False
+        """Whether the last line there is known to be this driver's."""
 
     def name(self, path: Path) -> str:
         """Returns a path's name in the store."""
@@ -82,8 +86,7 @@ class Mirror:
             SinkError: it cannot be read.
         """
         reports = {f"{self.root.name}.report.json", f"{self.root.stem}.report.json", report}
-        state = state_folder(self.root)
-        lines = [*self.store.names(f"{self.name(state)}/{LINES}")]
+        state, lines = state_folder(self.root), self._numbered()
         below = [self.root.name, self.name(state), *sorted(reports)]
         for name in dict.fromkeys(name for one in below for name in self.store.names(one)):
             path = self.root.parent / name
@@ -100,10 +103,10 @@ class Mirror:
         self.store.put(path, self.name(path), over=True)
 
     def begin(self, line: bytes) -> None:
-        """See `Far`."""
-        self.store.remove(self.store.names(self._journal))
-        self._lines = 0
+        """See `Far`; what was there is removed when it is known that no other driver is at it."""
+        number = self._lines
         self.add(line)
+        self.store.remove([one for one in self._numbered() if int(Path(one).stem) < number])
 
     def add(self, line: bytes) -> None:
         """See `Far`.
@@ -114,14 +117,20 @@ class Mirror:
         try:
             self.store.write(line, f"{self._journal}{self._lines:09d}.jsonl", over=False)
         except TakenError as error:
+            self._ours = False
             raise ConfigError(
                 f"another batch is writing '{self.root}': wait for it, or choose another output="
             ) from error
         self._lines += 1
+        self._ours = True
 
     @property
     def _journal(self) -> str:
         return f"{self.name(state_folder(self.root))}/{LINES}"
+
+    def _numbered(self) -> list[str]:
+        """Returns the names of the journal's lines, in order."""
+        return self.store.names(self._journal)
 
     def fetch(self, file: Path) -> None:
         """See `Far`."""
@@ -136,8 +145,8 @@ class Mirror:
                 one.touch()
 
     def forget(self, *places: Path) -> None:
-        """See `Far`."""
-        for place in places:
+        """See `Far`; what may be another driver's stays."""
+        for place in places if self._ours else ():
             if not os.path.lexists(place):
                 below = self._journal if place.name == JOURNAL else self.name(place)
                 self.store.remove(self.store.names(below))

@@ -109,7 +109,7 @@ class _Batch:
         there = [item for item in self._due if os.path.lexists(item.output)]
         inputs = _files(one.input for one in self._found.items) if there else {}
         for item in there:
-            taken_from = inputs.get(_file(item.output))
+            taken_from = inputs.get(_file(self._address(item.output)))
             if taken_from is not None:
                 whose = "its output" if taken_from == item.input else f"that of '{item.input}'"
                 raise ConfigError(
@@ -132,6 +132,10 @@ class _Batch:
             refuse_beside("report", self._report, overwrite=self._over or ours)
         if self._mirror is None:
             writable(self._root)
+
+    def _address(self, output: Path) -> str:
+        """Returns what an output is called where it lies."""
+        return str(output) if self._mirror is None else self._mirror.told(str(output))
 
     def _report_path(self) -> Path | None:
         name = self._config.get("report")
@@ -200,11 +204,10 @@ class _Batch:
         self._console.print(f"{told} · {tally.frames} frames · {tally.fps:.1f} FPS")
         places = [self._root, *([] if written is None else [written])]
         for place in places:
-            told = str(place)
-            self._console.print(told if self._mirror is None else self._mirror.told(told))
+            self._console.print(self._address(place))
         if tally.failed:
             more = f" (and {len(tally.failed) - 1} more)" if len(tally.failed) > 1 else ""
-            where = f"; '{written}' tells of each" if written else ""
+            where = f"; '{self._address(written)}' tells of each" if written else ""
             first = tally.failed[0]
             print(
                 f"cbs-batch: error: {len(tally.failed)} of {len(self._found.items)} could not be "
@@ -221,7 +224,11 @@ class _Batch:
             journal.close(complete=self._complete, kept=not self._alone)
 
 
-def _file(path: str | Path) -> tuple[int, int] | None:
+def _file(path: str) -> object:
+    """Returns what tells a file from another, whatever name it has; None where it is not there."""
+    file = stores.stored(path)
+    if file is not None:
+        return file.path
     try:
         stat = os.stat(path)
     except OSError:
@@ -229,8 +236,8 @@ def _file(path: str | Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def _files(paths: Iterable[str]) -> dict[tuple[int, int] | None, str]:
-    """Returns files by what tells one from another, whatever name it has."""
+def _files(paths: Iterable[str]) -> dict[object, str]:
+    """Returns files by `_file`."""
     found = {_file(path): path for path in paths}
     found.pop(None, None)
     return found
@@ -265,7 +272,8 @@ def _naming(config: Mapping[str, object], mirror: Mirror | None) -> Naming:
         root = Path(os.path.abspath(root))
     if not root.name:
         raise ConfigError(f"output={output} is no place for a batch: name a folder")
-    return Naming(root, suffixes["picture"], suffixes["video"])
+    address = None if mirror is None else output.rstrip("/")
+    return Naming(root, suffixes["picture"], suffixes["video"], address)
 
 
 def _count(config: Mapping[str, object], key: str, *, least: int = 1) -> int:

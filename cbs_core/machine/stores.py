@@ -2,9 +2,11 @@
 
 Libraries of stores are imported when an address asks for one. Credentials are found as these find
 them (environment, files, a machine's role), never in an address. All stores that are written to put
-an object whole or not at all, so that none stands half under its name.
+an object whole or not at all, so that none stands half under its name. Objects whose names end in a
+slash, as consoles make them for empty folders, are no files.
 """
 
+import glob
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,10 +44,18 @@ def local(text: str) -> str:
     Example:
         >>> local("file:///films/a.mp4"), local("s3://b/a.mp4")
         ('/films/a.mp4', 's3://b/a.mp4')
+
+    Raises:
+        ConfigError: it names a machine: ``file://films`` is no folder here.
     """
     from urllib.parse import unquote, urlsplit
 
-    return unquote(urlsplit(text).path) if text.startswith("file://") else text
+    if not text.startswith("file://"):
+        return text
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigError(f"'{text}' is no path of this machine: say file:///FOLDER, or the path")
+    return unquote(parts.path)
 
 
 def opened(file: Stored) -> BinaryIO:
@@ -143,6 +153,15 @@ def _stamp(info: dict[str, Any]) -> str:
     return " ".join(str(one) for one in known if one is not None)
 
 
+def is_file(file: Stored) -> bool:
+    """Tells whether there is a file of that very name; not of a web server's, which has no others.
+
+    Raises:
+        ConfigError: an extra is not installed.
+    """
+    return file.scheme in WEB or bool(_system(file).isfile(file.address))
+
+
 def listed(pattern: Stored) -> list[tuple[Stored, str]]:
     """Returns all files below a folder, or like a glob, in order, each with its `stamp`.
 
@@ -151,17 +170,14 @@ def listed(pattern: Stored) -> list[tuple[Stored, str]]:
     """
     with _told(pattern, SourceError):
         system, address = _system(pattern), pattern.address
-        wild = any(one in address for one in "*[")
-        if wild:
+        if glob.has_magic(address):
             found = system.glob(address, detail=True)
-        elif pattern.scheme in WEB or system.isfile(address):
-            return []
         else:
             found = system.find(address.rstrip("/") + "/", detail=True)
         return [
             (Stored(f"{pattern.scheme}://{name.lstrip('/')}"), _stamp(info))
             for name, info in sorted(found.items())
-            if info["type"] == "file"
+            if info["type"] == "file" and not name.endswith("/")
         ]
 
 
@@ -207,7 +223,7 @@ class Store:
         with _told(folder, SinkError):
             found = _system(folder).find(folder.address)
         start = len(self.root.address.partition("://")[2]) + 1
-        return sorted(one.lstrip("/")[start:] for one in found)
+        return sorted(one.lstrip("/")[start:] for one in found if not one.endswith("/"))
 
     def put(self, file: Path, name: str, *, over: bool) -> str:
         """Copies a file there, in one step; returns its address.

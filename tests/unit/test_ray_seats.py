@@ -1,5 +1,6 @@
 """The Ray engine and what is around it, without Ray."""
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -122,7 +123,9 @@ def test_what_a_killed_driver_left_is_cleared(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "session").write_text("")
     (gone / cluster.OWNED).write_text("")
-    with (lives / cluster.OWNED).open("w") as owned:
-        assert cluster.lock(owned.fileno())
-        cluster.clear(tmp_path)
+    handle = cluster._own(lives)
+    cluster.clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cbs-ray-lives", "cbs-ray-other"]
+    os.close(handle)
+    cluster.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cbs-ray-other"]

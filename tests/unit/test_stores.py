@@ -146,6 +146,85 @@ def test_what_is_there_is_refused_and_a_second_driver_too(root: str) -> None:
         theirs.add(b"2\n")
 
 
+def test_a_second_driver_leaves_all_of_the_first(root: str) -> None:
+    ours, theirs, late = (Mirror(f"{root}/new", Path(one)) for one in ("ours", "theirs", "late"))
+    ours.begin(b'{"version": 1, "identity": 1}\n')
+    theirs.pull("report")
+    ours.add(b"1\n")
+    ours.store.write(b"x", "new.batch/parts/a/0-240.mp4", over=True)
+    before = names(f"{root}/new.batch")
+    assert len(before) == 3
+    with pytest.raises(ConfigError, match="another batch is writing"):
+        late.begin(b"{}\n")  # had looked before there was any
+    for attempt in range(2):
+        for one in (theirs, late):
+            state = one.root.with_name("new.batch")
+            one.forget(state / "parts", state / "journal.jsonl")
+        assert names(f"{root}/new.batch") == before
+        if not attempt:
+            with pytest.raises(ConfigError, match="another batch is writing"):
+                theirs.begin(b"{}\n")
+    assert ours.store.read(before[0]).startswith(b"{")
+
+
+def test_a_journal_that_was_begun_anew_is_read_from_there(root: str) -> None:
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    put(Path("p.png"), f"{root}/in/p.png")
+    config = {"input": f"{root}/in", "output": f"{root}/out"}
+    assert batch(**config) == 0
+    old = {name: stores.Store(root).read(name) for name in names(f"{root}/out.batch")}
+    assert batch(**config, matte="soft", overwrite=True) == 0
+    assert old.keys().isdisjoint(names(f"{root}/out.batch"))
+    for name, line in old.items():  # as if it had been killed before these were removed
+        stores.Store(root).write(line, name, over=False)
+    Flaky.seen.clear()
+    assert batch(**config, matte="soft") == 0
+    assert not Flaky.seen
+
+
+def test_what_the_batch_wrote_is_no_input(root: str) -> None:
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    for name in ("p.png", "b/q.png"):
+        put(Path("p.png"), f"{root}/{name}")
+    for found in (root, f"{root}/**/*.png"):
+        assert batch(input=found, output=f"{root}/out") == 0
+        assert names(f"{root}/out") == ["out/b/q.png", "out/p.png"]
+    before = stores.Store(root).read("p.png")
+    with pytest.raises(ConfigError, match=f"'{root}/.*' would be written over by its output"):
+        batch(input=root, output=root, overwrite=True)
+    assert stores.Store(root).read("p.png") == before
+    with pytest.raises(SourceError, match=rf"no file is like '{root}/\*.mp4'"):
+        batch(input=f"{root}/*.mp4", output="here")
+    with pytest.raises(SourceError, match=f"lies below, '{root}/none.mp4'"):
+        batch(input=f"{root}/none.mp4", output="here")
+
+
+def test_objects_that_stand_for_folders_are_no_files(bucket: str) -> None:
+    Image.fromarray(picture(1, 32, 24)).save("p.png")
+    put(Path("p.png"), f"{bucket}/marked/in/p[1].png")
+    for key in ("marked/in/", "marked/in/empty/", "marked/out/"):
+        stores._system(Stored(bucket)).call_s3("put_object", Bucket="films", Key=key, Body=b"")
+    for found in ("in", "in/**", "in/p[1].png", "in/p?1?.png"):
+        assert batch(input=f"{bucket}/marked/{found}", output=f"{bucket}/marked/out") == 0
+        assert names(f"{bucket}/marked/out") == ["out/p[1].png"]
+    told = json.loads(stores.Store(f"{bucket}/marked").read("out.report.json"))
+    assert [one["status"] for one in told["items"]] == ["done before"]
+
+
+def test_a_failed_batch_names_its_report_where_it_lies(
+    root: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stores.Store(root).write(b"none", "in/p.png", over=True)
+    assert batch(input=f"{root}/in", output=f"{root}/out") == 2
+    assert f"'{root}/out.report.json' tells of each" in capsys.readouterr().err
+
+
+def test_an_address_of_a_file_names_no_machine(tmp_path: Path) -> None:
+    assert stores.local(tmp_path.as_uri()) == str(tmp_path)
+    with pytest.raises(ConfigError, match="'file://films/out' is no path of this machine"):
+        batch(input="p.png", output="file://films/out")
+
+
 def test_a_file_is_the_output_of_one_input(root: str, clip: Path, tmp_path: Path) -> None:
     assert batch(input=str(clip), output=f"{root}/film.mp4", window=48) == 0
     assert names(f"{root}/film.mp4") == ["film.mp4"]

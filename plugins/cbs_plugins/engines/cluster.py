@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 
 from cbs_core.contract.errors import EngineError
-from cbs_core.machine.locks import lock
+from cbs_core.machine.locks import is_locked, lock
 from cbs_core.machine.signals import ENDING, restore
 
 INSTALL = "pip install 'class-based-styling[ray]'"
@@ -169,8 +169,7 @@ class Cluster:
         base = "/tmp" if os.name == "posix" else None  # its sockets' paths must be short
         clear(Path(base or tempfile.gettempdir()))
         self._folder = tempfile.mkdtemp(prefix=PREFIX, dir=base)
-        self._owned = os.open(Path(self._folder, OWNED), os.O_RDWR | os.O_CREAT, 0o600)
-        lock(self._owned)
+        self._owned = _own(Path(self._folder))
         before = {*psutil.Process().children()}
         self._ours = True
         try:
@@ -310,19 +309,23 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+def _own(folder: Path) -> int:
+    """Returns the handle of a folder's `OWNED`, which is locked before another driver sees it."""
+    hidden = folder / f".{OWNED}"
+    handle = os.open(hidden, os.O_RDWR | os.O_CREAT, 0o600)
+    lock(handle)
+    hidden.rename(folder / OWNED)
+    return handle
+
+
 def clear(base: Path) -> None:
     """Removes the folders of drivers of this user that were killed; one without a lock stays."""
     for folder in base.glob(f"{PREFIX}*"):
         with suppress(OSError):
+            left = is_locked(folder / OWNED) is False  # None: on a system without locks
             stat = folder.lstat()
-            if not S_ISDIR(stat.st_mode) or stat.st_uid != os.getuid():
-                continue
-            handle = os.open(folder / OWNED, os.O_RDWR | os.O_NOFOLLOW)
-            try:
-                if lock(handle):
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)
+            if left and S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
