@@ -556,6 +556,14 @@ def test_strokes_are_as_large_as_the_owner_and_then_the_visitor_chose(made, size
         assert parse_size(said.get("style_size", "auto")) == due
 
 
+def test_what_the_owner_chose_beyond_the_bounds_can_be_said_again(made):
+    base = replace(made.base, confidence=0.99, segment_size=0.05)
+    mine = wish.first(base, made.catalog, 256, usual="wave")
+    assert mine.changed(mine.to_json(), made.catalog) == mine
+    with pytest.raises(ConfigError, match=r"confidence '0\.98' is no number"):
+        mine.changed({"confidence": 0.98}, made.catalog)
+
+
 def test_strokes_that_the_owner_holds_stay_held(made):
     base = replace(made.base, steady="full")
     mine = wish.first(base, made.catalog, 256, usual="wave")
