@@ -1,4 +1,4 @@
-"""Whether cameras, screens, windows and virtual cameras are there."""
+"""Whether cameras, screens, windows, virtual cameras and NDI are there."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -7,12 +7,13 @@ from cbs_core.contract.errors import CbsError
 from cbs_core.contract.extensions import NOTE, OK, Finding
 from cbs_core.contract.types import StreamInfo
 from cbs_plugins.formats import devices
+from cbs_plugins.sinks import ndi
 from cbs_plugins.sinks.virtualcam import VirtualCameraSink
 from cbs_plugins.sources.screen import ScreenSource
 
 
 def live() -> Iterator[Finding]:
-    """Yields a finding for cameras, the screen, windows and the virtual camera."""
+    """Yields a finding for cameras, the screen, windows, the virtual camera and NDI."""
     yield _cameras()
     try:
         with ScreenSource() as screen:
@@ -32,6 +33,17 @@ def live() -> Iterator[Finding]:
         yield Finding(NOTE, "virtualcam", str(error))
     finally:
         sink.close()
+    yield _ndi()
+
+
+def _ndi() -> Finding:
+    try:
+        version = ndi.library().ndi_version
+    except CbsError as error:
+        return Finding(NOTE, "ndi", str(error))
+    if unseen := ndi.hidden():
+        return Finding(NOTE, "ndi", unseen)
+    return Finding(OK, "ndi", f"output=ndi sends by {version}")
 
 
 def _cameras() -> Finding:
