@@ -132,11 +132,12 @@ def opened(source: Path) -> SceneFile:
 
 @contextmanager
 def _claimed(output: Path) -> Iterator[None]:
-    """Keeps other runs from an output while this one works.
+    """Keeps other runs from an output while this one works, and leaves no empty folder.
 
     Raises:
         SinkError: another one does.
     """
+    missing = [folder for folder in output.parents if not folder.exists()]
     claim = UnfinishedFolder(output)
     try:
         yield
@@ -145,6 +146,9 @@ def _claimed(output: Path) -> Iterator[None]:
         with suppress(OSError):
             claim.path.rmdir()
         claim.release()
+        with suppress(OSError):
+            for folder in missing:
+                folder.rmdir()
 
 
 def _free(output: Path, file: SceneFile) -> Path:

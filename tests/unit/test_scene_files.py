@@ -252,6 +252,7 @@ def test_the_scene_that_is_seen_is_the_one_the_file_says(tmp_path) -> None:
 
 def test_one_output_is_one_run_s_while_it_works(tmp_path) -> None:
     output = tmp_path / "out" / "new.glb"
+    output.parent.mkdir()
     with _claimed(output):
         assert len([*output.parent.iterdir()]) == 1
         with pytest.raises(SinkError, match="another run is writing"), _claimed(output):
@@ -265,6 +266,16 @@ def test_one_output_is_one_run_s_while_it_works(tmp_path) -> None:
     with _claimed(output):
         pass
     assert not [*output.parent.iterdir()]
+
+
+def test_a_run_that_is_refused_leaves_no_folder_that_it_made(tmp_path) -> None:
+    output = tmp_path / "new" / "deep" / "scene.glb"
+    with pytest.raises(ConfigError), _claimed(output):
+        raise ConfigError("no class 'truk'")
+    assert not [*tmp_path.iterdir()]
+    with _claimed(output):
+        output.write_bytes(b"glTF")
+    assert output.is_file()
 
 
 def test_what_somebody_puts_in_the_way_meanwhile_stays(tmp_path) -> None:
