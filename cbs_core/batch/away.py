@@ -39,6 +39,9 @@ class Away:
         what = task.what
         if not isinstance(what, Survey | Window | Join | Whole | Bundle):
             return self._worker.do(task)
+        items = what.items if isinstance(what, Bundle) else (what.item,)
+        if self._far is None and not any(stores.stored(one.input) for one in items):
+            return self._worker.do(task)  # no folder, which one that is killed would leave
         with TemporaryDirectory(prefix="cbs-away-") as made:
             errand = _Errand(self._worker, self._far, Path(made))
             try:

@@ -17,8 +17,12 @@ import pytest
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
+from cbs_core.batch.away import Away
+from cbs_core.batch.items import Item
 from cbs_core.batch.mirror import Mirror
 from cbs_core.batch.session import batch_session
+from cbs_core.batch.tasks import Bundle, Whole
+from cbs_core.contract.engines import Task
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError, SourceLostError
 from cbs_core.contract.stored import Stored
 from cbs_core.machine import stores
@@ -217,6 +221,21 @@ def test_a_failed_batch_names_its_report_where_it_lies(
     stores.Store(root).write(b"none", "in/p.png", over=True)
     assert batch(input=f"{root}/in", output=f"{root}/out") == 2
     assert f"'{root}/out.report.json' tells of each" in capsys.readouterr().err
+
+
+def test_of_files_alone_nothing_is_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Same:
+        def do(self, task: Task, /) -> Task:
+            return task
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.delattr("cbs_core.batch.away.TemporaryDirectory")
+    item = Item("a.png", "in/a.png", Path("out/a.png"))
+    for what in (Whole(item), Bundle((item,), Path("drafts"))):
+        task = Task("a.png", what)
+        assert Away(Same(), None).do(task) is task
 
 
 def test_an_address_of_a_file_names_no_machine(tmp_path: Path) -> None:
