@@ -45,7 +45,9 @@ def listen(handler: Callable[..., object]) -> dict[int, object]:
     Returns:
         The handlers before, for `restore`.
     """
-    before: dict[int, object] = {number: signal.getsignal(number) for number in ENDING}
+    found = {number: signal.getsignal(number) for number in ENDING}
+    # None: of a program that Python runs within, and cannot be restored.
+    before: dict[int, object] = {number: had for number, had in found.items() if had is not None}
     for number, had in before.items():
         if had is not signal.SIG_IGN or signal.Signals(number).name not in _LEFT_TO_OTHERS:
             signal.signal(number, handler)

@@ -41,7 +41,8 @@ class Child:
         return line == HERE
 
     def send(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with suppress(ProcessLookupError):  # it may have ended meanwhile
+            os.kill(self.pid, number)
 
     def ended(self) -> int:
         """Waits for its end; returns its exit code, which a signal makes negative."""
@@ -138,8 +139,7 @@ class Children:
     def close(self) -> None:
         child = self._under_way
         if child is not None and not hasattr(child, "_code"):
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+            child.send(signal.SIGKILL)
         assert self._server.stdin is not None
         self._server.stdin.close()
         self._server.wait(PATIENCE)
@@ -209,6 +209,8 @@ def child(order: dict, signs: int, resuming) -> None:
     import resource
     import traceback
 
+    from cbs_core.machine import signals
+
     code = 99
     try:
         os.chdir(order["place"])
@@ -219,6 +221,8 @@ def child(order: dict, signs: int, resuming) -> None:
             os.dup2(file, number)
         sys.stdout = os.fdopen(1, "w", closefd=False)
         sys.stderr = os.fdopen(2, "w", closefd=False)
+        for number in signals.ENDING:  # which whoever started the tests may have had ignored
+            signal.signal(number, signal.SIG_DFL)
         if order["window"]:
             resuming.WINDOW = order["window"]
         for name, most in order["limits"].items():

@@ -18,6 +18,10 @@ from tests.media import make_clip
 
 FRAMES = 400
 SLOW = 0.01
+"""Seconds that a call takes, so that whoever tests is in time on a machine that is slow itself."""
+
+SLOWER = {"scene": 5.0, "augment": 0.2}
+"""Kind of run -> the same, where few calls are due."""
 
 NETS = tuple(
     word
@@ -210,7 +214,8 @@ def test_every_kind_of_run(
     command, words, here, prepare, kept = KINDS[kind]
     prepare(tmp_path)
     said = [word.format(clip=clip) for word in words]
-    child = server.start(command, said, place=tmp_path, here=here, slow=SLOW, window=8)
+    slow = SLOWER.get(kind, SLOW)
+    child = server.start(command, said, place=tmp_path, here=here, slow=slow, window=8)
     assert child.wait_until_here(), child.err
     for _ in range(times):
         child.send(number)

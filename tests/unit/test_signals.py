@@ -41,14 +41,14 @@ def test_the_first_ends_a_run_and_what_a_person_says_again_gives_it_up(
 def test_each_is_listened_to_unless_whoever_started_this_had_it_ignored(name: str) -> None:
     heard: list[int] = []
     number = getattr(signal, name)
-    before = signals.listen(lambda got, _: heard.append(got))
+    had = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
     try:
+        before = signals.listen(lambda got, _: heard.append(got))
         signal.raise_signal(number)
-        assert heard == [number]
-    finally:
         signals.restore(before)
-    had = signal.signal(number, signal.SIG_IGN)
-    try:
+        assert heard == [number]
+        assert signal.getsignal(number) is signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)
         before = signals.listen(lambda got, _: heard.append(got))
         left_alone = signal.getsignal(number) is signal.SIG_IGN
         signals.restore(before)
@@ -56,6 +56,19 @@ def test_each_is_listened_to_unless_whoever_started_this_had_it_ignored(name: st
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:
         signal.signal(number, had)
+
+
+def test_a_handler_that_is_none_of_pythons_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    really = signal.getsignal
+    monkeypatch.setattr(
+        signals.signal,
+        "getsignal",
+        lambda number: None if number == signal.SIGTERM else really(number),
+    )
+    signals.restore(signals.listen(print))
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_process_that_ends_hears_none() -> None:
