@@ -6,11 +6,12 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from cbs_plugins.formats.hearing import Lateness
+from cbs_plugins.formats.hearing import Hearing, Lateness
 from cbs_plugins.sources.stream import StreamSource
 
 from cbs_core.contract.live import SOUND_RATE, Heard
@@ -56,6 +57,34 @@ def send(address, over):
             piece.sample_rate, piece.pts, piece.time_base = RATE, given, Fraction(1, RATE)
             out.mux(sound.encode(piece))
             index, given = index + 1, given + count
+
+
+def piece(layout, rate, at):
+    """Returns 20 ms of silence that begin ``at`` seconds."""
+    count = rate // 50
+    silence = np.zeros((1 if layout == "mono" else 2, count), np.float32)
+    made = av.AudioFrame.from_ndarray(silence, "fltp", layout)
+    made.sample_rate, made.pts, made.time_base = rate, round(at * rate), Fraction(1, rate)
+    return made
+
+
+def test_sound_that_changes_its_channels_goes_on():
+    frames = [piece("mono", 44_100, 0.0), piece("stereo", 48_000, 1.0), piece("mono", 44_100, 2.0)]
+
+    def decode(packet):
+        if not frames:
+            raise av.error.PatchWelcomeError(0, "no such sound")
+        return [frames.pop(0)]
+
+    stream = SimpleNamespace(codec_context=SimpleNamespace(decode=decode))
+    container = SimpleNamespace(streams=SimpleNamespace(audio=[stream]))
+    late, heard = Lateness(), []
+    late(Fraction(0), 10.0)
+    hearing = Hearing(container, late, [heard.append])
+    for _ in range(4):
+        hearing(SimpleNamespace(size=1))
+    assert [round(one.captured) for one in heard] == [10, 11, 12]
+    assert all(one.samples.shape[0] == 2 for one in heard)
 
 
 @contextmanager

@@ -258,6 +258,8 @@ class Feed:
                 for packet in container.demux(*read):
                     if packet.stream is not stream and len(read) > 1:
                         hearing(packet)
+                        if self._stopped.is_set():
+                            return
                         if time.monotonic() - last > self._patience:
                             raise self._silent()
                         continue

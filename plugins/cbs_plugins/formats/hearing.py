@@ -71,6 +71,7 @@ class Hearing:
         self._late = late
         self._listeners = listeners
         self._plain = AudioResampler("fltp", "stereo", SOUND_RATE)
+        self._kind: tuple[str, str, int] | None = None
 
     def __call__(self, packet: "Packet[Stream]") -> None:
         """Takes a packet of `stream`."""
@@ -79,17 +80,25 @@ class Hearing:
         assert self.stream is not None
         try:
             frames = self.stream.codec_context.decode(packet)
-        except av.InvalidDataError:  # a stream is often joined in the midst of a packet
+        except av.FFmpegError:  # a stream is often joined in the midst of a packet
             return
         for frame in frames:
             if frame.pts is None or frame.time_base is None:
                 continue
             begun = float(frame.pts * frame.time_base) + self._late.seconds
-            for plain in self._plain.resample(frame):
+            for plain in self._resampled(frame):
                 piece = Heard(plain.to_ndarray().astype(np.float32, copy=False), begun)
                 begun += piece.samples.shape[1] / SOUND_RATE
                 for listener in self._listeners:
                     listener(piece)
+
+    def _resampled(self, frame: av.AudioFrame) -> list[av.AudioFrame]:
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        if kind != self._kind:
+            # One in mono follows a programme in stereo: PyAV refuses it, or passes it on as it is.
+            self._kind = kind
+            self._plain = AudioResampler("fltp", "stereo", SOUND_RATE)
+        return self._plain.resample(frame)
 
 
 class Spoken:
