@@ -58,6 +58,7 @@ OTHERS = {
     "FROM ": "an image is built where there is Docker",
     "RUN ": "likewise; what it installs is an extra that test_documented_commands knows",
     "kill -9": "what tests/integration/test_killed.py does",
+    "sudo ": "packages of the system, which its owner installs",
     "curl ": "tests/unit/test_live_server.py asks for the same",
 }
 """What is typed and not tried here -> why."""

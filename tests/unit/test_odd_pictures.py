@@ -309,6 +309,9 @@ def test_what_is_done_of_a_folder_stays(tmp_path: Path) -> None:
     (line,) = source.notes
     assert line.startswith("left out: ")
     assert "2.jpg' is a damaged picture" in line
+    with source as again:  # what was told of it before is told once
+        assert len([*again]) == 2
+    assert (again.damaged, len(again.notes)) == (1, 1)
 
 
 KILLED = """

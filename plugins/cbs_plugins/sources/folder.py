@@ -63,6 +63,7 @@ class FolderSource:
 
     def __enter__(self) -> Self:
         """Lists the folder and reads the header of each picture."""
+        self.damaged, self.notes = 0, ()
         folder = Path(self.path).expanduser()
         if not folder.exists():
             raise SourceError(missing(folder))
