@@ -5,8 +5,9 @@ import re
 _URL = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://"
     # A password may hold anything, "/" and "@" too; a path's "@" belongs to no password. Of digits
-    # before a "/" it reads as a port: rather is a camera's path hidden than a password shown.
-    r"(?:(?![\w.-]+/)\S*@|[^/@\s]*@)?"
+    # before a "/" it reads as a port: rather is a camera's path hidden than a password shown, but
+    # where the "@" follows at once.
+    r"(?:(?![\w.-]+/|[\w.-]+:\d+/@)\S*@|[^/@\s]*@)?"
     r"(?P<host>[^/?\s]*)(?P<path>[^?\s]*)\S*",
     re.I,
 )

@@ -203,7 +203,7 @@ def understood(name: str) -> Callable[[Mapping[str, object]], int]:
             if not isinstance(section, Mapping):
                 continue
             params = {k: v for k, v in section.items() if k not in ("name", "where", "statistics")}
-            if params.get("path", 0) is None:
+            if not isinstance(params.get("path", ""), str):  # none, or a batch's list
                 params["path"] = "a file in the run folder"
             target = REGISTRIES[kind].load(str(section["name"]))
             checked_parameters(target, params, owner=str(section["name"]))

@@ -22,7 +22,7 @@ def test_it_equals_ours(tmp_path, width):
     torch.save(styler, tmp_path / "style.pth")
     config = {
         "segmenter": {"name": "dabnet", "weights": str(tmp_path / "dabnet.pth")},
-        "styler": {"name": "johnson", "weights": str(tmp_path / "style.pth")},
+        "styler": {"name": "johnson", "weights": str(tmp_path / "style.pth"), "grid": True},
         "compositor": {"name": "hard"},
         "accelerator": {"name": "eager"},
         "matte": "argmax",

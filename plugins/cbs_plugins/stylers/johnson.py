@@ -49,7 +49,7 @@ class JohnsonStyler(nn.Module):
         halo: pixels around a window that are styled with it and cut off (`RegionStyler`), rounded
             up to multiples of `STRIDE`; None is `WIDE_HALO`, or `HALO` where the grid is left, with
             which windows are exact.
-        grid: whether the grid of four pixels that the net makes is left as it is.
+        grid: whether the grid of four pixels that the net makes is left as it is; None is no.
 
     Raises:
         ConfigError: a negative halo.
@@ -65,7 +65,7 @@ class JohnsonStyler(nn.Module):
         style: str | None = None,
         weights: str | None = None,
         halo: int | None = None,
-        grid: bool = False,
+        grid: bool | None = None,
     ) -> None:
         super().__init__()
         if halo is not None and halo < 0:
