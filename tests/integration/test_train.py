@@ -194,7 +194,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(place, cbs_train):
         (("style=nothing.png",), "no file 'nothing.png'"),
         (("segmenter=dabnet",), "one plugin is trained at a time"),
         (("recipe.losses=gatis",), "did you mean 'gatys'?"),
-        (("recipe.crop=30",), "recipe.crop must be a multiple of 4"),
+        (("recipe.crop=34",), "recipe.crop=34 must be a multiple of 4"),
         (("+recipe.colour=1",), "has no parameter 'colour'"),
         (("init=painting.png",), "is damaged or"),
         (("steps=0",), "steps=0 must be a whole number of at least 1"),
