@@ -114,7 +114,12 @@ def test_from_the_command_line(tmp_path, johnson):
         "range": [0, 1],
         "min_side": 8,
         "output_range": [0, 1],
+        "good_size": [512, 512],
     }
+    assert registry.stylers.create("onnx", weights=str(tmp_path / "a b/x.onnx")).good_size == (
+        512,
+        512,
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a b", "johnson.pth"]
 
 

@@ -9,7 +9,7 @@ An ONNX file does not tell what its numbers mean. The YAML beside it does (``net
     mean: [0.485, 0.456, 0.406] # subtracted after that, in the input's own colour order; optional
     std: [0.229, 0.224, 0.225]  # divides the difference; optional
     size: [512, 1024]           # height, width: the picture is resized to it; optional
-    good_size: [384, 512]       # height, width of pictures that a segmenter is good at; optional
+    good_size: [384, 512]       # height, width of pictures that the net is good at; optional
     multiple: 32                # the picture is padded to such sides; optional
     min_side: 8                 # the picture is padded to at least this; optional
     classes: [road, car]        # of a segmenter: in channel order, or the name of a vocabulary

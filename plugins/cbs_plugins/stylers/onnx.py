@@ -29,7 +29,9 @@ class ONNXStyler:
             raise WeightsMissingError("no net is chosen: give styler.weights=FILE.onnx")
         runner = Runner(weights)
         self.weights_files = runner.files
-        self.net = PictureNet(runner, read_spec(spec, weights, needs="output_range"), channels=3)
+        described = read_spec(spec, weights, needs="output_range")
+        self.good_size = described.good_size
+        self.net = PictureNet(runner, described, channels=3)
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
