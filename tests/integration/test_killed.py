@@ -118,7 +118,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], dict[str, int]]] = {
 }
 """Command, words, and how many frames are due under each final name."""
 
-REPORTS = {"out.report.json", "out.sheet.png", "done.report.json"}
+REPORTS = {"out.report.json", "out.sheet.png", "done.report.json", "done.batch"}
 
 
 @pytest.mark.slow
