@@ -159,7 +159,8 @@ def test_killed_at_any_moment_nothing_broken_has_the_outputs_name(
         # Of a killed run's own folder, by its time, the empty one may be there.
         there = {path.relative_to(place).parts[0] for path in place.rglob("*") if path.is_file()}
         assert there - REPORTS == {Path(name).parts[0] for name in finals}
-        assert not [*place.glob("*.parts"), *place.glob("*.batch")]
+        assert not [*place.glob("*.parts")]
+        assert {path.name for path in place.glob("*.batch/*")} <= {"journal.jsonl"}
         assert not left_in(place)
         for report in place.glob("*.json"):
             json.loads(report.read_text())
