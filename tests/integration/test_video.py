@@ -268,7 +268,7 @@ def _sound_only(path: Path) -> None:
     [
         (_empty, "is empty"),
         (_text, "is no video"),
-        (_playlist, "is no video"),
+        (_playlist, "names 'other.mp4', which is no file"),
         (_sound_only, r"holds no pictures \(audio only\)"),
         (lambda path: path.mkdir(), "is a folder"),
         (lambda path: None, "no file .*did you mean 'clip.mkv'"),
