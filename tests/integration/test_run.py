@@ -113,6 +113,7 @@ def test_report_sheet_and_what_is_printed(command: Command, photo: Path, weights
         "style": "wave",
         "weights": None,
         "halo": None,
+        "grid": None,
         "where": "frame",
         "statistics": None,
     }
