@@ -126,6 +126,12 @@ def sound_packets(path: Path) -> list[tuple[Fraction, bytes]]:
     return [packet for stream in found for packet in stream]
 
 
+def frames_in(path: Path) -> int:
+    """How many frames of a video can be decoded."""
+    with av.open(str(path)) as media:
+        return sum(1 for _ in media.decode(video=0))
+
+
 def rgb_frames(path: Path) -> list[np.ndarray]:
     """Every frame of a video, ``(H,W,3)`` uint8."""
     with av.open(str(path)) as media:

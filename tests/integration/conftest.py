@@ -14,7 +14,15 @@ from cbs_plugins.nets.johnson import TransformerNet
 from hydra.core.global_hydra import GlobalHydra
 
 from cbs_core.cli import run
+from tests.integration.children import Children, children
 from tests.integration.command import COMMAND, Ran, with_net
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
+    """A process that has imported all, from which commands are forked, to be killed."""
+    with children(tmp_path_factory.mktemp("told")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

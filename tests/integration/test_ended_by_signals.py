@@ -3,18 +3,17 @@
 import json
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from cbs_core.machine.signals import ENDING
 from tests import scenes
-from tests.integration.children import FAST, Children, children
-from tests.media import make_clip
+from tests.integration.children import FAST, Children
+from tests.media import frames_in, make_clip
 
 FRAMES = 400
 SLOW = 0.01
@@ -31,20 +30,9 @@ NETS = tuple(
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
-    with children(tmp_path_factory.mktemp("told")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     return make_clip(folder / "clip.mp4", frames=FRAMES, sound=FRAMES / 25, gop=8)
-
-
-def frames_in(path: Path) -> int:
-    with av.open(str(path)) as media:
-        return sum(1 for _ in media.decode(video=0))
 
 
 def hidden(place: Path) -> list[Path]:

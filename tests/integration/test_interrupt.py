@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import av
 import pytest
 
 from tests.integration.command import COMMAND, ROUTES, WAVE, with_net
-from tests.media import make_clip
+from tests.media import frames_in, make_clip
 
 OUTPUT = "done/out.mp4"
 
@@ -59,11 +58,6 @@ def wait_until(ready: Callable[[], object], seconds: float = 60) -> None:
 def writing(place: Path) -> Callable[[], bool]:
     """Tells whether some frames have reached the temporary file."""
     return lambda: any(f.stat().st_size > 10_000 for f in place.glob("done/.*cbs-*"))
-
-
-def frames_in(path: Path) -> int:
-    with av.open(str(path)) as media:
-        return sum(1 for _ in media.decode(video=0))
 
 
 @pytest.mark.parametrize(("number", "quiet"), [(signal.SIGINT, "true"), (signal.SIGTERM, "false")])

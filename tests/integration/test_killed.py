@@ -9,28 +9,21 @@ import random
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.children import FAST, Child, Children, children
-from tests.media import make_clip
+from tests.integration.children import FAST, Child, Children
+from tests.media import frames_in, make_clip
 
 KILLS = int(os.environ.get("CBS_KILLS", "3"))
 FRAMES = 48
 SLOW = 0.004
 
 HIDDEN = re.compile(r"\.(?P<of>.+)\.cbs-(tmp-)?[0-9a-f]{16}(?P<suffix>\.\w+)?")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Children]:
-    with children(tmp_path_factory.mktemp("told")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +36,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chance = np.random.default_rng(16)
     Image.fromarray(chance.integers(0, 255, (700, 900, 3), np.uint8)).save(folder / "photo.png")
     return folder
-
-
-def frames_in(path: Path) -> int:
-    """Decodes a film to its end."""
-    with av.open(str(path)) as media:
-        return sum(1 for _ in media.decode(video=0))
 
 
 def pictures_in(folder: Path) -> int:

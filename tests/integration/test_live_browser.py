@@ -50,16 +50,18 @@ pytestmark = pytest.mark.skipif(
     reason="no Chromium and its driver: apt-get install chromium chromium-driver",
 )
 
+ADDRESSES = [
+    one.address
+    for each in psutil.net_if_addrs().values()
+    for one in each
+    if one.family == socket.AF_INET and one.address != "127.0.0.1"
+]
+
 called = pytest.mark.skipif(
-    not (
-        calling.THERE
-        and any(
-            a.family == socket.AF_INET and a.address != "127.0.0.1"
-            for each in psutil.net_if_addrs().values()
-            for a in each
-        )
-    ),
-    reason="WebRTC needs aiortc, and an address of this machine beside 127.0.0.1",
+    not (calling.THERE and ADDRESSES),
+    reason="no address of this machine beside 127.0.0.1, which WebRTC needs"
+    if calling.THERE
+    else "no aiortc: the extra [webrtc]",
 )
 
 

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-import av
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from cbs_core.contract.errors import PluginContractError, SourceError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.run.stream import Stream
 from tests.integration.command import ROUTES, WAVE, Ran
-from tests.media import picture
+from tests.media import frames_in, picture
 
 Command = Callable[..., Ran]
 
@@ -38,11 +37,6 @@ class Camera:
         for index in range(7):
             yield RawFrame(torch.from_numpy(picture(index)), index, Fraction(index, 25))
         raise OSError("No such device: unplugged")
-
-
-def frames_in(path: Path) -> int:
-    with av.open(str(path)) as media:
-        return sum(1 for _ in media.decode(video=0))
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)

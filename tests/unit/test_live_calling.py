@@ -19,7 +19,8 @@ aiortc = pytest.importorskip("aiortc")
 ice = pytest.importorskip("aioice.ice")
 
 routed = pytest.mark.skipif(
-    not ice.get_host_addresses(True, False), reason="WebRTC needs an address beside 127.0.0.1"
+    not ice.get_host_addresses(True, False),
+    reason="no address beside 127.0.0.1, which WebRTC needs",
 )
 
 
