@@ -4,8 +4,14 @@ What a run wrote is closed by then. A plugin's thread that is no daemon would ke
 ever, with Ctrl-C ignored; and while a plugin hangs in the code of a library, Python calls no
 handler of a signal at all. So a thread of our own looks on: the operating system's handler writes
 each signal's number into a socket (`signal.set_wakeup_fd`), whatever the main thread does.
+
+Nor does what a library leaves behind change the code that a command has ended with: Python ends
+its daemon threads by unwinding them, which aborts a process where one of them is in C++ at that
+moment (pytorch/pytorch#38228). So the last thing that is called at the end is the system's exit.
 """
 
+import atexit
+import logging
 import os
 import signal
 import socket
@@ -40,6 +46,7 @@ class Ending:
         self._handled = 0.0
         self._handler: object = None
         self._code = 1  # of a process that ends by what is raised
+        self._left = False
         self._process = os.getpid()
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
@@ -48,6 +55,8 @@ class Ending:
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         # Called when the interpreter begins to wait for threads, as it is for pools of them.
         threading._register_atexit(self._end)  # type: ignore[attr-defined]
+        # The first that is registered is called last; nothing that needs an end is imported yet.
+        atexit.register(self._leave_last)
         threading.Thread(target=self._watch, name="cbs-ending", daemon=True).start()
 
     def listens(self, handler: object) -> None:
@@ -62,7 +71,21 @@ class Ending:
     def leave(self, code: int) -> NoReturn:
         """Ends the process with a code, whatever is left behind."""
         self._code = code
+        self._left = True
         sys.exit(code)
+
+    def _leave_last(self) -> None:
+        """Ends the process, when all else that is called at its end has been, with its code."""
+        if not self._left or os.getpid() != self._process:
+            return
+        logging.shutdown()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except OSError:
+            return  # Python's own end tells it
+        os._exit(self._code)
 
     def _end(self) -> None:
         if os.getpid() == self._process:  # and no fork of it

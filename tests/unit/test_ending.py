@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = """
-import hashlib, multiprocessing, os, signal, sys, threading, time
+import atexit, hashlib, multiprocessing, os, signal, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
 from cbs_core.cli import ending
 from cbs_core.cli.app import hydra_app
@@ -43,6 +43,18 @@ def task(config):
         child.join()
         time.sleep(0.5)
         return 3 + len(ends)
+    if how == "daemon":
+        import torch
+
+        def add():
+            numbers = torch.zeros(100)
+            while True:
+                numbers + numbers
+
+        threading.Thread(target=add, daemon=True).start()
+        atexit.register(print, "called", flush=True)
+        sys.stdout.write("written")
+        time.sleep(0.2)
     if how == "own":  # as a training has
         heard = []
         signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
@@ -88,6 +100,14 @@ def test_what_is_left_behind_holds_nothing_up(
     assert ran.returncode == code
     assert errors.endswith(told)
     assert errors.count("\n") == (how == "failure") + bool(told)
+
+
+def test_a_daemon_thread_in_a_librarys_code_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    ran = start("daemon", tmp_path)
+    written, errors = ran.communicate(timeout=120)
+    assert ran.returncode == 3, errors
+    assert written == "writtencalled\n"
+    assert errors == ""
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
