@@ -3,13 +3,13 @@
 import argparse
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from cbs_core.choose.packages import PROJECT
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, checks, guarded
 from cbs_core.choose.surroundings import GROUPS, distributions, missing_extras, stray_groups
+from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.extensions import LEVELS, NOTE, OK, PROBLEM, Finding
@@ -25,11 +25,12 @@ def main() -> None:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     parser.parse_args()
+    end = ending.watch("cbs-doctor")
     findings = []
     for finding in diagnose():
         say(f"{finding.level:8}{finding.subject:11} {finding.text}")
         findings.append(finding)
-    sys.exit(1 if any(finding.level == PROBLEM for finding in findings) else 0)
+    end.leave(1 if any(finding.level == PROBLEM for finding in findings) else 0)
 
 
 def diagnose() -> Iterator[Finding]:

@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, parameters
+from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError, closest
 from cbs_core.machine.text import say
@@ -29,11 +29,12 @@ def main() -> None:
     show = commands.add_parser("show", help="one plugin in full, loading it")
     show.add_argument("plugin", metavar="KIND/NAME", help="such as styler/johnson")
     args = parser.parse_args()
+    end = ending.watch("cbs-plugins")  # before what `show` imports
     with one_line_errors("cbs-plugins"):
         if args.command == "list":
             list_plugins(args.kind, as_json=args.json)
         else:
-            sys.exit(show_plugin(args.plugin))
+            end.leave(show_plugin(args.plugin))
 
 
 def list_plugins(kind: str | None, *, as_json: bool) -> None:

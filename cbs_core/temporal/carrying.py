@@ -61,7 +61,8 @@ class Seen:
     @classmethod
     def of(cls, image: Tensor, scene: int) -> Self:
         """Returns it of a frame ``(B,3,H,W)`` of a scene."""
-        return cls(scene, tuple(image.shape), tuple(pyramid(image)), small(image))
+        colour = small(image)
+        return cls(scene, tuple(image.shape), tuple(pyramid(colour)), colour)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.types import Scores
+from cbs_core.temporal.around import highest_around, sums
 from cbs_core.temporal.flow import outside, resized, warped
 from cbs_core.temporal.leaps import Followed
 
@@ -146,9 +147,9 @@ def _believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: bo
     step = followed.step
     was = warped(before, step.motion)
     was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
-    near = _highest(was, BESIDE) > 0.5
-    near = near | (_highest(followed.lost, NEAR) > 0.5)
-    near = near | (_highest(was, NEAR) > 0.5) & outside(step.motion)
+    near = highest_around(was, BESIDE) > 0.5
+    near = near | (highest_around(followed.lost, NEAR) > 0.5)
+    near = near | (highest_around(was, NEAR) > 0.5) & outside(step.motion)
     anew = torch.where((seen > 0.5) & ~(near & ~followed.bared), RISE * seen, seen)
     if segmented:
         was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
@@ -165,20 +166,12 @@ def cleaned(shares: Tensor) -> Tensor:
     least = SPECK * shares.shape[2] * shares.shape[3]
 
     def kept(mask: Tensor) -> Tensor:
-        pad = AROUND // 2
-        lines = F.avg_pool2d(F.pad(mask, (pad,) * 4, mode="replicate"), (AROUND, 1), 1)
-        square = F.avg_pool2d(lines, (1, AROUND), 1) * AROUND**2
-        return mask * _highest(mask * (square >= least), AROUND)
+        square = sums(F.pad(mask, (AROUND // 2,) * 4, mode="replicate"), AROUND)
+        return mask * highest_around(mask * (square >= least), AROUND)
 
     shown = (shares > 0.5).float()
     without = 1 - kept(1 - kept(shown))
     return torch.where(without == shown, shares, 1 - shares)
-
-
-def _highest(values: Tensor, side: int) -> Tensor:
-    """Returns the highest value in the square around each."""
-    lines = F.max_pool2d(values, (side, 1), 1, (side // 2, 0))
-    return F.max_pool2d(lines, (1, side), 1, (0, side // 2))
 
 
 def _on_grid(logits: Tensor, size: tuple[int, int]) -> Tensor:

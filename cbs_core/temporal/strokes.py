@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.temporal.flow import Step, grid_size, mean_around, resized, warped
+from cbs_core.temporal.around import highest_around, mean_around
+from cbs_core.temporal.flow import Step, grid_size, resized, warped
 
 LASTS = 4
 """Frames that strokes last where it moves by a pixel of the grid a frame or more."""
@@ -155,7 +156,7 @@ def _torn(motion: Tensor) -> Tensor:
     padded = F.pad(motion, (1, 1, 1, 1), mode="replicate")
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]).norm(dim=1, keepdim=True) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]).norm(dim=1, keepdim=True) / 2
-    return F.max_pool2d(torch.maximum(across, down), 3, 1, 1)
+    return highest_around(torch.maximum(across, down), 3)
 
 
 def _within(motion: Tensor, length: float) -> Tensor:
