@@ -50,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30, help="after the first frames")
     parser.add_argument("--size", type=int, default=192, help="longest side of the live picture")
+    parser.add_argument("--camera", type=int, default=20, help="FPS of the browser's camera")
     parser.add_argument("--out", type=Path, help="a folder in place of the machine's class")
     parser.add_argument("more", nargs="*", help="KEY=VALUE for cbs-live")
     args = parser.parse_args()
@@ -61,17 +62,21 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         served(folder, args.size, args.more) as (url, process),
-        browser(folder) as driver,
+        browser(folder, args.camera) as driver,
     ):
         rows = list(evening(url, process, driver, 60 * args.minutes))
+        driver.switch_to.window(driver.window_handles[1])
+        way = driver.find_element("id", "source").text
     quarter = len(rows) // 4
     result = {"machine": facts, "minutes": args.minutes, "size": args.size, "more": args.more}
+    result |= {"camera": args.camera, "way": way}
     result["quarters"] = [summary(rows[at * quarter : (at + 1) * quarter]) for at in range(4)]
     result["frames"], result["dropped"] = rows[-1]["frames"], rows[-1]["dropped"]
     result["grown"] = grown(result["quarters"][1], result["quarters"][3])
     print(table(result["quarters"]))
     print(
-        f"{result['frames']} frames, {result['dropped']} dropped; grown: {result['grown'] or '-'}"
+        f"{result['frames']} frames, {result['dropped']} dropped; {way}; "
+        f"grown: {result['grown'] or '-'}"
     )
     out = args.out or machine.RESULTS / str(facts["class"])
     out.mkdir(parents=True, exist_ok=True)
@@ -107,13 +112,13 @@ def served(
 
 
 @contextmanager
-def browser(folder: str) -> Iterator[Any]:
-    """Starts Chromium without a window."""
+def browser(folder: str, fps: int) -> Iterator[Any]:
+    """Starts Chromium without a window, with a fake camera of so many frames a second."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or shutil.which("chromium-browser") or ""
     for argument in (
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"),
+        *("--use-fake-ui-for-media-stream", f"--use-fake-device-for-media-stream=fps={fps}"),
         *(f"--user-data-dir={folder}/profile", "--disable-background-timer-throttling"),
         *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
     ):

@@ -34,6 +34,9 @@ MISSING = "WebRTC needs aiortc: pip install 'class-based-styling[webrtc]'"
 OFFER = 32_768
 """Characters of an offer at most."""
 
+CANDIDATES = 16
+"""Ways to a visitor that are tried at most."""
+
 CLOCK = 90_000
 """Ticks a second of WebRTC's pictures."""
 
@@ -49,14 +52,21 @@ def addressed(offer: str, visitor: str) -> str:
 
     Behind a router, or where a browser hides its address, the port may be another one; then it is
     the visitor's packets that tell.
+
+    Raises:
+        ConfigError: there is more in it than one camera. Each further part would be sockets here,
+            and what comes by it, such as sound, would wait for ever to be taken.
     """
-    lines = []
+    lines, ways = [], 0
     for line in offer.splitlines():
         if not line.startswith("a=candidate"):
             lines.append(line)
-        elif found := CANDIDATE.match(line):
+        elif (found := CANDIDATE.match(line)) and ways < CANDIDATES:
+            ways += 1
             name, priority, port = found.groups()
             lines.append(f"a=candidate:{name} 1 udp {priority} {visitor} {port} typ host")
+    if sum(line.startswith("m=") for line in lines) > 1:
+        raise ConfigError("the offer has more in it than one camera: leave out sound and data")
     return "\r\n".join(lines) + "\r\n"
 
 
@@ -104,14 +114,14 @@ class Call:
         """
         from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
+        asked = addressed(offer[:OFFER], visitor)
         await self.close()
         # None in the place of an empty list would be a server of Google's.
         self._peer = peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         peer.on("connectionstatechange", self._changed)
         peer.on("track", self._track)
         try:
-            described = RTCSessionDescription(addressed(offer[:OFFER], visitor), "offer")
-            await peer.setRemoteDescription(described)
+            await peer.setRemoteDescription(RTCSessionDescription(asked, "offer"))
             if not self._tasks:
                 raise ConfigError("the offer has no camera in it")
             await peer.setLocalDescription(await peer.createAnswer())
@@ -166,15 +176,23 @@ class Call:
                 continue
             (frame, captured), self._newest = self._newest, None
             if frame.width * frame.height > self._most:
-                self._feed.fail(
+                self._passed_over(
                     f"a frame of {frame.width}x{frame.height} is too large: at most {self._most} "
                     "pixels are taken"
                 )
-                self._feed.tell()
                 continue
             size = self._feed.wish.size
-            pixels = await anyio.to_thread.run_sync(_pixels, frame, size)
+            try:
+                pixels = await anyio.to_thread.run_sync(_pixels, frame, size)
+            except Exception as error:  # of a frame; the next may be well
+                line = " ".join(str(error).split())[:100]
+                self._passed_over(f"a frame of the camera cannot be read: {line}")
+                continue
             self._studio.put(self._feed, Taken(pixels, captured))
+
+    def _passed_over(self, why: str) -> None:
+        self._feed.fail(why)
+        self._feed.tell()
 
 
 def _pixels(frame: "VideoFrame", size: int) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """Connections, before anything is known of them: how many of one address, and how slow they may be.
 
 Who opens many and says nothing, or says it a letter at a time, would take the places of all others.
+Connections of the owner's own reverse proxies are not counted: behind one are many visitors.
 """
 
 import asyncio
+import ipaddress
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -30,7 +32,7 @@ class Door(H11Protocol):
         others = [
             one for one in self.connections if (getattr(one, "client", None) or ("",))[0] == own
         ]
-        if len(others) > EACH:
+        if len(others) > EACH and not self._proxied(own):
             transport.abort()
             return
         self._hurry()
@@ -45,6 +47,11 @@ class Door(H11Protocol):
         super().connection_lost(exc)
         if self._late is not None:
             self._late.cancel()
+
+    def _proxied(self, own: str) -> bool:
+        """Tells whether it is the address of a proxy that the owner named."""
+        named = self.config.forwarded_allow_ips if self.config.proxy_headers else ()
+        return any(ipaddress.ip_address(own) in ipaddress.ip_network(one) for one in named or ())
 
     def _hurry(self) -> None:
         """Sets the time for a head that is not whole yet; what is on time is left alone."""

@@ -6,6 +6,8 @@
   WebSocket: no other page can send or read anything. Programs send no Origin and may.
 - **A token**, where the owner's address is not this machine alone: in the address once, then in a
   cookie; programs send it as ``Authorization: Bearer TOKEN``.
+- **A proxy** in between lets others in at the owner's own address. Without a token, what came
+  through one is refused; what it says of its visitors is believed only where the owner named it.
 - Requests of one address are counted, and refused above a rate.
 """
 
@@ -27,6 +29,9 @@ RATE, BURST = 60.0, 240.0
 
 ADDRESSES = 1024
 """Whose requests are counted; the one unheard of the longest is forgotten first."""
+
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers by which a proxy is known."""
 
 POLICY = "; ".join(
     (
@@ -127,6 +132,8 @@ class Gate:
             return 403, "this name is not the server's: say hosts=[NAME] where it is started"
         if not self._same_site(scope, headers):
             return 403, "requests of other pages are refused"
+        if self._token is None and any(name in headers for name in FORWARDED):
+            return 403, "this came through a proxy: say proxies=[ITS ADDRESS] where it is started"
         if self._token is not None and not self._knows_token(headers):
             return 401, "open the address with the token that the server printed"
         return 0, ""

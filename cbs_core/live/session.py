@@ -57,6 +57,8 @@ class Served:
     token: str | None = None
     certificate: str | None = None
     key: str | None = None
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks of reverse proxies that the owner vouches for."""
 
     @property
     def private(self) -> bool:
@@ -195,7 +197,8 @@ def _server(opening: Opening, served: Served) -> uvicorn.Server:
         ws_max_size=MESSAGE,
         ws_max_queue=4,
         ws_per_message_deflate=False,  # JPEG gets no smaller
-        proxy_headers=False,
+        proxy_headers=bool(served.proxies),
+        forwarded_allow_ips=[*served.proxies],
         server_header=False,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=1,
@@ -258,7 +261,8 @@ def _served(config: Mapping[str, object]) -> Served:
             raise ConfigError(f"there is no file '{file}': check certificate= and key=")
     if token is not None and (len(str(token)) < 8 or not str(token).isascii()):
         raise ConfigError("token= needs at least 8 letters and digits, or leave it out")
-    if token is None and not is_loopback(host):
+    proxies = _networks(config, "proxies")
+    if token is None and (proxies or not is_loopback(host)):
         token = secrets.token_urlsafe(16)
     return Served(
         host,
@@ -266,7 +270,20 @@ def _served(config: Mapping[str, object]) -> Served:
         tuple(_names(config, "hosts") or ()),
         None if token is None else str(token),
         *(map(str, pair) if pair else (None, None)),
+        proxies,
     )
+
+
+def _networks(config: Mapping[str, object], key: str) -> tuple[str, ...]:
+    names = _names(config, key) or []
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError as error:
+            raise ConfigError(
+                f"{key}: '{name}' is no address: say {key}=[127.0.0.1], or a network, 10.0.0.0/24"
+            ) from error
+    return tuple(names)
 
 
 def _whole(config: Mapping[str, object], key: str, low: int, high: int) -> int:

@@ -1,7 +1,7 @@
 """All that computes: one thread that alone restyles live pictures, in turn, feed by feed.
 
 What is not live (a picture by the API, the gallery's thumbnails) is done beside it, in another
-thread with nets of its own, so that it slows the stream down but never holds it up.
+thread with nets of its own, which stands back: it slows the stream down but never holds it up.
 """
 
 import logging
@@ -30,6 +30,7 @@ from cbs_core.frame.windows import Presence, occupancy
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import encode
 from cbs_core.live.wish import RADIUS, Catalog, Wish, first, paced
+from cbs_core.machine.background import stand_back
 from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
@@ -124,7 +125,7 @@ class Studio:
         self.feeds: dict[str, Feed] = {MAIN: self.main}
         self._most = feeds
         self._beside = Workshop(workshop.device, workshop.dtype)
-        self._pool = ThreadPoolExecutor(1, "cbs-beside")
+        self._pool = ThreadPoolExecutor(1, "cbs-beside", initializer=stand_back)
         self._slots = threading.Semaphore(waiting)
         self._painted: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
         self._due = threading.Event()

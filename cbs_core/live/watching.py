@@ -26,6 +26,7 @@ from torch import Tensor
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.live.calling import OFFER, THERE, Call
 from cbs_core.live.feed import Feed, Taken
+from cbs_core.live.gate import Rate
 from cbs_core.live.pictures import VIEWS, Shown, decode, fitted
 from cbs_core.live.studio import Studio
 from cbs_core.live.wish import parsed
@@ -41,6 +42,13 @@ PATIENCE = 10.0
 
 CAMERA_PIXELS = 1920 * 1088
 """Of a frame of a visitor's camera."""
+
+MESSAGES = 250.0
+"""A second, that a visitor may send; a second's more at once. Cameras give 60 frames, and as many
+are said to be shown."""
+
+AGAIN = 1.0
+"""Seconds between two offers that are answered: each costs keys and sockets."""
 
 State = Callable[[Feed], dict[str, object]]
 
@@ -75,6 +83,8 @@ class Watching:
         self._next: tuple[int, bytes, float] | None = None
         self._call: Call | None = None
         self._answering = False
+        self._offer: str | None = None
+        self._pace = Rate(MESSAGES, 2 * MESSAGES)
 
     async def run(self) -> None:
         """Serves the visitor until either end leaves."""
@@ -165,7 +175,8 @@ class Watching:
     async def _receive(self) -> None:
         while True:
             message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
+            # Who floods it would keep all others waiting.
+            if message["type"] == "websocket.disconnect" or not self._pace(""):
                 return
             data = message.get("bytes")
             if data is not None:
@@ -181,9 +192,11 @@ class Watching:
         if not isinstance(said, dict):
             return
         offer = said.get("offer")
-        if self._camera and isinstance(offer, str) and not self._answering:
-            self._answering = True
-            self._group.start_soon(self._answer, offer)
+        if self._camera and isinstance(offer, str):
+            self._offer = offer
+            if not self._answering:
+                self._answering = True
+                self._group.start_soon(self._answer)
         views = said.get("views")
         if isinstance(views, list) and 0 < len(views) <= 2 and all(v in VIEWS for v in views):
             self._views = tuple(views)
@@ -197,8 +210,19 @@ class Watching:
                 self._ages.append((self._heard - captured) * 1e3)
             self._woken.set()
 
-    async def _answer(self, offer: str) -> None:
-        """Answers what asks for WebRTC."""
+    async def _answer(self) -> None:
+        """Answers what asks for WebRTC; of what comes meanwhile, the newest."""
+        try:
+            while self._offer is not None:
+                offer, self._offer = self._offer, None
+                told = await self._answered(offer)
+                with suppress(WebSocketDisconnect, TimeoutError, OSError, RuntimeError):
+                    await self._text(told)
+                await asyncio.sleep(AGAIN)
+        finally:
+            self._answering = False
+
+    async def _answered(self, offer: str) -> Mapping[str, object]:
         try:
             if self._call is None:
                 woken = self._woken.set
@@ -206,13 +230,9 @@ class Watching:
                 self._call = Call(self._studio, self._feed, pixels=pixels, changed=woken)
                 self._call.view = self._views[0]
             client = self._socket.client
-            told = {"answer": await self._call.answer(offer, client.host if client else "")}
+            return {"answer": await self._call.answer(offer, client.host if client else "")}
         except ConfigError as error:
-            told = {"unanswered": str(error)}
-        finally:
-            self._answering = False
-        with suppress(WebSocketDisconnect, TimeoutError, OSError, RuntimeError):
-            await self._text(told)
+            return {"unanswered": str(error)}
 
     def _picture(self, data: bytes, captured: float) -> None:
         """Takes a frame of the visitor's camera; while one is read, the newest waits."""

@@ -37,6 +37,7 @@ from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte, lasting
 from cbs_core.machine import device as devices
+from cbs_core.machine.background import stand_back
 from cbs_core.run import selecting, settings, sizing
 from cbs_core.run.accelerate import Accelerate, words_of
 from cbs_core.run.settings import Look
@@ -102,7 +103,7 @@ class Workshop:
             return self._plan(look, classes)
 
     def order(self, look: Look, image: Tensor | None = None) -> "Future[Plan]":
-        """Builds a plan in a thread of the workshop, one after the other.
+        """Builds a plan in a thread of the workshop that stands back, one after the other.
 
         Args:
             look: what it is to look like.
@@ -118,7 +119,7 @@ class Workshop:
 
         with self._ordering:
             if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "cbs-workshop")
+                self._thread = ThreadPoolExecutor(1, "cbs-workshop", initializer=stand_back)
             return self._thread.submit(build)
 
     def keep(self, parts: int) -> None:

@@ -10,7 +10,8 @@ import pytest
 from av import VideoFrame
 from starlette.testclient import TestClient
 
-from cbs_core.live import calling, server
+from cbs_core.contract.errors import ConfigError
+from cbs_core.live import calling, server, watching
 from cbs_core.live.calling import Call, addressed
 from cbs_core.live.shop import Limits, Opening, Shop
 from tests import live
@@ -127,6 +128,31 @@ def test_a_huge_frame_is_told_and_not_restyled(made):
 
 
 @routed
+def test_a_frame_that_cannot_be_converted_is_told_and_the_call_goes_on(made, monkeypatch):
+    whole, seen = calling._pixels, []
+
+    def odd(frame, size):
+        seen.append(frame)
+        if len(seen) == 1:
+            raise ValueError("no such format")
+        return whole(frame, size)
+
+    monkeypatch.setattr(calling, "_pixels", odd)
+    feed, told = made.open_feed(), []
+    feed.listen(lambda: told.append(feed.error))
+
+    async def work():
+        peer, call = await called(made, feed, visitor=own_address())
+        await soon(lambda: feed.shown is not None)
+        await call.close()
+        await peer.close()
+
+    asyncio.run(work())
+    assert "a frame of the camera cannot be read: no such format" in told
+    assert feed.error is None
+
+
+@routed
 def test_a_call_that_never_came_about_leaves_nobody_who_looks_on(made):
     feed = made.open_feed()
 
@@ -168,6 +194,19 @@ def test_an_offer_leads_to_nobody_but_the_visitor():
     ]
 
 
+@pytest.mark.parametrize("more", ["m=audio 9 UDP/TLS/RTP/SAVPF 111", "m=video 9 X"])
+def test_an_offer_of_more_than_a_camera_is_refused(more):
+    with pytest.raises(ConfigError, match="more in it than one camera"):
+        addressed(f"v=0\nm=video 9 UDP/TLS/RTP/SAVPF 96\n{more}\n", "192.0.2.7")
+
+
+def test_ways_to_a_visitor_are_bounded():
+    offer = "v=0\n" + "".join(
+        f"a=candidate:{port} 1 udp 1 10.0.0.1 {port} typ host\n" for port in range(1000, 1400)
+    )
+    assert addressed(offer, "192.0.2.7").count("a=candidate") == calling.CANDIDATES
+
+
 def asked(made, tmp_path, offer, *, camera=True):
     """Returns what a visitor's offer is told, and whether the visitor is shown on."""
     shop = Shop(made, tmp_path, Limits(), live.inputs("clip.mp4"))
@@ -191,6 +230,27 @@ def test_what_is_no_offer_is_told_and_the_visitor_is_shown_on(made, tmp_path, of
     told, there = asked(made, tmp_path, offer)
     assert "offer" in told["unanswered"]
     assert there is True
+
+
+def test_of_offers_by_the_hundred_few_are_answered(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "AGAIN", 0.3)
+    answered = []
+
+    async def answer(self, offer, visitor):
+        answered.append(offer)
+        raise ConfigError("no offer")
+
+    monkeypatch.setattr(calling.Call, "answer", answer)
+    shop = Shop(made, tmp_path, Limits(), live.inputs("clip.mp4"))
+    app = server.application(Opening(shop), hosts={"127.0.0.1"})
+    with (
+        TestClient(app, base_url="http://127.0.0.1:8188") as client,
+        client.websocket_connect("ws://127.0.0.1:8188/v1/stream?camera=true") as socket,
+    ):
+        for number in range(200):
+            socket.send_text(json.dumps({"offer": str(number)}))
+        live.until(lambda: answered and answered[-1] == "199")
+        assert len(answered) < 20, "the newest of those that came meanwhile"
 
 
 def test_without_the_extra_it_is_one_line(made, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from cbs_core.live import doors, server, session
+from cbs_core.live import doors, gate, server, session
 from cbs_core.live.session import Served
 from cbs_core.live.shop import Limits, Opening, Shop
 from tests import live
@@ -23,9 +23,9 @@ def shop(monkeypatch, tmp_path):
 
 
 @contextmanager
-def served(shop):
+def served(shop, **more):
     """Serves it as ``cbs-live`` does; yields the port."""
-    where = Served("127.0.0.1", 0)
+    where = Served("127.0.0.1", 0, **more)
     with session._listen(where) as listening:
         running = session._server(Opening(shop), where)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -38,9 +38,9 @@ def served(shop):
             thread.join(60)
 
 
-def status(port, path="/v1/styles", connection=None):
+def status(port, path="/v1/styles", connection=None, headers=None):
     connection = connection or HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path)
+    connection.request("GET", path, headers=headers or {})
     answer = connection.getresponse()
     answer.read()
     return answer.status
@@ -84,6 +84,21 @@ def test_one_address_leaves_places_for_others(shop, monkeypatch):
                 return False
 
         live.until(there)
+
+
+def test_behind_a_proxy_that_is_named_each_visitor_counts(shop, monkeypatch):
+    monkeypatch.setattr(doors, "EACH", 1)
+    monkeypatch.setattr(gate.Rate.__init__, "__defaults__", (0.0, 3.0))
+    token = "secret-token"
+    with served(shop, token=token, proxies=("127.0.0.1",)) as port:
+        kept = [said(port, b"GET /") for _ in range(3)]
+        codes = {}
+        for visitor in ("203.0.113.7", "203.0.113.8", "203.0.113.7, 203.0.113.9"):
+            headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": visitor}
+            codes[visitor] = [status(port, headers=headers) for _ in range(4)]
+        for one in kept:
+            one.close()
+    assert set(map(tuple, codes.values())) == {(200, 200, 200, 429)}, "the last is who came here"
 
 
 def test_a_body_that_does_not_come_is_left_and_one_that_breaks_off_is_no_error(

@@ -13,6 +13,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from cbs_core.choose.presets import defaults
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.live import inputs, recording, server, session, watching
@@ -400,6 +401,37 @@ def test_without_the_token_nothing_is_had(shop):
         assert client.get("/v1/state").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded", "x-real-ip"])
+def test_without_a_token_nobody_comes_through_a_proxy(client, shop, name):
+    """Its visitors are anybody, and all have this machine's own address."""
+    headers = {name: "203.0.113.7"}
+    refused = client.get("/v1/state", headers=headers)
+    assert refused.status_code == 403
+    assert "proxies=" in refused.json()["error"]
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client.websocket_connect(WS, headers=headers) as socket,
+    ):
+        socket.receive()
+    headers["authorization"] = "Bearer secret-token"
+    with client_of(shop, token="secret-token", rate=Rate(0, 2)) as client:
+        codes = [client.get("/v1/state", headers=headers | {name: f"203.0.113.{at}"}).status_code
+                 for at in range(3)]  # fmt: skip
+    assert codes == [200, 200, 429], "what it says of its visitors is not believed"
+
+
+def test_who_floods_the_server_is_left(client, made, monkeypatch):
+    monkeypatch.setattr(watching, "MESSAGES", 20)
+    with client.websocket_connect(WS) as socket:
+        for _ in range(41):
+            socket.send_text("{}")
+        live.until(lambda: socket.receive()["type"] == "websocket.close")
+    with client.websocket_connect(WS) as socket:
+        for _ in range(38):
+            socket.send_text("{}")
+        next_frame(socket)
+
+
 def test_the_address_is_told_with_the_token():
     (line,) = addresses(Served("127.0.0.1", 8188), 8188)
     assert line == "the studio is at http://127.0.0.1:8188/"
@@ -410,6 +442,15 @@ def test_the_address_is_told_with_the_token():
 
 
 # --- the stream
+
+
+def test_a_proxy_that_is_named_demands_a_token():
+    behind = session._served(defaults("live") | {"proxies": ["127.0.0.1", "10.0.0.0/24"]})
+    assert behind.proxies == ("127.0.0.1", "10.0.0.0/24")
+    assert behind.token is not None
+    assert session._served(defaults("live")).token is None
+    with pytest.raises(ConfigError, match="'desk' is no address"):
+        session._served(defaults("live") | {"proxies": ["desk"]})
 
 
 def test_a_certificate_is_looked_for_at_home(tmp_path, monkeypatch):

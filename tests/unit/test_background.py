@@ -1,0 +1,42 @@
+"""Work beside a stream, which gives way to it."""
+
+import os
+import sys
+import threading
+
+import torch
+
+from cbs_core.machine.background import LOWER, stand_back
+
+
+def in_thread(work):
+    """Returns what a thread of its own returns."""
+    found = []
+    thread = threading.Thread(target=lambda: found.append(work()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def nice():
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def test_a_thread_that_stands_back_leaves_all_others_as_they_are():
+    usual = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+
+        def beside():
+            stand_back()
+            return torch.get_num_threads(), nice() if sys.platform == "linux" else LOWER
+
+        before = nice() if sys.platform == "linux" else 0
+        cores, lower = in_thread(beside)
+        assert cores == 2
+        assert lower == min(before + LOWER, 19)
+        assert torch.get_num_threads() == 4
+        assert in_thread(torch.get_num_threads) == 4
+        assert sys.platform != "linux" or nice() == in_thread(nice) == before
+    finally:
+        torch.set_num_threads(usual)
