@@ -269,8 +269,9 @@ def _served(config: Mapping[str, object]) -> Served:
         _whole(config, "port", 0, 65535),
         tuple(_names(config, "hosts") or ()),
         None if token is None else str(token),
-        *(map(str, pair) if pair else (None, None)),
-        proxies,
+        certificate=str(pair[0]) if pair else None,
+        key=str(pair[1]) if pair else None,
+        proxies=proxies,
     )
 
 
