@@ -101,7 +101,6 @@ def test_auto_keeps_serial_on_a_live_source(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.alone  # takes times
 @pytest.mark.parametrize(
     ("rate", "kept"),
     [
@@ -141,7 +140,6 @@ def job_config(**changes):
     }
 
 
-@pytest.mark.alone  # takes times
 def test_a_rate_is_held_and_told(tmp_path, monkeypatch):
     """25 FPS are asked for, and a frame takes 180 ms: a fourth of it where half a side is seen."""
     monkeypatch.setattr(SlowSky, "seconds", 0.18)
