@@ -31,6 +31,7 @@ from cbs_core.choose import registry
 from cbs_core.live.feed import Taken
 from cbs_core.live.pictures import Shown, fitted
 from cbs_core.live.studio import Studio
+from cbs_core.machine.background import in_short_turns
 from cbs_core.run import settings
 from cbs_core.run.workshop import Workshop
 
@@ -244,4 +245,5 @@ def lines(told: dict[str, object]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with in_short_turns():  # as `cbs-live` has them
+        sys.exit(main())

@@ -31,6 +31,7 @@ from cbs_core.live.shop import Limits, Opening, Shop
 from cbs_core.live.studio import Studio
 from cbs_core.live.wish import SIZES
 from cbs_core.machine import device as devices
+from cbs_core.machine.background import in_short_turns
 from cbs_core.run import settings
 from cbs_core.run.settings import Look
 from cbs_core.run.workers import Worker, opened
@@ -119,7 +120,7 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
     workshop = Workshop(device.device, devices.dtype(str(config.get("precision")), device.device))
     opening = Opening()
     opening.told = f"{device.device} ({device.name}): preparing the nets"
-    with _served_at(opening, served, say) as serving, ExitStack() as ending:
+    with in_short_turns(), _served_at(opening, served, say) as serving, ExitStack() as ending:
         say(opening.told)
         info = _warm(look, workshop, inputs, size)
         studio = Studio(

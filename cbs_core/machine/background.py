@@ -3,12 +3,31 @@
 import os
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 
 LOWER = 3
 """By how much such a thread is nicer: beside one that computes it still gets a third of a core."""
+
+TURN_S = 0.0005
+"""Seconds that a thread of Python's may go on while another waits; by itself 0.005."""
+
+
+@contextmanager
+def in_short_turns() -> Iterator[None]:
+    """Has the threads of this process take turns ten times as often as usual.
+
+    A net lets go of Python's lock at each of its layers. While another thread computes in Python,
+    such as one that builds the next net, it waits a whole turn each time to get it back.
+    """
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def stand_back() -> None:

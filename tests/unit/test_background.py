@@ -4,9 +4,10 @@ import os
 import sys
 import threading
 
+import pytest
 import torch
 
-from cbs_core.machine.background import LOWER, stand_back
+from cbs_core.machine.background import LOWER, TURN_S, in_short_turns, stand_back
 
 
 def in_thread(work):
@@ -40,3 +41,10 @@ def test_a_thread_that_stands_back_leaves_all_others_as_they_are():
         assert sys.platform != "linux" or nice() == in_thread(nice) == before
     finally:
         torch.set_num_threads(usual)
+
+
+def test_short_turns_end_with_what_they_are_for():
+    usual = sys.getswitchinterval()
+    with in_short_turns():
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    assert sys.getswitchinterval() == usual
