@@ -39,6 +39,11 @@ class Heard:
 class HasSound(Protocol):
     """A live source whose sound can be heard beside its frames."""
 
+    @property
+    def sounds(self) -> bool:
+        """Whether there is any, as far as is known since it was opened."""
+        ...
+
     def hear(self, call: Callable[[Heard], object], /) -> None:
         """Has it given each piece from now on, in a thread of the source's, until it is closed."""
         ...

@@ -8,7 +8,7 @@ torch is imported where a tensor is looked at, so that a wrong word is told befo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -228,8 +228,9 @@ class StreamInfo:
     matte: bool = False
     """Whether the frames are a matte, grey: of ``media`` only what tells of pictures is kept."""
 
-    sound: Sound | None = None
-    """Of a live stream, what is heard beside its frames, for a sink that can hold it."""
+    sound: Callable[[], Sound] | None = None
+    """Of a live stream: what is heard beside its frames, for a sink that can hold it. Each calls for
+    its own, before the first frame."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

@@ -70,7 +70,7 @@ class Recording:
             rate=Fraction(25),
             live=True,
             name=self.path.stem,
-            sound=self._track if feed.sounding else None,
+            sound=(lambda: self._track) if feed.sounding else None,
         )
         try:
             self._sink.open(info)

@@ -1,11 +1,14 @@
 """The owner's outputs: the live picture sent on to a virtual camera, a broadcast, a file.
 
-They are given the newest frame, at the time at which it was captured, and never hold the picture
-up. All keep the size that the first frame had, whatever size visitors choose later.
+They are given the newest frame, at the time at which it was captured, and the source's sound beside
+it, and never hold the picture up. All keep the size that the first frame had, whatever size visitors
+choose later.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, SinkClosedError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.live.feed import Feed
+from cbs_core.live.hearing import Track
 from cbs_core.live.pictures import Shown
 from cbs_core.run import sinks
 from cbs_core.run.channel import Channel, ClosedError
@@ -39,35 +43,47 @@ class Sending:
         info: of the frames.
         look: the owner's.
         folder: where a file goes that has no place of its own.
+        sounds: whether there is sound beside them.
 
     Raises:
         CbsError: a sink cannot be had or opened, or would write over something.
     """
 
     def __init__(
-        self, feed: Feed, outputs: tuple[Choice, ...], info: StreamInfo, look: Look, folder: Path
+        self,
+        feed: Feed,
+        outputs: tuple[Choice, ...],
+        info: StreamInfo,
+        look: Look,
+        folder: Path,
+        *,
+        sounds: bool = False,
     ) -> None:
         nothing = Choice("")
         settings = Settings(look, nothing, nothing, nothing, outputs=outputs)
         sink, _, _ = sinks.built(settings, info, folder)
         assert isinstance(sink, Outputs)
         self._outputs = sink
+        self._feed = feed
+        self._tracks: list[Track] = []
         self._size = info.height, info.width
         self._first: float | None = None
         self._last = Fraction(-1)
         self.frames = 0
         """How many were handed on."""
 
-        self._outputs.open(info)
+        self._ends: list[Callable[[], object]] = []
+        self._outputs.open(replace(info, sound=self._heard) if sounds else info)
         # A file that is slow holds up who writes to it, and that is not to be the picture.
         self._frames: Channel[RawFrame] = Channel(2, freshest=True)
         self._worker = Worker(self._work, "cbs-sending")
         self._worker.start()
-        self._untap = feed.tap(self._put)
+        self._ends.append(feed.tap(self._put))
 
     def close(self) -> None:
         """Closes all."""
-        self._untap()
+        for end in self._ends:
+            end()
         self._frames.close()
         self._worker.wait()
         try:
@@ -75,10 +91,19 @@ class Sending:
         except CbsError as error:
             log.warning("%s", error)
 
+    def _heard(self) -> Track:
+        """Gives a sink the sound, from the first frame on."""
+        track = Track()
+        self._tracks.append(track)
+        self._ends.append(self._feed.overhear(track.put))
+        return track
+
     def _put(self, shown: Shown) -> None:
         """Hands a frame on, in the thread that made it."""
         if self._first is None:
             self._first = shown.captured
+            for track in self._tracks:
+                track.zero = shown.captured
         pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
         if pts <= self._last:
             return

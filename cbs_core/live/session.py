@@ -17,6 +17,7 @@ import uvicorn
 from cbs_core.choose.sections import choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import Source
+from cbs_core.contract.live import HasSound
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame import pipeline
 from cbs_core.live import calling
@@ -122,13 +123,13 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
     opening.told = f"{device.device} ({device.name}): preparing the nets"
     with in_short_turns(), _served_at(opening, served, say) as serving, ExitStack() as ending:
         say(opening.told)
-        info = _warm(look, workshop, inputs, size)
+        info, sounds = _warm(look, workshop, inputs, size)
         studio = Studio(
             look, workshop, size=size, styles=styles, target_fps=target_fps, feeds=cameras
         )
         ending.callback(studio.close)
         if outputs:
-            sending = Sending(studio.main, outputs, info, look, run_folder)
+            sending = Sending(studio.main, outputs, info, look, run_folder, sounds=sounds)
             ending.callback(sending.close)
         if osc is not None:
             ending.callback(Listening(studio, osc).close)
@@ -232,14 +233,17 @@ def _listen(served: Served) -> socket.socket:
     return listening
 
 
-def _warm(look: Look, workshop: Workshop, create: Callable[[], Source], size: int) -> StreamInfo:
+def _warm(
+    look: Look, workshop: Workshop, create: Callable[[], Source], size: int
+) -> tuple[StreamInfo, bool]:
     """Finds out, on the first frame, by what each net runs fastest; the source must work, too.
 
     Returns:
-        What the live pictures are like.
+        What the live pictures are like, and whether there is sound beside them.
     """
     with opened(create()) as source:
         raw, info = next(iter(source), None), source.info
+        sounds = isinstance(source, HasSound) and source.sounds
     if raw is None:
         raise ConfigError("the input holds no frame: choose another")
     pixels = fitted(raw.pixels, size)
@@ -247,7 +251,7 @@ def _warm(look: Look, workshop: Workshop, create: Callable[[], Source], size: in
     with torch.inference_mode():
         pipeline.prepare(pipeline.upload(pixels, workshop.device), plan)
     height, width = pixels.shape[:2]
-    return StreamInfo(width, height, rate=info.rate, live=True, name=info.name)
+    return StreamInfo(width, height, rate=info.rate, live=True, name=info.name), sounds
 
 
 def _served(config: Mapping[str, object]) -> Served:

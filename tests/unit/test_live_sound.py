@@ -15,9 +15,12 @@ from cbs_plugins.formats.hearing import Hearing, Lateness
 from cbs_plugins.sources.stream import StreamSource
 
 from cbs_core.contract.live import SOUND_RATE, Heard
+from cbs_core.contract.types import StreamInfo
 from cbs_core.live.hearing import GRACE, MOST, Track
 from cbs_core.live.reading import Reading
 from cbs_core.live.recording import Recording
+from cbs_core.live.sending import Sending
+from cbs_core.run.settings import outputs
 from tests import live
 
 FPS, RATE = 25, 44_100
@@ -87,14 +90,16 @@ def test_sound_that_changes_its_channels_goes_on():
     assert all(one.samples.shape[0] == 2 for one in heard)
 
 
+def free_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return f"udp://127.0.0.1:{free.getsockname()[1]}"
+
+
 @contextmanager
 def broadcast():
     """Yields the address of a stream that is being sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    over = threading.Event()
-    address = f"udp://127.0.0.1:{port}"
+    over, address = threading.Event(), free_address()
     thread = threading.Thread(target=send, args=(address, over), daemon=True)
     thread.start()
     try:
@@ -104,16 +109,20 @@ def broadcast():
         thread.join(20)
 
 
-def recorded(path):
-    """Returns ``(times, greys)`` of pictures and ``(times, loudness)`` of 5 ms of sound each."""
-    with av.open(str(path)) as container:
-        frames = [(one.time, one.to_ndarray(format="gray").mean()) for one in
-                  container.decode(video=0)]  # fmt: skip
-    with av.open(str(path)) as container:
-        heard = []
-        for frame in container.decode(audio=0):
+def recorded(path, seconds=math.inf):
+    """Returns ``(times, greys)`` of pictures and ``(times, loudness)`` of 5 ms of sound each.
+
+    Of a broadcast, those of so many seconds.
+    """
+    frames, heard, step = [], [], SOUND_RATE // 200
+    with av.open(str(path), timeout=(60, 20)) as container:
+        for frame in container.decode():
+            if isinstance(frame, av.VideoFrame):
+                frames.append((frame.time, frame.to_ndarray(format="gray").mean()))
+                if frame.time - frames[0][0] > seconds:
+                    break
+                continue
             left = frame.to_ndarray()[0]
-            step = SOUND_RATE // 200
             for at in range(0, len(left) - step + 1, step):
                 heard.append((frame.time + at / SOUND_RATE, np.abs(left[at : at + step]).max()))
     return np.array(frames), np.array(heard)
@@ -144,6 +153,32 @@ def test_a_flash_and_a_beep_of_a_stream_fit_in_a_recording(tmp_path):
     assert len(flashes) >= 4
     assert abs(np.median(apart)) < 0.04, apart
     assert abs(heard[-1, 0] - frames[-1, 0]) < 0.5 + GRACE
+
+
+@pytest.mark.alone  # takes times
+def test_a_flash_and_a_beep_of_a_stream_fit_in_a_broadcast_and_a_file_beside_it(tmp_path):
+    got, sent_to, path = [], free_address(), tmp_path / "take.mp4"
+    with broadcast() as address, live.studio(size=live.WIDTH) as made:
+        with StreamSource(address, open_s=30) as source:
+            live.until(lambda: source.sounds)
+        info = StreamInfo(live.WIDTH, live.HEIGHT, Fraction(FPS), live=True)
+        given = outputs({"output": [sent_to, str(path)]})
+        sending = Sending(made.main, given, info, live.look(), tmp_path, sounds=True)
+        reading = Reading(made, lambda: StreamSource(address, open_s=30))
+        receiving = threading.Thread(target=lambda: got.append(recorded(sent_to, 5.5)))
+        receiving.start()
+        reading.start()
+        try:
+            receiving.join(120)
+        finally:
+            reading.close()
+            sending.close()
+    assert got, "nothing was received"
+    for frames, heard in (got[0], recorded(path)):
+        flashes, beeps = onsets(frames, 145), onsets(heard, 0.1)
+        apart = [min(beeps - flash, key=abs) for flash in flashes]
+        assert len(flashes) >= 4
+        assert abs(np.median(apart)) < 0.04, apart
 
 
 def test_a_source_without_sound_is_recorded_without(tmp_path):

@@ -127,6 +127,9 @@ class Feed:
         self.film = False
         """Whether it has an end."""
 
+        self.sounds = False
+        """Whether there is sound that can be heard."""
+
         self.rate = Fraction(30)
         """Frames a second, as the container says."""
 
@@ -251,6 +254,7 @@ class Feed:
         tick = Fraction(stream.time_base or Fraction(1, 90_000))
         late = Lateness()
         hearing = Hearing(container, late, self.listeners)
+        self.sounds = not self.film and hearing.stream is not None
         read = [stream] if self.film or hearing.stream is None else [stream, hearing.stream]
         last = time.monotonic()
         while not self._stopped.is_set():
@@ -340,6 +344,11 @@ class FeedSource:
         """Closes it."""
         if self._feed is not None:
             self._feed.close()
+
+    @property
+    def sounds(self) -> bool:
+        """Whether there is sound to hear; known when it is open."""
+        return self._feed is not None and self._feed.sounds
 
     def hear(self, call: Callable[[Heard], object], /) -> None:
         """Has it given the sound, where there is any (`cbs_core.contract.live.HasSound`)."""

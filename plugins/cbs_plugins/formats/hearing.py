@@ -102,11 +102,11 @@ class Hearing:
 
 
 class Spoken:
-    """Sound that is encoded into a file as far as its pictures are.
+    """Sound that is encoded into a file or a broadcast as far as its pictures are.
 
     Args:
         output: the file, before its header is written.
-        suffix: of the file, in lower case.
+        suffix: of the file, in lower case; empty of a broadcast.
         sound: what there is to hear.
     """
 

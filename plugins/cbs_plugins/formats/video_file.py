@@ -130,7 +130,7 @@ class VideoFile:
                 self._output, self._media, self._suffix, audio=encoding.audio, start=start
             )
         elif info.sound is not None and encoding.audio:
-            self._tracks = Spoken(self._output, self._suffix, info.sound)
+            self._tracks = Spoken(self._output, self._suffix, info.sound())
         self._output.start_encoding()
         self._begun = True
         self._header = self._file.path.stat().st_size

@@ -15,6 +15,7 @@ from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.addresses import shown
 from cbs_core.run.workers import Worker
 from cbs_plugins.formats.files import reason
+from cbs_plugins.formats.hearing import Spoken
 
 FORMATS = {
     **dict.fromkeys(["rtmp", "rtmps", "rtmpt"], "flv"),
@@ -35,12 +36,15 @@ WAIT_S = 10
 
 
 class StreamSink:
-    """Sends H.264 to a server or a player, each frame at the time of its capture; without sound.
+    """Sends H.264 to a server or a player, each frame at the time of its capture.
+
+    Where sound comes beside the frames (`StreamInfo.sound`) it is sent as AAC.
 
     Args:
         path: the address: ``rtmp://SERVER/APP/KEY``, ``rtsp://``, ``srt://``, ``udp://HOST:PORT``.
         bitrate: bits a second; broadcasters name theirs.
         preset: speed of x264.
+        audio: whether to send the sound.
 
     Raises:
         SinkError: no such address, or nobody answers there.
@@ -49,7 +53,13 @@ class StreamSink:
 
     live = True
 
-    def __init__(self, path: str, bitrate: int = 4_000_000, preset: str = "veryfast") -> None:
+    def __init__(
+        self,
+        path: str,
+        bitrate: int = 4_000_000,
+        preset: str = "veryfast",
+        audio: bool = True,
+    ) -> None:
         scheme = path.partition("://")[0].lower()
         if scheme not in FORMATS or "://" not in path:
             known = ", ".join(f"{one}://" for one in FORMATS)
@@ -60,8 +70,10 @@ class StreamSink:
         self.format = FORMATS[scheme]
         self.bitrate = bitrate
         self.preset = preset
+        self.audio = audio
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
+        self._spoken: Spoken | None = None
         self._first: Fraction | None = None
         self._last = -1
         self._convert = VideoReformatter()
@@ -98,6 +110,8 @@ class StreamSink:
             stream.codec_context.time_base = TICK
             # No frame waits in the encoder for those after it.
             stream.options = {"preset": self.preset, "tune": "zerolatency"}
+            if info.sound is not None and self.audio:
+                self._spoken = Spoken(container, "", info.sound())
             container.start_encoding()
         except av.ProtocolNotFoundError as error:
             scheme = self.path.partition("://")[0]
@@ -128,17 +142,27 @@ class StreamSink:
         picture.pts, picture.time_base = self._last, TICK
         try:
             self._container.mux(self._stream.encode(picture))
+            self._speak(frame.pts - self._first)
         except (av.FFmpegError, OSError) as error:
             raise SinkLostError(f"'{shown(self.path)}' is lost: {reason(error)}") from error
 
+    def _speak(self, end: Fraction | None) -> None:
+        """Sends what was heard up to then; None: the last of it."""
+        assert self._container is not None
+        if self._spoken is not None:
+            for packet in self._spoken.until(end):
+                self._container.mux_one(packet)
+
     def close(self, *, complete: bool = True) -> None:
         """Says goodbye, where the server still listens."""
-        container, self._container = self._container, None
+        container = self._container
         if container is None:
             return
         with suppress(av.FFmpegError, OSError):
             assert self._stream is not None
             container.mux(self._stream.encode(None))
+            self._speak(None)
+        self._container = self._spoken = None
         with suppress(av.FFmpegError, OSError):
             container.close()
 
