@@ -229,8 +229,8 @@ class StreamInfo:
     """Whether the frames are a matte, grey: of ``media`` only what tells of pictures is kept."""
 
     sound: Callable[[], Sound] | None = None
-    """Of a live stream: what is heard beside its frames, for a sink that can hold it. Each calls for
-    its own, before the first frame."""
+    """Of a live stream: what is heard beside its frames, for a sink that can hold it. Each calls
+    for its own, before the first frame."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:

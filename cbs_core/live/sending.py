@@ -1,8 +1,8 @@
 """The owner's outputs: the live picture sent on to a virtual camera, a broadcast, a file.
 
 They are given the newest frame, at the time at which it was captured, and the source's sound beside
-it, and never hold the picture up. All keep the size that the first frame had, whatever size visitors
-choose later.
+it, and never hold the picture up. All keep the size that the first frame had, whatever size is
+chosen later.
 """
 
 import logging
