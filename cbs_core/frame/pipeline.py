@@ -222,7 +222,7 @@ def instances(image: Tensor, plan: Plan) -> list[Instances]:
     """
     assert plan.detector is not None
     seen = _to_segment(image, plan)
-    found = plan.detector.run(seen)
+    found = plan.detector.run(seen, *plan.told(image.shape[2], image.shape[3]))
     if (
         not isinstance(found, list)
         or len(found) != len(image)

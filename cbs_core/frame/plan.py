@@ -16,7 +16,7 @@ from cbs_core.frame.sizes import Scale, size_of
 from cbs_core.frame.stage import Stage
 from cbs_core.frame.styling import Styling
 from cbs_core.frame.tiles import Tiles
-from cbs_core.temporal.objects import Selection
+from cbs_core.temporal.objects import Selection, check_inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +66,7 @@ class Plan:
 
     detector: Stage | None = None
     """An `InstanceSegmenter`'s ``instances``, run in the place of `segmenter` where one object is
-    selected."""
+    selected; or a `PointSegmenter`'s ``instances_at``, which is given `told` too."""
 
     selection: Selection | None = None
     """Which object is restyled; None is all."""
@@ -118,6 +118,19 @@ class Plan:
     def believed_by(self) -> str:
         """Names what is believed of the scores."""
         return f"{self.scored_by}: {'; '.join(', '.join(one.classes) for one in self.routes)}"
+
+    def told(self, height: int, width: int) -> tuple[tuple[float, float], ...]:
+        """Returns what `detector` is told beside a frame of a size: the selected point, or nothing.
+
+        Raises:
+            ConfigError: the point is outside the frame.
+        """
+        chosen = self.selection
+        if chosen is None or not chosen.alone or not isinstance(chosen.wanted, tuple):
+            return ()
+        check_inside(chosen.wanted, height, width)
+        x, y = chosen.wanted
+        return (((x + 0.5) / width, (y + 0.5) / height),)
 
     def bytes_per_pixel(self, height: int, width: int) -> int:
         """Returns the working memory at its peak on the host, by a pixel of a frame of that size.

@@ -7,7 +7,7 @@ from pathlib import Path
 from cbs_core.choose import knowing
 from cbs_core.contract.errors import ConfigError
 from cbs_core.words.names import aliases_of, plain
-from cbs_core.words.shares import NOT, REST, Share, is_left, negation, shares, together
+from cbs_core.words.shares import BACKGROUND, NOT, REST, Share, is_left, negation, shares, together
 
 DEFAULT = ("person", "car")
 """The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
@@ -124,7 +124,10 @@ def parse(
 def _default(classes: Sequence[str]) -> list[str]:
     aliases = aliases_of(classes)
     meant = ((word,) if word in classes else aliases.get(word, ()) for word in DEFAULT)
-    return [name for names in meant for name in names]
+    found = [name for names in meant for name in names]
+    if not found and len(classes) == 2 and classes[0] == BACKGROUND:
+        return [classes[1]]  # a segmenter of one thing is chosen for that
+    return found
 
 
 def words_of(spec: object) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from cbs_core.contract.interfaces import (
     Resettable,
     Segmenter,
 )
-from cbs_core.contract.promptable import Promptable
+from cbs_core.contract.promptable import PointSegmenter, Promptable
 from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import pipeline, routes
 from cbs_core.frame.mattes import Regions
@@ -162,11 +162,7 @@ class Workshop:
             )
             for route in chosen
         }
-        selection, detector = None, None
-        if look.select is not None:
-            selection = selecting.selection(look, chosen, classes)
-            if isinstance(segmenter.plugin, InstanceSegmenter):
-                detector = Stage(self._autocast(segmenter.plugin.instances), segmenter.stage.what)
+        detect = selecting.detection(segmenter.plugin, segmenter.stage.what, look)
         return Plan(
             segmenter=segmenter.stage,
             stylings={
@@ -180,8 +176,8 @@ class Workshop:
             routes=chosen,
             device=self.device,
             classes=classes,
-            detector=detector,
-            selection=selection,
+            detector=detect and Stage(self._autocast(detect), segmenter.stage.what),
+            selection=selecting.selection(look, chosen, classes, segmenter.plugin),
             segment_size=sizing.scale(look.segment_size, segmenter.plugin, segmenter.stage.what),
             segment_every=look.segment_every,
             steady=look.steady or "off",
@@ -242,6 +238,10 @@ class Workshop:
         )
 
     def _segmenter(self, plugin: Any, words: str, accelerate: Accelerate) -> Stage:
+        if isinstance(plugin, PointSegmenter):  # nothing but its `instances_at` is ever run
+            if isinstance(plugin, nn.Module):
+                plugin.eval().requires_grad_(False).to(self.device)
+            return Stage(_unasked, words, _cost(plugin, torch.float32), _recall(plugin, words))
         return self._stage(plugin, words, "segmenter", accelerate)
 
     def _compositor(self, plugin: Any, words: str, accelerate: Accelerate) -> Stage:
@@ -292,13 +292,13 @@ class Workshop:
                 cost = _cost(plugin, self.dtype)
         return Stage(call, words, cost, _recall(plugin, words))
 
-    def _autocast(self, call: Callable[[Tensor], T]) -> Callable[[Tensor], T]:
+    def _autocast(self, call: Callable[..., T]) -> Callable[..., T]:
         """Wraps a detector, whose box arithmetic has no kernels in half precision."""
 
-        def run(image: Tensor) -> T:
+        def run(*given: object) -> T:
             half = self.dtype != torch.float32
             with torch.autocast(self.device.type, self.dtype, enabled=half):
-                return call(image)
+                return call(*given)
 
         return run
 

@@ -213,6 +213,10 @@ class Selection:
     heir: int = -1
     """The one of these that gets the objects that were not chosen; -1 for none."""
 
+    alone: bool = False
+    """Whether there is no other object, because the segmenter finds what lies at the point alone
+    (`PointSegmenter`)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
@@ -286,8 +290,9 @@ def follow(
         else:
             mask, route = found.mask(number), int(found.routes[number])
             now = replace(now, most=most, mask=mask, route=route)
-            kept = torch.from_numpy(found.territory(number) if selection.soft else mask)
-            matte[route] = all_mattes[route] * kept.to(mattes.device)
+            if route >= 0:  # else it is what `rest` leaves out
+                kept = torch.from_numpy(found.territory(number) if selection.soft else mask)
+                matte[route] = all_mattes[route] * kept.to(mattes.device)
         if selection.heir >= 0:
             matte[selection.heir] += (all_mattes - matte).sum(0)
     return out, now
@@ -295,6 +300,9 @@ def follow(
 
 def _choose(now: Followed, selection: Selection, objects: Objects) -> tuple[int | None, int]:
     """Returns the chosen object's number in a frame, if it is there, and the most objects."""
+    if selection.alone:
+        there = bool(objects.numbers.any())
+        return (1 if there else None), max(now.most, int(there))
     numbers = objects.by_size()
     most = max(now.most, len(numbers))
     if now.mask is None or now.mask.shape != objects.numbers.shape:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     )
     from cbs_core.testing.models import (
         InstanceSegmenterSuite,
+        PointSegmenterSuite,
         PromptableSuite,
         RegionStylerSuite,
         SegmenterSuite,
@@ -44,7 +45,7 @@ _HOMES = {
     "engines": ("EngineSuite", "ProcessEngineSuite"),
     "helpers": (*("CUDA", "SIZES"), "accepts_path_first", "no_device_wait", "picture", "raw_frame"),
     "models": (
-        *("InstanceSegmenterSuite", "PromptableSuite"),
+        *("InstanceSegmenterSuite", "PointSegmenterSuite", "PromptableSuite"),
         *("RegionStylerSuite", "SegmenterSuite", "StylerSuite"),
     ),
     "schedulers": ("SchedulerSuite",),
@@ -59,6 +60,7 @@ __all__ = [
     "CompositorSuite",
     "EngineSuite",
     "InstanceSegmenterSuite",
+    "PointSegmenterSuite",
     "ProcessEngineSuite",
     "PromptableSuite",
     "RegionStylerSuite",

@@ -13,9 +13,10 @@ from cbs_core.contract.interfaces import (
     RegionStyler,
     Resettable,
     Segmenter,
+    Stateful,
     Styler,
 )
-from cbs_core.contract.promptable import Promptable
+from cbs_core.contract.promptable import PointSegmenter, Promptable
 from cbs_core.contract.types import Instances
 from cbs_core.testing.helpers import CUDA, SIZES, as_run, no_device_wait, picture
 from cbs_core.words.shares import shares
@@ -140,11 +141,44 @@ class InstanceSegmenterSuite(SegmenterSuite):
             found = plugin.instances(images)
         assert len(found) == len(images)
         for one in found:
-            assert isinstance(one, Instances)
-            assert one.masks.shape[1:] == size
-            for values in (one.masks, one.scores):
-                assert ((values >= 0) & (values <= 1)).all()
-            assert ((one.classes >= 1) & (one.classes < len(plugin.classes))).all()
+            _check_instances(one, size, len(plugin.classes))
+
+
+def _check_instances(found: Instances, size: tuple[int, int], classes: int) -> None:
+    assert isinstance(found, Instances)
+    assert found.masks.shape[1:] == size
+    for values in (found.masks, found.scores):
+        assert ((values >= 0) & (values <= 1)).all()
+    assert ((found.classes >= 1) & (found.classes < classes)).all()
+
+
+class PointSegmenterSuite:
+    """Conformance of a `PointSegmenter`; of its state `StatefulSuite` judges."""
+
+    def create(self) -> Any:
+        """Returns a new plugin; overridden by the subclass."""
+        raise NotImplementedError("override create() to return your plugin")
+
+    def test_fills_the_protocol(self) -> None:
+        """It has two classes, and a state that it tells."""
+        plugin = self.create()
+        assert isinstance(plugin, PointSegmenter)
+        assert isinstance(plugin, Stateful)
+        assert len(plugin.classes) == 2
+
+    @torch.inference_mode()
+    @pytest.mark.parametrize("size", SIZES, ids=str)
+    def test_finds_one_thing_at_most(self, size: tuple[int, int]) -> None:
+        """A list entry a frame, of the frame's size, in frames of any shape."""
+        plugin = self.create()
+        if isinstance(plugin, nn.Module):
+            plugin.eval()
+        images = torch.cat([picture(*size, seed=seed) for seed in range(2)])
+        found = plugin.instances_at(images, (0.5, 0.5))
+        assert len(found) == len(images)
+        for one in found:
+            _check_instances(one, size, 2)
+            assert len(one.masks) <= 1
 
 
 class PromptableSuite:

@@ -9,7 +9,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from cbs_core.contract.errors import ConfigError, UnknownClassError, closest
-from cbs_core.words.vocabularies import of_classes, read_lines, words
+from cbs_core.words.vocabularies import VOCABULARIES, of_classes, read_lines, words
 
 LEFT = ("rest", "everything")
 """Words for what no other word names; see `cbs_core.words.shares`."""
@@ -67,9 +67,13 @@ def resolve(name: str, classes: Sequence[str]) -> Meaning:
         )
     if not found:
         listed = f"; groups: {', '.join(groups)}" if groups else ""
-        near = closest(name, [*classes, *groups, *known, *LEFT])
+        kin = _kin(name, classes, known)
+        # What is spelt alike was meant by a slip, and a word of the world is none.
+        slip = not kin and not _is_word(name)
+        near = closest(name, [*classes, *groups, *known, *LEFT]) if slip else ""
+        told = f"; the nearest in meaning is '{kin}'" if kin else near
         raise UnknownClassError(
-            f"no class '{name}'{near} (the segmenter knows: {', '.join(classes)}{listed})",
+            f"no class '{name}'{told} (the segmenter knows: {', '.join(classes)}{listed})",
             name,
             near=bool(near),
         )
@@ -126,6 +130,29 @@ def _singulars(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, name.removesuffix("s"), name.removesuffix("es"), y)))
 
 
+def _kin(name: str, classes: Sequence[str], aliases: Mapping[str, tuple[str, ...]]) -> str | None:
+    """Returns the class that is nearest in meaning to a word, where one is near."""
+    wanted = _singulars(plain(name))
+    for near, others in _near():
+        if not {*wanted}.isdisjoint(map(plain, others)):
+            for known in _lookup(near, classes, aliases):
+                return known
+    return None
+
+
+def _is_word(name: str) -> bool:
+    """Tells whether a name, or its singular, means something somewhere."""
+    return not {*_singulars(plain(name))}.isdisjoint(_world())
+
+
+@cache
+def _world() -> frozenset[str]:
+    tables = [entry for table in VOCABULARIES.values() for entry in table.items()]
+    found = {name for first, entry in tables for name in (first, *entry.synonyms)}
+    found.update(*_synonyms(), *(others for _, others in _near()))
+    return frozenset(map(plain, found))
+
+
 def synonyms_of(name: str) -> tuple[str, ...]:
     """Returns the other names that something has in any vocabulary (``aliases.txt``)."""
     lines = (line for line in _synonyms() if plain(name) in map(plain, line))
@@ -135,6 +162,12 @@ def synonyms_of(name: str) -> tuple[str, ...]:
 @cache
 def _synonyms() -> tuple[tuple[str, ...], ...]:
     return tuple(words(line) for line in read_lines("aliases"))
+
+
+@cache
+def _near() -> tuple[tuple[str, tuple[str, ...]], ...]:
+    split = (line.partition(":") for line in read_lines("near"))
+    return tuple((near, words(others)) for near, _, others in split)
 
 
 @cache

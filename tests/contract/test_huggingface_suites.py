@@ -1,10 +1,13 @@
 """Checkpoints of transformers keep the contract: one with score maps, one with objects."""
 
+import copy
+
 import pytest
 import torch
 
 from cbs_core import testing
 from cbs_core.choose.registry import segmenters
+from tests import tiny_sam
 from tests.tiny_transformers import save
 
 pytest.importorskip("transformers", reason="needs transformers: the extra [huggingface]")
@@ -83,6 +86,40 @@ class TestPromptedSegmenter(testing.SegmenterSuite):
 
     def create(self):
         return segmenters.create("prompted", model=str(self.folder)).prompted(("a", "b c"))
+
+
+@pytest.fixture(scope="module")
+def sam(tmp_path_factory):
+    folder = tiny_sam.save("sam", tmp_path_factory.mktemp("transformers") / "sam")
+    return segmenters.create("sam", model=str(folder))
+
+
+class TestSam(testing.PointSegmenterSuite):
+    plugin = "segmenter/sam"
+
+    @pytest.fixture(autouse=True)
+    def _net(self, sam):
+        self.net = sam
+
+    def create(self):
+        self.net.reset()
+        return self.net
+
+
+class TestSamsState(testing.StatefulSuite):
+    @pytest.fixture(autouse=True)
+    def _net(self, sam):
+        self.net = sam
+
+    def create(self):
+        plugin = copy.copy(self.net)  # one net, and a state each
+        plugin.reset()
+        return plugin
+
+    def step(self, plugin, index):
+        image = testing.picture(48, 64, seed=1).roll(index, 3)
+        (found,) = plugin.instances_at(image, (0.5, 0.5))
+        return torch.cat([found.masks.flatten(), found.scores])
 
 
 def test_the_objects_are_not_nothing(mask2former):

@@ -62,7 +62,7 @@ def test_a_threshold_of_a_word_moves_that_word(folder):
 def test_a_pictures_features_are_computed_once(folder):
     plugin = create(folder)
     segmenter, seen = plugin.prompted(WORDS), []
-    plugin.net.clip.vision_model.register_forward_hook(lambda *call: seen.append(len(call[1])))
+    plugin.nets.net.clip.vision_model.register_forward_hook(lambda *call: seen.append(len(call[1])))
     with torch.inference_mode():
         segmenter(picture(64, 96))
     assert len(seen) == 1

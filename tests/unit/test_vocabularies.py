@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cbs_core.contract.errors import ConfigError, WeightsKeysError
-from cbs_core.words import vocabularies
+from cbs_core.contract.errors import ConfigError, UnknownClassError, WeightsKeysError
+from cbs_core.words import names, vocabularies
 from cbs_core.words.names import aliases_of, groups_of, plain, resolve
 from cbs_core.words.vocabularies import VOCABULARIES
 
@@ -189,3 +189,28 @@ def test_names_are_read_without_torch():
     code = "import sys; from cbs_core.words import names, vocabularies as v; v.get('ade20k'); "
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("word", "classes", "said"),
+    [
+        ("child", ("background", "chair", "person"), "the nearest in meaning is 'person' "),
+        ("Clouds", ("sky", "couch"), "the nearest in meaning is 'sky' "),
+        ("puppies", ("cat", "dog"), "the nearest in meaning is 'dog' "),
+        ("laptop", ("car", "television"), "the nearest in meaning is 'television' "),
+        ("house", ("horse", "car"), "no class 'house' ("),  # a word that others know is no slip
+        ("hosre", ("horse", "car"), "did you mean 'horse'?"),
+    ],
+)
+def test_an_unknown_word_is_offered_what_is_near_in_meaning(word, classes, said):
+    with pytest.raises(UnknownClassError) as error:
+        resolve(word, classes)
+    assert said in str(error.value)
+    # Of a slip alone it is known which word was meant.
+    assert error.value.near == ("did you mean" in said)
+
+
+def test_what_words_are_near_to_is_a_class_somewhere():
+    every = tuple(dict.fromkeys(name for table in VOCABULARIES.values() for name in table))
+    for near, _ in names._near():
+        assert plain(near) in map(plain, every)

@@ -292,6 +292,22 @@ def quiet() -> Iterator[None]:
             told.enable_progress_bar()
 
 
+def configuration(pretrained: Pretrained, net: Any) -> Any:
+    """Returns a checkpoint's configuration, as a class of nets of transformers takes it.
+
+    Raises:
+        WeightsError: it does not take it.
+    """
+    try:
+        with quiet():
+            return net.config_class.from_pretrained(pretrained.folder)
+    except Exception as error:  # each configuration refuses in its own way
+        raise WeightsError(
+            f"'{pretrained.name}' has a config.json that transformers does not take "
+            f"({_line(error)})"
+        ) from error
+
+
 def load(pretrained: Pretrained, net: Any, config: Any) -> Any:
     """Builds a net with a checkpoint's tensors, on the host in float32.
 

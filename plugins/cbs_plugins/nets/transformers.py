@@ -55,7 +55,7 @@ class Preparation:
     def __init__(self, processor: Any) -> None:
         self.processor = processor
         self._boxes: dict[tuple[int, int], Box | None] = {}
-        self._pads = bool(getattr(processor, "do_pad", False) or _sized(processor))
+        self.pads = bool(getattr(processor, "do_pad", False) or _sized(processor))
 
     def __call__(self, image: Tensor) -> Any:
         """``(B,3,H,W)`` RGB in [0,1] -> what the processor returns, ``pixel_values`` among it."""
@@ -76,7 +76,7 @@ class Preparation:
 
         Padding is what stays black of a white picture.
         """
-        if not self._pads:
+        if not self.pads:
             return None
         if (height, width) not in self._boxes:
             white = torch.full((1, 3, height, width), 255, dtype=torch.uint8)
@@ -86,6 +86,14 @@ class Preparation:
             box = Box(rows[0], rows[-1] + 1, columns[0], columns[-1] + 1, (tall, wide))
             self._boxes[height, width] = None if box[:4] == (0, tall, 0, wide) else box
         return self._boxes[height, width]
+
+    def unpadded(self, maps: Tensor, image: Tensor) -> Tensor:
+        """Cuts maps ``(..., h, w)`` of a prepared frame to the frame."""
+        box = self.box(*image.shape[-2:])
+        if box is None:
+            return maps
+        maps = F.interpolate(maps, box.size, mode="bilinear", align_corners=False)
+        return maps[..., box.top : box.bottom, box.left : box.right]
 
 
 def _sized(processor: Any) -> bool:
@@ -117,7 +125,7 @@ class MapSegmenter(nn.Module):
         """``(B,3,H,W)`` RGB in [0,1] -> logits ``(B,K,h,w)``."""
         height, width = image.shape[-2:]
         wide = widened(image)
-        scores = self.unpadded(self.scores(wide), wide)
+        scores = self.prepare.unpadded(self.scores(wide), wide)
         if wide is image:
             return scores
         scores = F.interpolate(scores, wide.shape[-2:], mode="bilinear", align_corners=False)
@@ -128,14 +136,6 @@ class MapSegmenter(nn.Module):
         prepared = self.prepare(image)["pixel_values"]
         logits: Tensor = self.net(pixel_values=prepared.to(image.dtype)).logits
         return logits
-
-    def unpadded(self, maps: Tensor, image: Tensor) -> Tensor:
-        """Cuts maps ``(..., h, w)`` of a prepared frame to the frame."""
-        box = self.prepare.box(*image.shape[-2:])
-        if box is None:
-            return maps
-        maps = F.interpolate(maps, box.size, mode="bilinear", align_corners=False)
-        return maps[..., box.top : box.bottom, box.left : box.right]
 
 
 def widened(image: Tensor) -> Tensor:
@@ -250,7 +250,7 @@ class UniversalSegmenter(QuerySegmenter):
         height, width = image.shape[-2:]
         wide = widened(image)
         classes, masks, _ = self.queries(wide)
-        probabilities = self.unpadded(masks.float(), wide).sigmoid()
+        probabilities = self.prepare.unpadded(masks.float(), wide).sigmoid()
         sure, labels = classes.float().softmax(-1).max(-1)
         found = []
         for one, score, label in zip(probabilities, sure, labels, strict=True):
