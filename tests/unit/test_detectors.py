@@ -1,10 +1,13 @@
 """Objects by words: Grounding DINO with SAM, and SAM 3, equal to the library's own."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from cbs_core.choose.registry import segmenters
 from cbs_core.choose.sections import Choice
@@ -117,6 +120,25 @@ def test_sam3s_objects_are_the_librarys(folders):
         same = (masks[classes == number] > 0.5) == due["masks"][order].bool()
         assert same.float().mean() >= 0.999
         assert len(order) > 2
+
+
+@torch.inference_mode()
+def test_sam3s_checkpoint_for_films_is_read(folders, tmp_path):
+    folder = shutil.copytree(folders("sam3"), tmp_path / "films")
+    tensors = load_file(folder / "model.safetensors")
+    films = {f"detector_model.{name}": one for name, one in tensors.items()}
+    films["tracker_model.mask"] = torch.zeros(1)
+    save_file(films, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config = {"model_type": "sam3_video", "detector_config": config, "architectures": ["Sam3Video"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    ours, theirs = (
+        segmenters.create("prompted", model=str(one), threshold=0.1)
+        .prompted(WORDS)
+        .found(frame()[1])
+        for one in (folder, folders("sam3"))
+    )
+    assert torch.equal(ours[0], theirs[0])
 
 
 @torch.inference_mode()

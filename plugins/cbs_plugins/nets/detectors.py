@@ -27,6 +27,12 @@ MOST = 50
 SAME = 0.7
 """Intersection over union from which two boxes of a word are of one object."""
 
+BOXES = {
+    "grounding-dino": "GroundingDinoForObjectDetection",
+    "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
+}
+"""Nets that find boxes: the class of transformers by a checkpoint's ``model_type``."""
+
 BREAKS = str.maketrans(".?", "  ")
 """What would end a word for Grounding DINO."""
 
@@ -80,7 +86,7 @@ class GroundingDino:
     """The paper's threshold of a box."""
 
     def __init__(self, found: hub.Pretrained, masks: str | None) -> None:
-        kind = getattr(hub.library(), found.config["architectures"][0])
+        kind = getattr(hub.library(), BOXES[found.config["model_type"]])
         self.masks, more = sam.find(masks or sam.USUAL, key="segmenter.masks")
         self.net = hub.load(found, kind, hub.configuration(found, kind))
         self.processor = hub.processor(found)

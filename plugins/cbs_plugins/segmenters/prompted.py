@@ -10,15 +10,13 @@ from cbs_core.contract.interfaces import Segmenter
 from cbs_core.words.names import plain
 from cbs_plugins.formats import hub
 from cbs_plugins.nets.clipseg import ClipSeg
-from cbs_plugins.nets.detectors import GroundingDino, Sam3
+from cbs_plugins.nets.detectors import BOXES, GroundingDino, Sam3
 
 CLIPSEG = "CIDAS/clipseg-rd64-refined"
 """Apache-2.0, some 600 MB."""
 
-BOXES = ("grounding-dino", "mm-grounding-dino")
-"""Families that find boxes, by a checkpoint's ``model_type``."""
-
 FAMILIES = ("clipseg", *BOXES, "sam3", "sam3_video")
+"""By a checkpoint's ``model_type``; of SAM 3's for films the part for pictures is used."""
 
 
 class PromptedSegmenter:
