@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -22,6 +21,7 @@ import psutil
 from cbs_core.contract.errors import EngineError
 from cbs_core.machine.locks import is_locked, lock
 from cbs_core.machine.signals import ENDING, restore
+from cbs_plugins.engines.lean import CONFIG, lean
 
 INSTALL = "pip install 'class-based-styling[ray]'"
 
@@ -173,13 +173,14 @@ class Cluster:
         before = {*psutil.Process().children()}
         self._ours = True
         try:
-            with _lean():
+            with lean():
                 self._ray.init(
                     "local",
                     num_cpus=_cores(),
                     include_dashboard=False,
                     object_store_memory=STORE_BYTES,
                     _temp_dir=self._folder,
+                    _system_config=CONFIG,
                     **quiet,
                 )
         finally:
@@ -326,27 +327,6 @@ def clear(base: Path) -> None:
             stat = folder.lstat()
             if left and S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _lean() -> Iterator[None]:
-    """Has a Ray of our own do without what scales a cluster and what collects its logs.
-
-    These are two processes of Python, 2.6 of some 10 processor seconds that Ray adds to a run;
-    ``ray start`` can leave them out (``--no-monitor``), `ray.init` knows no way.
-    """
-    try:
-        from ray._private import parameter
-
-        usual = parameter.RayParams
-    except (ImportError, AttributeError):  # another Ray: it starts as it likes
-        yield
-        return
-    parameter.RayParams = partial(usual, no_monitor=True, include_log_monitor=False)
-    try:
-        yield
-    finally:
-        parameter.RayParams = usual
 
 
 @contextmanager

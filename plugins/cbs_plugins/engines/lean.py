@@ -1,0 +1,95 @@
+"""A Ray of our own, without what a batch makes no use of and without what it need not wait for.
+
+`ray.init` knows no way to say so. What is changed are functions of Ray's own; in a Ray that has
+them no more, or otherwise, all starts as it likes.
+"""
+
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+CONFIG = {"prestart_worker_first_driver": False}
+"""Of Ray: no process waits for each core; those of workers start when workers are asked for."""
+
+NONE = -1
+"""The port of a service that there is not, as Ray's agent says it."""
+
+PORTS = 20_000, 32_000
+"""Below those that systems give to whoever asks for any (Linux: from 32,768 on)."""
+
+TRIES = 100
+
+
+@contextmanager
+def lean() -> Iterator[None]:
+    """Has `ray.init` start four of its processes of Python less, or later.
+
+    Left out are what scales a cluster, what collects logs, and what tells Ray's makers how it is
+    used. The agents are started, but workers need not wait for them: the ports that these would
+    tell are told before.
+    """
+    try:
+        changed = _changes()
+    except (ImportError, AttributeError):  # another Ray
+        yield
+        return
+    before = [(where, name, getattr(where, name)) for where, name, _ in changed]
+    for where, name, new in changed:
+        setattr(where, name, new)
+    try:
+        yield
+    finally:
+        for where, name, old in before:
+            setattr(where, name, old)
+
+
+def _changes() -> list[tuple[Any, str, Callable[..., Any]]]:
+    from ray._private import parameter, utils
+    from ray._private.node import Node
+
+    less: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
+    changed: list[tuple[Any, str, Callable[..., Any]]] = [
+        (Node, "start_api_server", lambda node, **_: None)
+    ]
+    port = _free_port()
+    if port and utils.get_dashboard_dependency_error() is not None:  # else an agent serves metrics
+        less["runtime_env_agent_port"] = port
+        changed.append((Node, "start_raylet", _told(Node.start_raylet, port)))
+    changed.append((parameter, "RayParams", partial(parameter.RayParams, **less)))
+    return changed
+
+
+def _told(start_raylet: Callable[..., Any], port: int) -> Callable[..., Any]:
+    """Returns what starts a raylet that knows the agents' ports by then."""
+    _raylet: Any = import_module("ray._raylet")  # built, and told of in part alone
+    ports = {
+        _raylet.RUNTIME_ENV_AGENT_PORT_NAME: port,
+        _raylet.METRICS_AGENT_PORT_NAME: NONE,
+        _raylet.METRICS_EXPORT_PORT_NAME: NONE,
+        _raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME: NONE,
+    }
+    persist = _raylet.persist_port
+
+    def start(node: Any, *args: Any, **kwargs: Any) -> Any:
+        for name, number in ports.items():
+            persist(node._session_dir, node._node_id, name, number)
+        return start_raylet(node, *args, **kwargs)
+
+    return start
+
+
+def _free_port() -> int | None:
+    chance = random.SystemRandom()
+    for _ in range(TRIES):
+        port = chance.randrange(*PORTS)
+        with socket.socket() as tried:
+            try:
+                tried.bind(("", port))
+            except OSError:
+                continue
+            return port
+    return None
