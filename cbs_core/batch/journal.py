@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from cbs_core.batch.items import Item, state_folder
 from cbs_core.batch.pieces import Part
+from cbs_core.choose import presets
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
 from cbs_core.machine.addresses import shown
@@ -23,6 +24,9 @@ from cbs_core.machine.text import first_difference
 
 VERSION = 1
 JOURNAL, PARTS = "journal.jsonl", "parts"
+
+VERSIONS = ("versions", "plugins")
+"""Of what workers say of themselves: with others of these the pixels may be a little other."""
 
 
 class Far(Protocol):
@@ -122,7 +126,7 @@ class Journal:
             ) from error
         if self._whole and (anew or not any(map(self._is_there, self.done.values()))):
             return False
-        self._same(identity, self._identity)
+        self._same(presets.grown(identity, self._identity, "batch"), self._identity)
         return True
 
     def _same(self, old: object, new: object) -> None:
@@ -138,18 +142,32 @@ class Journal:
                 "folder to begin anew"
             )
 
-    def met(self, facts: Mapping[str, Any]) -> None:
+    def met(self, facts: Mapping[str, Any]) -> str | None:
         """Notes what workers say of themselves: the weights, versions and device they have.
 
+        Returns:
+            A line where what is done, and stays, was made by other versions.
+
         Raises:
-            ConfigError: those before had others.
+            ConfigError: those before had others, of which not all agree with these.
         """
-        facts = json.loads(json.dumps(facts))
-        if self.facts is None:
-            self._write({"facts": facts})
-        else:
-            self._same(self.facts, facts)
+        facts, before = json.loads(json.dumps(facts)), self.facts
         self.facts = facts
+        if before == facts:
+            return None
+        line = None
+        if before is not None:
+            if _but_versions(before) != _but_versions(facts):
+                self._same(_but_versions(before), _but_versions(facts))
+            line = first_difference(before, facts)
+            if not self._whole:
+                raise ConfigError(
+                    f"'{self.folder}' tells of a batch that another version began ({line}): "
+                    "install that one again, or remove the folder to begin anew"
+                )
+            line = f"what is there was made by another version ({line}), and stays as it is"
+        self._write({"facts": facts})
+        return line
 
     def shares(self, count: int) -> int:
         """Returns for how many workers a video is cut: as many as when the batch was begun."""
@@ -243,3 +261,7 @@ class Journal:
                 f"cannot write '{self.path}': {files.reason(error)}; free some space and say the "
                 "same again"
             ) from error
+
+
+def _but_versions(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key not in VERSIONS}

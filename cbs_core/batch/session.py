@@ -181,8 +181,8 @@ class _Batch:
             self._engine.name, start=start, **self._engine.params
         ) as engine:
             self._hello = _met(engine)
-            journal.met(self._hello["depends"])
-            for line in self._hello["lines"]:
+            other = journal.met(self._hello["depends"])
+            for line in (*self._hello["lines"], *([] if other is None else [other])):
                 self._console.print(line)
             parts = units(
                 self._due,

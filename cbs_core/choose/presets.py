@@ -15,6 +15,7 @@ namespace package fails under editable installs.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,39 @@ def defaults(config_name: str = "config") -> dict[str, object]:
     chosen = {k: v for entry in listed if isinstance(entry, dict) for k, v in entry.items()}
     sections = {kind: section(kind, str(name)) for kind, name in chosen.items()}
     return {**own, **sections}
+
+
+def grown(old: Any, now: Any, config_name: str = "config") -> Any:
+    """Returns what an output was made by, with the keys that this program has new since then.
+
+    A key that was not there, and is as it is where nobody says anything, was not said otherwise.
+    What has a default now that it had not is told by the program's version, not by its keys.
+
+    Args:
+        old: an identity of then, with its ``config`` in it; of any other kind it comes back.
+        now: that of now.
+        config_name: of which file in ``conf`` the configuration is.
+    """
+    if not all(isinstance(one, Mapping) and "config" in one for one in (old, now)):
+        return old
+    usual, own = defaults(config_name), _plain(conf_dir() / f"{config_name}.yaml")
+    config = {**old["config"]}
+    for key, value in now["config"].items():
+        if key not in config:
+            config |= _usual({key: value}, usual)
+        elif key in REGISTRIES and _names(config[key]) == _names(value) is not None:
+            extra = own.get(key)
+            known = section(key, value["name"]) | (extra if isinstance(extra, dict) else {})
+            config[key] = _usual(value, known) | config[key]
+    return {**old, "config": config}
+
+
+def _usual(said: Mapping[str, Any], usual: Mapping[str, object]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if key in usual and usual[key] == value}
+
+
+def _names(section: object) -> object:
+    return section.get("name") if isinstance(section, Mapping) else None
 
 
 def keys(config_name: str) -> set[str]:

@@ -15,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from cbs_core.choose import presets
 from cbs_core.contract.errors import ConfigError, StateError
 from cbs_core.contract.types import RawFrame, Segment
 from cbs_core.machine import files
@@ -137,6 +138,7 @@ class Parts:
             raise ConfigError(
                 f"'{manifest}' is damaged: remove '{self.folder}' to begin anew"
             ) from error
+        identity = presets.grown(identity, self._identity)
         if identity != self._identity:
             changed = first_difference(identity, self._identity)
             raise ConfigError(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -572,6 +573,61 @@ def test_an_ended_batch_goes_on_with_what_is_missing(clip: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(frames(Path("out/z.mp4"))) == 300
     assert kept("out.batch") == ["journal.jsonl"]
+
+
+def changed(journal: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes what a journal tells."""
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        change(line)
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_what_an_older_version_made_is_gone_on_with() -> None:
+    def older(line: dict[str, Any]) -> None:
+        if "identity" in line:  # before there were these keys
+            config = line["identity"]["config"]
+            del config["confidence"], config["styler"]["where"]
+        if "facts" in line:
+            line["facts"]["versions"]["torch"] = "1.0"
+
+    pictures(Path("in"), 2)
+    more = {**said()["styler"], "where": "frame"}
+    assert batch(input="in", styler=more) == 0
+    journal = Path("out.batch/journal.jsonl")
+    changed(journal, older)
+    with pytest.raises(ConfigError, match=r"holds what another batch made.*confidence was None"):
+        batch(input="in", styler=more, confidence=0.7)
+    Image.fromarray(picture(7, 32, 24)).save("in/new.png")
+    Flaky.seen.clear()
+    assert batch(input="in", styler=more) == 0
+    assert Flaky.seen == ["hello", "new.png"]
+
+
+def test_other_versions_are_told_and_mixed_in_no_video(capsys: pytest.CaptureFixture[str]) -> None:
+    def older(line: dict[str, Any]) -> None:
+        if "facts" in line:
+            line["facts"]["versions"]["torch"] = "1.0"
+
+    journal = Path("out.batch/journal.jsonl")
+    pictures(Path("in"), 2)
+    Flaky.interrupt = "p1.png"
+    assert batch(input="in", pictures=1) == 130
+    changed(journal, older)
+    with pytest.raises(ConfigError, match=r"another version began \(versions.torch was 1.0"):
+        batch(input="in", pictures=1)
+    shutil.rmtree("out.batch")
+    shutil.rmtree("out")
+    Flaky.interrupt = None
+    assert batch(input="in") == 0
+    changed(journal, older)
+    Image.fromarray(picture(7, 32, 24)).save("in/new.png")
+    capsys.readouterr()
+    for made in ("new.png", "newer.png"):
+        Image.fromarray(picture(7, 32, 24)).save(f"in/{made}")
+        assert batch(input="in", quiet=False) == 0
+        line = "made by another version (versions.torch was 1.0"
+        assert (line in " ".join(capsys.readouterr().out.split())) == (made == "new.png")
 
 
 def test_what_was_being_written_when_the_driver_died_is_written_again() -> None:
