@@ -6,7 +6,6 @@ written here, and is put to its place whole: of a part what is told of it comes 
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from cbs_core.batch.items import Item
@@ -16,6 +15,7 @@ from cbs_core.choose import streams
 from cbs_core.contract.engines import Task, Worker
 from cbs_core.contract.errors import CbsError
 from cbs_core.machine import stores
+from cbs_core.machine.scratch import scratch
 
 
 class Away:
@@ -42,8 +42,8 @@ class Away:
         items = what.items if isinstance(what, Bundle) else (what.item,)
         if self._far is None and not any(stores.stored(one.input) for one in items):
             return self._worker.do(task)  # no folder, which one that is killed would leave
-        with TemporaryDirectory(prefix="cbs-away-") as made:
-            errand = _Errand(self._worker, self._far, Path(made))
+        with scratch("cbs-away-") as made:
+            errand = _Errand(self._worker, self._far, made)
             try:
                 return errand.do(task)
             except CbsError as error:

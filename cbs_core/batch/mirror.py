@@ -10,10 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cbs_core.batch.items import state_folder
 from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.machine.scratch import scratch
 from cbs_core.machine.stores import Store, TakenError, stored
 
 JOURNAL, LINES, STATE = "journal.jsonl", "journal/", ".state"
@@ -30,8 +30,8 @@ def following(config: Mapping[str, object]) -> "Iterator[Mirror | None]":
     if stored(output) is None:
         yield None
         return
-    with TemporaryDirectory(prefix="cbs-batch-") as made:
-        mirror = Mirror(str(output), Path(made))
+    with scratch("cbs-batch-") as made:
+        mirror = Mirror(str(output), made)
         try:
             mirror.pull(str(config.get("report")))
             yield mirror

@@ -1,6 +1,5 @@
 """The Ray engine and what is around it, without Ray."""
 
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from cbs_plugins.engines import cluster, ray, seat
+from cbs_plugins.engines import cluster, lean, ray, seat
 from cbs_plugins.engines.cluster import Cluster
 from cbs_plugins.engines.ray import RayEngine
 from cbs_plugins.engines.seat import Seat, version
@@ -117,15 +116,36 @@ def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
     assert seat.os.environ["OMP_NUM_THREADS"] == "3"  # for the one that the worker builds nets by
 
 
-def test_what_a_killed_driver_left_is_cleared(tmp_path: Path) -> None:
-    gone, lives, other = (tmp_path / f"cbs-ray-{name}" for name in ("gone", "lives", "other"))
-    for folder in (gone, lives, other):
-        folder.mkdir()
-        (folder / "session").write_text("")
-    (gone / cluster.OWNED).write_text("")
-    handle = cluster._own(lives)
-    cluster.clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cbs-ray-lives", "cbs-ray-other"]
-    os.close(handle)
-    cluster.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["cbs-ray-other"]
+def test_a_ray_of_our_own_starts_leaner_and_nothing_stays_changed() -> None:
+    pytest.importorskip("ray")
+    from ray._private import parameter
+    from ray._private.node import Node
+
+    before = parameter.RayParams, Node.start_api_server, Node.start_raylet
+    with lean.lean():
+        params = parameter.RayParams()
+        assert params.no_monitor
+        assert params.include_log_monitor is False
+        assert params.runtime_env_agent_port in (None, *range(*lean.PORTS))
+        assert Node.start_api_server(None, include_dashboard=False) is None
+    assert (parameter.RayParams, Node.start_api_server, Node.start_raylet) == before
+
+
+def test_another_ray_starts_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from ray._private import parameter
+
+    before = parameter.RayParams
+    monkeypatch.setitem(sys.modules, "ray._private.node", ModuleType("another"))
+    with lean.lean():
+        assert parameter.RayParams is before
+
+
+def test_a_raylet_is_told_the_agents_ports_before_it_starts(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    node = SimpleNamespace(_session_dir=str(tmp_path), _node_id="11" * 28)
+    started = lean._told(lambda node, *args: [path.name for path in tmp_path.iterdir()], 21_000)
+    names = ("dashboard_agent_listen", "metrics_agent", "metrics_export", "runtime_env_agent")
+    assert all(any(one.startswith(name) for one in started(node)) for name in names)
+    told = next(tmp_path.glob("runtime_env_agent*"))
+    assert told.read_text().strip() == "21000"

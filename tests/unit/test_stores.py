@@ -231,7 +231,7 @@ def test_of_files_alone_nothing_is_brought(monkeypatch: pytest.MonkeyPatch) -> N
         def close(self) -> None:
             pass
 
-    monkeypatch.delattr("cbs_core.batch.away.TemporaryDirectory")
+    monkeypatch.delattr("cbs_core.batch.away.scratch")
     item = Item("a.png", "in/a.png", Path("out/a.png"))
     for what in (Whole(item), Bundle((item,), Path("drafts"))):
         task = Task("a.png", what)

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from stat import S_ISDIR
 from typing import Any
 
 import psutil
 
 from cbs_core.contract.errors import EngineError
-from cbs_core.machine.locks import is_locked, lock
+from cbs_core.machine.scratch import clear, own
 from cbs_core.machine.signals import ENDING, restore
 from cbs_plugins.engines.lean import CONFIG, lean
 
@@ -41,9 +40,6 @@ SECRET = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 PREFIX = "cbs-ray-"
 """Of the folder of a Ray of our own."""
-
-OWNED = "owned"
-"""A file in it that is locked for as long as the driver lives."""
 
 ENDING_S = 10.0
 """Ray's processes that take longer to end are killed."""
@@ -167,9 +163,9 @@ class Cluster:
             return
         self._keep_secret()
         base = "/tmp" if os.name == "posix" else None  # its sockets' paths must be short
-        clear(Path(base or tempfile.gettempdir()))
+        clear(Path(base or tempfile.gettempdir()), PREFIX)
         self._folder = tempfile.mkdtemp(prefix=PREFIX, dir=base)
-        self._owned = _own(Path(self._folder))
+        self._owned = own(Path(self._folder))
         before = {*psutil.Process().children()}
         self._ours = True
         try:
@@ -308,25 +304,6 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
     except psutil.NoSuchProcess:
         return []
     return found
-
-
-def _own(folder: Path) -> int:
-    """Returns the handle of a folder's `OWNED`, which is locked before another driver sees it."""
-    hidden = folder / f".{OWNED}"
-    handle = os.open(hidden, os.O_RDWR | os.O_CREAT, 0o600)
-    lock(handle)
-    hidden.rename(folder / OWNED)
-    return handle
-
-
-def clear(base: Path) -> None:
-    """Removes the folders of drivers of this user that were killed; one without a lock stays."""
-    for folder in base.glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            left = is_locked(folder / OWNED) is False  # None: on a system without locks
-            stat = folder.lstat()
-            if left and S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
