@@ -13,6 +13,7 @@ from typing import Any
 from cbs_core.choose.presets import preset_dirs
 from cbs_core.choose.registry import sinks, sources
 from cbs_core.contract.errors import ConfigError, SinkError, closest
+from cbs_core.machine import stores
 
 FILE = "streams.yaml"
 
@@ -46,7 +47,10 @@ def source_for(path: str | None) -> str:
     if (found := _no_file("source", path)) is not None:
         return found
     if path.startswith(f"{scheme}://"):
-        raise ConfigError(f"no source reads '{scheme}://': name a file or a folder as input=")
+        raise ConfigError(
+            f"no source reads '{scheme}://': {_batch(path, *stores.EXTRAS)}name a file or a "
+            "folder as input="
+        )
     if os.path.isdir(os.path.expanduser(path)):
         return that_takes("source", "folders")
     return for_suffix("source", Path(path).suffix)
@@ -64,7 +68,10 @@ def sink_for(path: str) -> str:
     if (found := _no_file("sink", path)) is not None:
         return found
     if path.startswith(f"{scheme}://"):
-        raise ConfigError(f"no sink writes to '{scheme}://': name a file or a folder as output=")
+        raise ConfigError(
+            f"no sink writes to '{scheme}://': {_batch(path, *stores.WRITTEN)}name a file or a "
+            "folder as output="
+        )
     is_dir = path.endswith(("/", os.sep)) or os.path.isdir(os.path.expanduser(path))
     name = Path(path).name
     if not is_dir and name.lower() in writable_suffixes():
@@ -72,6 +79,10 @@ def sink_for(path: str) -> str:
     if is_dir or not Path(path).suffix:
         return that_takes("sink", "folders")
     return for_suffix("sink", Path(path).suffix)
+
+
+def _batch(path: str, *schemes: str) -> str:
+    return "cbs-batch does; or " if path.partition("://")[0].lower() in schemes else ""
 
 
 def for_suffix(kind: str, suffix: str) -> str:

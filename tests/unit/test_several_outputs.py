@@ -46,6 +46,8 @@ def test_a_bare_name_and_a_scheme_choose_the_plugin(tmp_path):
     assert source_for("desk") == "folder", "a folder of that name goes first"
     with pytest.raises(ConfigError, match="no source reads 'ftp://'"):
         source_for("ftp://a/b.mp4")
+    with pytest.raises(ConfigError, match="no source reads 'gs://': cbs-batch does; or name a"):
+        source_for("gs://a/b.mp4")
 
 
 @pytest.mark.usefixtures("declared")
@@ -90,7 +92,9 @@ def test_sink_says_which_of_a_list_its_keys_are_for():
         ({"output": []}, r"output=\[\] names nothing"),
         ({"output": ["a.mp4", "a.mp4"]}, "names 'a.mp4' twice"),
         ({"output": ["a.mp4", 7]}, "'7' is no output"),
-        ({"output": ["foo://x"]}, "no sink writes to 'foo://'"),
+        ({"output": ["foo://x"]}, "no sink writes to 'foo://': name a"),
+        ({"output": ["s3://a/b.mp4"]}, "no sink writes to 's3://': cbs-batch does; or name a"),
+        ({"output": ["http://a/b.mp4"]}, "no sink writes to 'http://': name a"),
         ({"policy": "newest"}, "policy=newest is none of auto, every_frame, freshest"),
         ({"timeout_s": 0}, "timeout_s=0 is no number above 0"),
         ({"timeout_s": True}, "timeout_s=True is no number above 0"),
