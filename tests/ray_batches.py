@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from cbs_core.batch import session
-from cbs_core.batch.work import Workplace
+from cbs_core.batch.session import begun
 from cbs_core.choose import registry
 from cbs_core.choose.presets import defaults
 from cbs_core.contract.engines import Task
@@ -41,11 +41,11 @@ class Invert:
 class Noting:
     """A worker that notes, by a line each, what it begins and ends; and where."""
 
-    def __init__(self, folder: str, config: dict[str, object]) -> None:
+    def __init__(self, folder: str, config: dict[str, object], root: Path) -> None:
         for kind, name, plugin in (("segmenter", "bright", Bright), ("styler", "invert", Invert)):
             registry.REGISTRIES[kind]._registered[name] = plugin
         self._folder = Path(folder)
-        self._worker = Workplace(config)
+        self._worker = begun(config, root)
 
     def do(self, task: Task, /) -> Any:
         self._note("begun", task)

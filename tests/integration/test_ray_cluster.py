@@ -16,6 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
+from cbs_core.contract.stored import Stored
+from cbs_core.machine import stores
 from tests import jobs, ray_batches
 from tests.conftest import ROOT
 from tests.media import frame_times as times
@@ -29,7 +31,27 @@ PATIENCE_S = 240
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def films():
+    """A folder of an S3 server of the test's own, which is there for whatever starts later."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAKEY")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("films")
+        yield "s3://films"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(films):
     """Three nodes of a core each; the test's own process stands on the first."""
     pytest.importorskip("ray")
     import ray
@@ -170,3 +192,14 @@ def test_one_window(cluster, clip, whole, tmp_path) -> None:
     assert ray_batches.batch(str(tmp_path), config) == 0
     assert windows(tmp_path, "ended") == {"clip.mp4 0-300": 1}
     check(clip, tmp_path / "out" / "clip.mp4", whole)
+
+
+def test_workers_read_and_write_a_store(cluster, films, clip, whole, tmp_path) -> None:
+    stores.Store(f"{films}/in").put(clip, "clip.mp4", over=False)
+    config = said(input=f"{films}/in", output=f"{films}/out", window=150, engine=engine(cluster, 2))
+    assert ray_batches.batch(str(tmp_path), config) == 0
+    assert windows(tmp_path, "ended") == {"clip.mp4 0-144": 1, "clip.mp4 144-300": 1}
+    made = tmp_path / "made.mp4"
+    stores.fetch(Stored(f"{films}/out/clip.mp4"), made)
+    check(clip, made, whole)
+    assert not any("/parts/" in name for name in stores.Store(films).names("out.batch"))

@@ -3,12 +3,16 @@
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import fsspec
@@ -76,11 +80,50 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "s3"])
+def conditional(handler: Callable[..., None], missing: type[Exception]) -> Callable[..., None]:
+    """Returns what uploads to the fake of Google's store, with the condition that it leaves out."""
+
+    def upload(request: Any, response: Any, storage: Any, *args: Any, **kwargs: Any) -> None:
+        if request.query.get("ifGenerationMatch") == ["0"]:
+            data = request.data
+            name = (data.get("meta") or data)["name"]
+            with suppress(missing):
+                storage.get_file_obj(request.params["bucket_name"], name)
+                response.status = HTTPStatus.PRECONDITION_FAILED
+                return
+        handler(request, response, storage, *args, **kwargs)
+
+    return upload
+
+
+@pytest.fixture(scope="module")
+def google() -> Iterator[str]:
+    """A fake of Google's store in this process, with a bucket."""
+    gcsfs = pytest.importorskip("gcsfs")
+    fake = pytest.importorskip("gcp_storage_emulator.server")
+    missing = import_module("gcp_storage_emulator.exceptions").NotFound
+    with pytest.MonkeyPatch.context() as patch:
+        for _, methods in fake.HANDLERS:
+            for method, handler in methods.items():
+                if handler is fake.objects.insert:
+                    patch.setitem(methods, method, conditional(handler, missing))
+        server = fake.create_server("127.0.0.1", 0, in_memory=True, default_bucket="films")
+        server.start()
+        port = server._api._httpd.server_address[1]
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("NO_GCE_CHECK", "true")  # nobody is asked whether this is a machine of Google
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        yield "gs://films"
+        gcsfs.GCSFileSystem.clear_instance_cache()
+        server.stop()
+
+
+@pytest.fixture(params=["memory", "s3", "gs"])
 def root(request: pytest.FixtureRequest) -> str:
     """A place in each store, another one a test."""
     name = request.node.name.partition("[")[0][-40:]
-    base = request.getfixturevalue("bucket") if request.param == "s3" else "memory://films"
+    real = {"s3": "bucket", "gs": "google"}.get(request.param)
+    base = "memory://films" if real is None else request.getfixturevalue(real)
     return f"{base}/{name}"
 
 
