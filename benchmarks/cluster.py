@@ -3,10 +3,16 @@
     python -m benchmarks.cluster --seconds 60 --rounds 3
 
 In each round, in turn: ``cbs-run`` held to one core on a clip of that many seconds of its work, and
-``cbs-batch engine=ray`` with one worker, held to one core too; then, on a clip twice as long, two
-workers, each held to a core of its own, and one. Ray's own processes go where there is room. The
-machine should be idle: its load is told beside the figures, and the seconds of processors by
-process, which other work changes less.
+``cbs-batch engine=ray`` with one worker, held to one core too; then, on a longer clip, two workers,
+each held to a core of its own, and one. Ray's own processes go where there is room. Last, two
+``cbs-run`` side by side, each on a core of its own: what two cores of this machine do that share
+its memory is the most that two workers can do.
+
+Of the longer clip two figures are told: the whole commands', starts and the join included, and
+that of the workers while they were at their tasks, as the report of a batch has it, which is what a
+film's length brings the first to. Its frames are a multiple of four groups of pictures, so that two
+windows are equally long. The machine should be idle: its load is told beside the figures, and the
+seconds of processors by process, which other work changes less.
 """
 
 import argparse
@@ -35,7 +41,11 @@ LINES = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
 MEASURED = (20, 20, 20)
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-ALONE = "cbs-run"
+ALONE, BESIDE = "cbs-run", "two cbs-run side by side"
+ONE, TWO_LONGER, ONE_LONGER = "one worker", "two workers, longer", "one worker, longer"
+
+GROUP = 12
+"""Frames from key frame to key frame."""
 
 KINDS = {"ray::Seat": "workers", "gcs_server": "ray", "raylet": "ray", "ray": "ray"}
 """Part of a command line -> what process it is of; the first that fits."""
@@ -48,7 +58,8 @@ PROBES = 4, 28
 FILM = 170_000
 """Frames of a film of two hours."""
 
-LOOK = ["routes=[car]", "styler.style=wave", "device=cpu", "quiet=true", "report=null"]
+LOOK = ["routes=[car]", "styler.style=wave", "device=cpu", "quiet=true"]
+SCRIPTS = Path(sys.executable).parent
 
 
 def lengthened(clip: Path, frames: int, output: Path) -> Path:
@@ -58,7 +69,7 @@ def lengthened(clip: Path, frames: int, output: Path) -> Path:
     with av.open(str(output), "w") as out:
         height, width = pictures[0].shape[:2]
         stream = out.add_stream("libx264", rate=25, width=width, height=height)
-        stream.pix_fmt, stream.gop_size = "yuv420p", 12
+        stream.pix_fmt, stream.gop_size = "yuv420p", GROUP
         for index in range(frames):
             there, back = divmod(index, len(pictures))
             at = back if there % 2 == 0 else len(pictures) - 1 - back
@@ -74,6 +85,9 @@ class Took:
     seconds: float
     processors: dict[str, float]
     """Processor seconds, by what process: `KINDS`, ``driver`` and ``others``."""
+
+    rate: float = 0.0
+    """Frames a second of all workers together, while they were at tasks; of ``cbs-run`` none."""
 
 
 def kind(command: str) -> str:
@@ -132,19 +146,48 @@ def _with_children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
+def alone(clip: Path, output: Path) -> list[str]:
+    """Returns the command that does a clip in one process."""
+    said = [f"input={clip}", f"output={output}", *LOOK, "report=null", "sheet=null"]
+    return [str(SCRIPTS / "cbs-run"), *said]
+
+
 def run(way: str, clip: Path, folder: Path, window: int) -> Took:
-    """Does a clip in one of the ways: ``cbs-run``, or so many workers."""
-    scripts = Path(sys.executable).parent
+    """Does a clip in one of the ways: ``cbs-run``, two of these, or so many workers."""
     output = folder / "out.mp4"
-    said = [f"input={clip}", f"output={output}", *LOOK]
     if way == ALONE:
-        took = watched([str(scripts / "cbs-run"), *said, "sheet=null"], folder, core=0)
+        took = watched(alone(clip, output), folder, core=0)
+    elif way == BESIDE:
+        took = beside(clip, folder)
     else:
         ray = ["engine=ray", "engine.cpus=1", f"engine.workers={way}", f"window={window}"]
-        took = watched([str(scripts / "cbs-batch"), *said, *ray], folder)
-    output.unlink()
+        said = [f"input={clip}", f"output={output}", *LOOK, *ray]
+        took = watched([str(SCRIPTS / "cbs-batch"), *said], folder)
+        report = folder / "out.report.json"
+        workers = json.loads(report.read_text())["workers"].values()
+        took.rate = sum(one["fps"] for one in workers if one["frames"])
+        report.unlink()
+    output.unlink(missing_ok=True)
     print(f"{clip.stem}, {way}: {took.seconds:.1f} s, processors {took.processors}", flush=True)
     return took
+
+
+def beside(clip: Path, folder: Path) -> Took:
+    """Does a clip twice at once, each on a core of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    began = time.perf_counter()
+    both = []
+    for core in range(2):
+        words = alone(clip, folder / f"beside {core}.mp4")
+        both.append(psutil.Popen(words, cwd=folder, env=environment, stdout=subprocess.DEVNULL))
+        both[-1].cpu_affinity([core])
+    ended = [one.wait() for one in both]
+    seconds = time.perf_counter() - began
+    if any(ended):
+        raise SystemExit(f"cbs-run ended with {max(ended)}")
+    for core in range(2):
+        (folder / f"beside {core}.mp4").unlink()
+    return Took(seconds, {})
 
 
 def frames_of(source: Path, seconds: float, folder: Path) -> int:
@@ -156,6 +199,16 @@ def frames_of(source: Path, seconds: float, folder: Path) -> int:
     ][1:]
     frame = (times[1] - times[0]) / (more - few)
     return max(round((seconds - times[0]) / frame) + few, more)
+
+
+def halved(frames: float) -> int:
+    """Returns about as many frames, whose halves end at key frames.
+
+    Example:
+        >>> halved(138), halved(150)
+        (144, 144)
+    """
+    return round(frames / (2 * GROUP)) * 2 * GROUP
 
 
 def curve(film: Film, rates: Rates) -> dict[int, float]:
@@ -207,17 +260,20 @@ def figures(took: dict[str, list[Took]], counts: tuple[int, int]) -> dict[str, A
         return statistics.median(one.seconds for one in took[way])
 
     short, long = counts
-    frame = (middle("one worker, longer") - middle("one worker")) / (long - short)
-    two = middle("one worker, longer") / middle("two workers, longer")
+    frame = (middle(ONE_LONGER) - middle(ONE)) / (long - short)
+    two = middle(ONE_LONGER) / middle(TWO_LONGER)
+    rates = {way: statistics.median(one.rate for one in took[way]) for way in took}
     return {
         "frames": short,
         "frames of the longer clip": long,
         "seconds": {way: [round(one.seconds, 2) for one in every] for way, every in took.items()},
         "processor seconds": {way: every[-1].processors for way, every in took.items()},
         "a frame": round(frame, 4),
-        "start": round(middle("one worker") - frame * short, 2),
-        "overhead of one worker": round(middle("one worker") / middle(ALONE) - 1, 3),
+        "start": round(middle(ONE) - frame * short, 2),
+        "overhead of one worker": round(middle(ONE) / middle(ALONE) - 1, 3),
         "two against one": round(two, 3),
+        "two against one, at their tasks": round(rates[TWO_LONGER] / rates[ONE_LONGER], 3),
+        "two cores against one, this machine": round(2 * middle(ALONE) / middle(BESIDE), 3),
     }
 
 
@@ -226,15 +282,18 @@ def measured(args: argparse.Namespace) -> dict[str, Any]:
     took: dict[str, list[Took]] = {}
     with tempfile.TemporaryDirectory(prefix="cbs-cluster-") as made:
         folder, load = Path(made), os.getloadavg()[0]
-        short = frames_of(args.clip, args.seconds, folder)
-        long = round(short * args.longer)
+        if args.frames:  # the first run tries what is fastest, and that is kept
+            run(ALONE, lengthened(args.clip, PROBES[1], folder / "first.mp4"), folder, 0)
+        short = args.frames or frames_of(args.clip, args.seconds, folder)
+        long = halved(short * args.longer)
         clip = lengthened(args.clip, short, folder / "clip.mp4")
         longer = lengthened(args.clip, long, folder / "longer.mp4")
         ways = {
             ALONE: (ALONE, clip),
-            "one worker": ("1", clip),
-            "two workers, longer": ("2", longer),
-            "one worker, longer": ("1", longer),
+            ONE: ("1", clip),
+            TWO_LONGER: ("2", longer),
+            ONE_LONGER: ("1", longer),
+            BESIDE: (BESIDE, clip),
         }
         for _ in range(args.rounds):
             for name, (way, file) in ways.items():
@@ -247,7 +306,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="cluster", description=__doc__.partition("\n")[0])
     parser.add_argument("--clip", default="../shared/data/video/solidWhiteRight.mp4", type=Path)
     parser.add_argument("--seconds", type=float, default=60, help="of cbs-run on one core")
-    parser.add_argument("--longer", type=float, default=2, help="times as long, for two workers")
+    parser.add_argument("--frames", type=int, help="of that clip, where they are known")
+    parser.add_argument("--longer", type=float, default=3, help="times as long, for two workers")
     parser.add_argument("--window", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "cluster.json")

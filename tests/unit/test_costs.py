@@ -46,3 +46,10 @@ def test_the_curve_is_drawn_with_what_was_measured() -> None:
     assert picture.size == (cluster.WIDTH, cluster.HEIGHT)
     colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
     assert {cluster.MEASURED, cluster.LINES[0]} <= colours
+
+
+def test_two_windows_of_the_longer_clip_are_equally_long() -> None:
+    for frames in (100, 138, 150, 207):
+        half = cluster.halved(frames) // 2
+        assert half % cluster.GROUP == 0
+        assert abs(2 * half - frames) <= cluster.GROUP
