@@ -122,7 +122,7 @@ def processing(studio: Studio, picture: Tensor) -> list[float]:
     camera.close()
     slow = max(camera.ages[1:])
     camera = Camera(studio, picture, min(10.0, 0.5 / slow))
-    until(camera, 20)
+    until(camera, 12)
     camera.close()
     return camera.ages[1:]
 
