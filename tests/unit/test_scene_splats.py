@@ -1,6 +1,9 @@
 """Splats: the renderer against a straight line in float64, and every format there and back."""
 
+import gzip
 import math
+import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -164,6 +167,56 @@ def test_a_file_that_is_cut_off_is_told_in_one_line(name: str, tmp_path) -> None
         path.write_bytes(data[:part])
         with pytest.raises(SourceError):
             opened(path)
+
+
+def bomb(kind: str) -> bytes:
+    """Returns a small SPZ that unpacks to, or says that it unpacks to, hundreds of MiB."""
+    zeros = bytes(2**28)
+
+    def header(version: int, count: int, streams: int = 0) -> bytes:
+        return struct.pack("<4sIIBBBB", b"NGSP", version, count, 0, 12, 0, streams)
+
+    if kind == "gzip, splats":
+        return gzip.compress(header(2, len(zeros) // 19) + zeros, 1)
+    if kind == "gzip, after its splats":
+        return gzip.compress(header(2, 100) + zeros, 1)
+    if kind == "gzip, splats that are not there":
+        return gzip.compress(header(2, 4_000_000_000), 1)
+    import zstandard
+
+    # A stream of its own claims more than the table says of it.
+    packed = zstandard.ZstdCompressor(level=1).compress(zeros)
+    sizes = [9 * 100, 100, 3 * 100, 3 * 100, 4 * 100]
+    table = b"".join(struct.pack("<QQ", len(packed), size) for size in sizes)
+    return header(4, 100, 5) + struct.pack("<I", 32) + bytes(12) + table + packed * 5
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["gzip, splats", "gzip, after its splats", "gzip, splats that are not there", "zstd"],
+)
+def test_a_small_spz_cannot_fill_the_memory(kind: str, tmp_path) -> None:
+    path = tmp_path / "a.spz"
+    path.write_bytes(bomb(kind))
+    assert path.stat().st_size < 2**21
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError) as told:
+            opened(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(told.value)
+
+
+def test_what_follows_the_splats_of_an_spz_stays(tmp_path) -> None:
+    path = scenes.spz(tmp_path / "a.spz", scenes.cloud(50), 2)
+    whole = gzip.decompress(path.read_bytes()) + b"an extension of somebody's"
+    path.write_bytes(gzip.compress(whole))
+    file = opened(path)
+    assert isinstance(file, SplatFile)
+    file.write(tmp_path / "b.spz", np.zeros(50, bool), file.splats.colours, True)
+    assert gzip.decompress((tmp_path / "b.spz").read_bytes()) == whole
 
 
 def test_splats_that_are_no_numbers_are_told_and_stay(tmp_path) -> None:

@@ -25,8 +25,15 @@ MAGIC = b"NGSP"
 COLOUR = 0.15
 """Of the first coefficients: byte = 255 (0.15 f + 0.5)."""
 
-MOST = 100_000_000
-"""Splats that a header may claim."""
+MOST = 20_000_000
+"""Splats that a header may claim: the largest scenes that are published have half as many."""
+
+MOST_GROWTH = 100
+"""Times its size that a file may unpack to. Real ones have 1.4 to some 5: what has a thousand was
+made to fill the memory."""
+
+SMALL = 2**24
+"""Bytes that any file may unpack to, and that may follow its splats."""
 
 PARTS = ("positions", "alphas", "colours", "scales", "rotations", "harmonics")
 
@@ -56,10 +63,12 @@ class SpzScene:
     def _one_stream(self, data: bytes) -> tuple[bytes, list[bytes]]:
         with gzip.open(io.BytesIO(data)) as stream:
             header = stream.read(16)
-            sizes = self._sizes(header)
-            body = stream.read(sum(sizes) + 1)
+            sizes = self._sizes(header, len(data))
+            body = stream.read(sum(sizes) + SMALL + 1)
         if len(body) < sum(sizes):
             raise ValueError(f"{len(body)} bytes of {sum(sizes)} are there")
+        if len(body) > sum(sizes) + SMALL:
+            raise ValueError(f"more than {SMALL >> 20} MiB follow its splats")
         ends = np.cumsum(sizes).tolist()
         self._rest = body[ends[-1] :]
         return header, [body[end - size : end] for end, size in zip(ends, sizes, strict=True)]
@@ -70,7 +79,7 @@ class SpzScene:
         except ImportError as error:
             raise needs("zstandard") from error
         header, count = data[:16], data[15]
-        sizes = self._sizes(header)
+        sizes = self._sizes(header, len(data))
         (at,) = struct.unpack_from("<I", data, 16)
         told = [struct.unpack_from("<QQ", data, at + 16 * i) for i in range(count)]
         if count < sum(size > 0 for size in sizes):
@@ -85,20 +94,21 @@ class SpzScene:
                 raise ValueError("a stream is cut off, or of another length than its splats need")
             self._packed.append(data[start : start + packed])
             try:
-                part = zstandard.ZstdDecompressor().decompress(
-                    self._packed[-1], max_output_size=size
-                )
+                # Of what a stream itself says of its length nothing is believed.
+                with zstandard.ZstdDecompressor().stream_reader(self._packed[-1]) as stream:
+                    part = stream.read(size + 1)
             except zstandard.ZstdError as error:
                 raise ValueError(f"a stream is damaged: {error}") from error
             if len(part) != size:
-                raise ValueError("a stream is shorter than it says")
+                raise ValueError("a stream is shorter or longer than it says")
             out.append(part)
             start += packed
         self._tail = data[start:]
         self._more = told[len(out) :]
         return header, out
 
-    def _sizes(self, header: bytes) -> list[int]:
+    def _sizes(self, header: bytes, packed: int) -> list[int]:
+        """Returns the bytes of each part; raises where they are more than such a file can hold."""
         magic, version, count, degree, bits, _, _ = struct.unpack("<4sIIBBBB", header)
         if magic != MAGIC or not 1 <= version <= 4 or (version == 4) == self._zipped:
             raise ValueError("its header is unknown")
@@ -107,7 +117,13 @@ class SpzScene:
         self.version, self.count, self.bits = version, count, bits
         self.degree = KNOWN[degree]
         turn = 3 if version < 3 else 4
-        return [9 * count, count, 3 * count, 3 * count, turn * count, 3 * self.degree * count]
+        sizes = [9 * count, count, 3 * count, 3 * count, turn * count, 3 * self.degree * count]
+        if sum(sizes) > max(SMALL, MOST_GROWTH * packed):
+            raise ValueError(
+                f"its {packed} bytes claim {count} splats of {sum(sizes) >> 20} MiB, more than any "
+                "scene is packed to"
+            )
+        return sizes
 
     def _take(self, header: bytes, parts: list[bytes]) -> None:
         self._header = header
