@@ -347,14 +347,15 @@ def payload(splats: Splats, colours: Floats, splatter: Splatter, ball: Ball) -> 
     return {
         "kind": "splats",
         "shapes": base64.b64encode(shapes.astype("<f4").tobytes()).decode(),
-        "colour_before": _bytes(splats.colours),
-        "colour_after": _bytes(colours),
+        "colour_before": _halves(splats.colours),
+        "colour_after": _halves(colours),
         "centre": ball.centre,
         "radius": ball.radius,
         "up": splats.up,
     }
 
 
-def _bytes(colours: Floats) -> str:
-    values = np.round(np.clip(colours, 0, 1) * 255).astype(np.uint8)
+def _halves(colours: Floats) -> str:
+    """Returns colours as the renderer blends them, where one may be lighter than white."""
+    values = np.clip(colours, 0, np.finfo(np.float16).max).astype("<f2")
     return base64.b64encode(values.tobytes()).decode()

@@ -1,15 +1,16 @@
 // Shows a scene before (left) and after (right) of a line that the slider moves.
 import {
-  BufferAttribute, BufferGeometry, Color, DataTexture, DoubleSide, FloatType, InstancedBufferAttribute,
-  InstancedBufferGeometry, Mesh, MeshBasicMaterial, NearestFilter, PerspectiveCamera, RGBAFormat,
-  RepeatWrapping, Scene, ShaderMaterial, SRGBColorSpace, TextureLoader, UnsignedByteType, Vector2,
-  Vector3, WebGLRenderer,
+  BufferAttribute, BufferGeometry, Color, DataTexture, DoubleSide, FloatType, HalfFloatType,
+  InstancedBufferAttribute, InstancedBufferGeometry, Mesh, MeshBasicMaterial, NearestFilter, PerspectiveCamera, PlaneGeometry,
+  RGBAFormat, RepeatWrapping, Scene, ShaderMaterial, SRGBColorSpace, TextureLoader, Vector2,
+  Vector3, WebGLRenderer, WebGLRenderTarget,
 } from 'three'
 import { OrbitControls } from 'three/examples/jsm/controls/OrbitControls.js'
 
 const data = JSON.parse(document.getElementById('data').textContent)
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0))
 const floats = (text) => new Float32Array(bytes(text).buffer)
+const halves = (text) => new Uint16Array(bytes(text).buffer)
 
 function linear(values) {
   const out = new Float32Array(values.length)
@@ -92,6 +93,22 @@ const FRAGMENT = `
     gl_FragColor = vec4(colour.rgb, alpha);
   }`
 
+// A canvas holds 256 levels and nothing lighter than white. A hundred splats lie one above the other
+// in a pixel, and may be lighter: they are blended in a finer picture, which is then copied.
+function finer(renderer) {
+  const { extensions } = renderer
+  if (!extensions.has('EXT_color_buffer_float') && !extensions.has('EXT_color_buffer_half_float')) return null
+  const target = new WebGLRenderTarget(1, 1, { type: HalfFloatType, depthBuffer: false })
+  target.scissorTest = true
+  const copy = new Scene()
+  copy.add(new Mesh(new PlaneGeometry(2, 2), new ShaderMaterial({
+    uniforms: { from: { value: target.texture } }, depthTest: false, depthWrite: false,
+    vertexShader: 'varying vec2 at; void main() { at = uv; gl_Position = vec4(position.xy, 0.0, 1.0); }',
+    fragmentShader: 'uniform sampler2D from; varying vec2 at; void main() { gl_FragColor = vec4(texture2D(from, at).rgb, 1.0); }',
+  })))
+  return { target, copy }
+}
+
 function square(values, width, each, type, Kind) {
   const height = Math.ceil(values.length / each / width)
   const all = new Kind(width * height * 4)
@@ -122,7 +139,7 @@ function splatScenes() {
       vertexShader: VERTEX, fragmentShader: FRAGMENT, transparent: true, depthTest: false, depthWrite: false,
       uniforms: {
         shapes: { value: shape }, focal: { value: 1 }, view: { value: new Vector2(1, 1) },
-        colours: { value: square(bytes(data[`colour_${when}`]), 2048, 3, UnsignedByteType, Uint8Array) },
+        colours: { value: square(halves(data[`colour_${when}`]), 2048, 3, HalfFloatType, Uint16Array) },
       },
     })
     const mesh = new Mesh(geometry, material)
@@ -163,7 +180,8 @@ function splatScenes() {
 
 try {
   const renderer = new WebGLRenderer({ antialias: true, preserveDrawingBuffer: true })
-  renderer.setClearColor(new Color(0xededed))
+  const fine = data.kind === 'splats' ? finer(renderer) : null
+  const paper = new Color(0xededed)
   renderer.autoClear = false
   document.body.prepend(renderer.domElement)
   const up = new Vector3(...data.up), centre = new Vector3(...data.centre)
@@ -198,15 +216,27 @@ try {
     const ratio = renderer.getPixelRatio()
     const focal = (height * ratio) / 2 / Math.tan((camera.fov * Math.PI) / 360)
     camera.updateMatrixWorld()
-    renderer.setScissorTest(false)
-    renderer.clear()
+    const within = (left, right) => {
+      if (!fine) return renderer.setScissor(left, 0, right - left, height)
+      fine.target.scissor.set(left * ratio, 0, (right - left) * ratio, height * ratio)
+      renderer.setRenderTarget(fine.target)
+    }
+    if (fine) fine.target.setSize(width * ratio, height * ratio)
+    renderer.setClearColor(paper)  // it is turned into sRGB only while the canvas is drawn on
     renderer.setScissorTest(true)
+    within(0, width)
+    renderer.clear()
     scenes.forEach((one, i) => {
       one.sort(camera)
       if (one.size) one.size(width * ratio, height * ratio, focal)
-      renderer.setScissor(i ? at : 0, 0, i ? width - at : at, height)
+      within(i ? at : 0, i ? width : at)
       if (i ? at < width : at > 0) renderer.render(one.scene, camera)
     })
+    if (fine) {
+      renderer.setRenderTarget(null)
+      renderer.setScissor(0, 0, width, height)
+      renderer.render(fine.copy, camera)
+    }
     document.body.dataset.drawn = '1'
   })
 } catch (error) {
