@@ -64,7 +64,9 @@ CITYSCAPES = {
 class Teacher:
     """A net that others have trained, as a TFLite file ``(1,h,w,3)`` uint8 -> ``(1,h,w)`` ids."""
 
-    def __init__(self, file: Path, meaning: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, file: Path, meaning: dict[str, tuple[int, ...]], names: Sequence[str] = NAMES
+    ) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
         self._net: Any = Interpreter(str(file), num_threads=1)
@@ -75,10 +77,10 @@ class Teacher:
         )
         self._ids = np.full(256, IGNORE, np.uint8)
         for name, ids in meaning.items():
-            self._ids[list(ids)] = NAMES.index(name)
+            self._ids[list(ids)] = names.index(name)
 
     def __call__(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Returns CamVid's ids ``(H,W)`` of a picture ``(H,W,3)``."""
+        """Returns ids ``(H,W)``, in the order of the names, of a picture ``(H,W,3)``."""
         side = int(self._input["shape"][1])
         small = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR)
         self._net.set_tensor(self._input["index"], np.asarray(small)[None])

@@ -31,6 +31,7 @@ NOT_PERSON = 254
 IGNORED_IDS = {
     "camvid": (11,),  # the unlabelled class of SegNet's files
     "voc": (NOT_PERSON,),
+    "scene": (NOT_PERSON,),
 }
 """Vocabulary -> ids, besides 255, that are no unknown labels."""
 
@@ -123,7 +124,8 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     voc                     ``JPEGImages``, ``SegmentationClass``,
                             ``ImageSets/Segmentation/SPLIT.txt``
     a table                 a CSV with ``file``, ``has_mask`` and ``split``; the labels of
-                            ``photos/a.jpg`` are ``photo_masks/a.png``, VOC's ids
+                            ``photos/a.jpg`` are ``photo_masks/a.png``, or what a column
+                            ``labels`` says, VOC's ids or those of ``vocabulary``
     coco                    ``annotations/instances_SPLIT.json`` (``train2017`` or ``train``), or
                             ``panoptic_SPLIT.json`` and its folder of segments, which goes first;
                             pictures in ``SPLIT`` or ``images/SPLIT``; or such a JSON file itself
@@ -158,7 +160,8 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
             "or say vocabulary=NAME"
         )
     else:
-        layout = layout if layout != "folder" else str(vocabulary)
+        tells = layout != "folder" and not (root.is_file() and vocabulary)
+        layout = layout if tells else str(vocabulary)
         classes = tuple(vocabularies.get(layout))
     found = tuple(sorted(pair for pair in pairs if pair.labels.is_file()))
     _check_any(found, root, split)
@@ -236,7 +239,8 @@ def _of_table(table: Path, split: str | None) -> Iterator[Pair]:
     for row in rows:
         if row["has_mask"] == "1" and split in (None, row["split"]):
             path = table.parent / row["file"]
-            yield Pair(path, table.parent / "photo_masks" / f"{path.stem}.png")
+            labels = row.get("labels") or f"photo_masks/{path.stem}.png"
+            yield Pair(path, table.parent / labels)
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

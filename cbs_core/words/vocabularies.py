@@ -15,7 +15,7 @@ from cbs_core.contract.errors import ConfigError, WeightsKeysError, closest
 Colour: TypeAlias = tuple[int, int, int]
 """RGB, 0..255."""
 
-NAMES = ("cityscapes", "camvid", "voc", "ade20k", "coco", "coco_panoptic", "coco_stuff")
+NAMES = ("cityscapes", "camvid", "voc", "ade20k", "coco", "coco_panoptic", "coco_stuff", "scene")
 
 
 class Entry(NamedTuple):
@@ -72,9 +72,14 @@ class _Vocabularies(Mapping[str, Vocabulary]):
 VOCABULARIES = _Vocabularies()
 
 
+OURS = ("scene",)
+"""Vocabularies of this project, whose files always name them: a file that does not is no such."""
+
+
 def by_class_count(count: int) -> str | None:
     """Returns the one vocabulary with this many classes (19, 11, 21, ...), or None."""
-    found = [name for name, vocabulary in VOCABULARIES.items() if len(vocabulary) == count]
+    known = ((name, entries) for name, entries in VOCABULARIES.items() if name not in OURS)
+    found = [name for name, entries in known if len(entries) == count]
     return found[0] if len(found) == 1 else None
 
 

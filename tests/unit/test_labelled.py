@@ -46,6 +46,17 @@ def test_a_table_keeps_what_is_known_not_to_be_a_person(tmp_path):
     assert found.read(found.pairs[0])[1].tolist() == [[15, NOT_PERSON, IGNORE]]
 
 
+def test_a_table_may_tell_other_labels_of_another_vocabulary(tmp_path):
+    pair(tmp_path / "photos/a.png", tmp_path / "more/a_scene.png", [[22, 254, 255]])
+    with (tmp_path / "scene.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "labels", "has_mask", "split"])
+        rows.writerow(["photos/a.png", "more/a_scene.png", "1", "val"])
+    found = find(tmp_path / "scene.csv", "val", "scene")
+    assert found.classes == tuple(vocabularies.get("scene"))
+    assert found.read(found.pairs[0])[1].tolist() == [[22, NOT_PERSON, IGNORE]]
+
+
 def test_cityscapes_and_voc_layouts(tmp_path):
     city = tmp_path / "city"
     pair(

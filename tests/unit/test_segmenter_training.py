@@ -12,6 +12,7 @@ import torchvision.transforms.functional as TF
 from cbs_plugins.nets.dabnet import DABNet
 from cbs_plugins.segmenters.dabnet import DABNetSegmenter
 from cbs_plugins.segmenters.smp import SMPSegmenter
+from cbs_plugins.training import teacher as teachers
 from cbs_plugins.training.augmentation import (
     PADDING,
     View,
@@ -31,13 +32,15 @@ from cbs_plugins.training.segmentation_losses import (
     distillation_loss,
     not_person_loss,
 )
+from cbs_plugins.training.start import start_from
 from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 
 from cbs_core.choose import registry
+from cbs_core.choose.weights import load
 from cbs_core.contract.errors import ConfigError, WeightsKeysError
-from cbs_core.datasets.labelled import find
+from cbs_core.datasets.labelled import IGNORE, find
 from cbs_core.training import export
 from cbs_core.training.loop import Settings, train
 
@@ -99,6 +102,13 @@ def test_distillation_is_zero_for_equals_only():
     other = torch.cat([logits[:, :, :2], -logits[:, :, 2:]], 2)
     assert distillation_loss(logits, other, where=half).abs() < 1e-6
     assert distillation_loss(logits, other, where=~half) > 0.1
+
+
+def test_what_is_one_class_to_the_teacher_is_compared_as_one():
+    student = torch.randn(1, 3, 4, 4, generator=generator())
+    teacher = torch.stack([student[:, 1], student[:, [0, 2]].logsumexp(1)], 1)
+    assert distillation_loss(student, teacher, channels=[1, 0, 1]).abs() < 1e-6
+    assert distillation_loss(student, teacher.flip(1), channels=[1, 0, 1]) > 0.1
 
 
 def test_views_keep_picture_and_labels_together():
@@ -446,6 +456,19 @@ def test_a_teacher_must_know_every_class(drawn, tmp_path):
         dabnet(drawn, teacher=teacher)
 
 
+def test_a_teacher_with_a_background_may_know_fewer_classes(drawn, tmp_path):
+    torch.save(DABNet(21).state_dict(), tmp_path / "net.pth")
+    teacher = {"name": "dabnet", "weights": str(tmp_path / "net.pth"), "vocabulary": None}
+    known = teachers.create(teacher, ("sky", "person", "road", "car"))
+    assert known.channels == (0, 1, 0, 2)
+    assert known.named.tolist() == [IGNORE, 1, 3]
+    with pytest.raises(ConfigError, match="no class of its own for 'person'"):
+        teachers.create(teacher, ("sky", "person", "people"))
+    task = dabnet(drawn, teacher=teacher, unlabelled=str(drawn / "images"), unlabelled_batch=2)
+    task.prepare(torch.device("cpu"))
+    assert task.step(*task.batch(0, generator()))["distillation"].abs() < 1e-6  # all is background
+
+
 def test_training_may_start_from_weights(drawn, tmp_path):
     torch.manual_seed(1)
     net = DABNet(2)
@@ -466,6 +489,20 @@ def test_training_may_start_from_weights_of_other_classes(drawn, tmp_path, caplo
     assert torch.equal(task.module.init_conv[0].conv.weight, net.init_conv[0].conv.weight)
     last = [t.module.classifier[0].conv.weight for t in (task, untrained)]
     assert torch.equal(*last)
+
+
+def test_classes_that_weights_know_are_kept_and_others_begin_as_background(tmp_path):
+    torch.manual_seed(1)
+    old, new = nn.Conv2d(4, 21, 1), nn.Conv2d(4, 4, 1)
+    untrained = new.weight.detach().clone()
+    export.write(tmp_path / "net.safetensors", old.state_dict(), {"vocabulary": "voc"})
+    start_from(new, load(tmp_path / "net.safetensors"), ("sky", "person", "road", "car"), net="a")
+    person, car = (new.weight[index] for index in (1, 3))
+    assert torch.equal(person, old.weight[15])
+    assert torch.equal(car, old.weight[7])
+    assert torch.equal(new.weight[0], untrained[0] + old.weight[0])
+    torch.testing.assert_close(new.bias[[0, 2]].exp().sum(), old.bias[0].exp())
+    assert torch.equal(new.bias[[1, 3]], old.bias[[15, 7]])
 
 
 def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):

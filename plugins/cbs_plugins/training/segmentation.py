@@ -9,7 +9,7 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the crop, ``h w`` a net's output.
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 
@@ -19,10 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from cbs_core.choose.weights import Checkpoint, load, load_into
+from cbs_core.choose.weights import load
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.tensors import to_image, to_size
-from cbs_core.datasets.samples import log
 from cbs_core.evaluation.scores import score_segmenter
 from cbs_core.training.recipe import bind
 from cbs_core.words import vocabularies
@@ -38,6 +37,7 @@ from cbs_plugins.training.segmentation_losses import (
     not_person_loss,
 )
 from cbs_plugins.training.segmentation_recipe import OPTIMIZERS, Recipe
+from cbs_plugins.training.start import start_from
 
 POWER = 0.9
 """Of the poly schedule."""
@@ -146,7 +146,7 @@ class SegmentationTask:
             trainee = create(self.classes, self.vocabulary)
         told, crop = self._recipe.weights, self._recipe.augmentation.size
         if told.init is not None:
-            start_from(trainee.net, load(told.init), len(self.classes), net=trainee.name)
+            start_from(trainee.net, load(told.init), self.classes, net=trainee.name)
         if told.adjust and trainee.last is None:
             raise ConfigError(
                 f"recipe.adjust: the last layer of {trainee.name} has no bias to adjust"
@@ -220,7 +220,11 @@ class SegmentationTask:
         if self._teacher is not None:
             theirs, where = soft if soft else (self._teacher.logits(image), None)
             parts["distillation"] = distillation_loss(
-                logits, theirs.float(), teaching.temperature, where=where
+                logits,
+                theirs.float(),
+                teaching.temperature,
+                where=where,
+                channels=self._teacher.channels,
             )
             loss = loss + teaching.teacher_weight * parts["distillation"]
         return {"loss": loss, **parts}
@@ -295,30 +299,3 @@ def poly(step: int, steps: int, warm_up: int) -> float:
     """
     rise = min(1.0, WARM_UP_FROM + (1 - WARM_UP_FROM) * step / max(1, warm_up))
     return float(rise * max(0.0, 1 - step / steps) ** POWER)
-
-
-def start_from(module: nn.Module, checkpoint: Checkpoint, classes: int, *, net: str) -> None:
-    """Copies weights into a net; a layer of one output a class is kept where theirs are others.
-
-    Args:
-        module: the net.
-        checkpoint: its weights, or those of the same net for another number of classes.
-        classes: the net's.
-        net: its name, for messages.
-
-    Raises:
-        WeightsKeysError: the weights of another net.
-    """
-    own = module.state_dict()
-    anew = {
-        name: tensor
-        for name, tensor in own.items()
-        if tensor.ndim and len(tensor) == classes
-        if name in checkpoint.tensors and checkpoint.tensors[name].shape[1:] == tensor.shape[1:]
-        if len(checkpoint.tensors[name]) != classes
-    }
-    if anew:
-        log.warning(
-            "'%s' is of other classes: learnt anew are %s", checkpoint.file.path, ", ".join(anew)
-        )
-    load_into(module, replace(checkpoint, tensors={**checkpoint.tensors, **anew}), net=net)

@@ -93,7 +93,7 @@ class Views:
 
         The light is ``(B,3)`` as `jittered` takes it, then come the rectangles ``(B,4)`` that
         `cutmix` takes. Then views, uint8 ``(B,3,H,W)``, and their labels ``(B,H,W)``; with a
-        teacher that sees photographs also its logits ``(B,K,H/8,W/8)`` in float16, and a bool
+        teacher that sees photographs also its logits ``(B,C,H/8,W/8)`` in float16, and a bool
         ``(B,H/8,W/8)`` that tells where they hold. Of held pictures: what `Held` takes.
         """
         rows: list[tuple[Tensor, ...]] = []
@@ -146,7 +146,13 @@ class Views:
         """Returns the classes in a picture: its labels, else what the teacher finds."""
         if soft is None or index < self.labelled:
             return labels
-        return soft.argmax(0).byte().numpy()
+        return self._named(soft)
+
+    def _named(self, soft: Tensor) -> NDArray[np.uint8]:
+        """Returns the student's classes ``(h,w)`` that a teacher's logits ``(C,h,w)`` tell of."""
+        assert self._teacher is not None
+        named: NDArray[np.uint8] = self._teacher.named[soft.argmax(0).byte().cpu().numpy()]
+        return named
 
     def _hold(self, device: torch.device) -> None:
         """Reads all pictures, and has the teacher look at them where that is needed."""
@@ -163,7 +169,7 @@ class Views:
         soft = torch.cat(found)
         for index in range(self.labelled, len(soft)):
             down, across = (math.ceil(side / SOFT_STRIDE) for side in held.shapes[index])
-            self._grids[index] = soft[index, :, :down, :across].argmax(0).byte().cpu().numpy()
+            self._grids[index] = self._named(soft[index, :, :down, :across])
         if not self._sees_views:
             held.soft = soft
 
@@ -180,7 +186,7 @@ class Views:
             grids = (self._known(i, one[1], one[2]) for i, one in zip(indices, seen, strict=True))
         places: dict[int, list[int]] = {}
         for index, grid in zip(indices, grids, strict=True):
-            counts = np.bincount(grid.ravel(), minlength=len(classes))
+            counts = np.bincount(grid.ravel(), minlength=len(classes))[: len(classes)]
             for found in np.nonzero(counts > LEAST * grid.size)[0].tolist():
                 if classes[found] != "background" and index not in self._examples.broken:
                     places.setdefault(found, []).append(index)

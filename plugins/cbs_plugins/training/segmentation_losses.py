@@ -74,7 +74,12 @@ def not_person_loss(logits: Tensor, labels: Tensor, person: int) -> Tensor:
 
 
 def distillation_loss(
-    student: Tensor, teacher: Tensor, temperature: float = 1.0, *, where: Tensor | None = None
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 1.0,
+    *,
+    where: Tensor | None = None,
+    channels: Sequence[int] | None = None,
 ) -> Tensor:
     """Returns the mean KL divergence of the student's classes from the teacher's, times T².
 
@@ -82,15 +87,33 @@ def distillation_loss(
 
     Args:
         student: logits ``(B,K,h,w)``.
-        teacher: logits ``(B,K,H,W)``, resized to the student's.
+        teacher: logits ``(B,C,H,W)``, resized to the student's.
         temperature: T, which divides both.
         where: bool ``(B,H,W)``, the cells that count; None for all.
+        channels: which of the teacher's C each of the student's K classes is, where C is less: of
+            several that are one to the teacher the sum of their probabilities is compared.
     """
     teacher = to_size(teacher, student.shape[2:])
     ours = F.log_softmax(student / temperature, 1)
+    if channels is not None and teacher.shape[1] < student.shape[1]:
+        ours = together(ours, channels)
     theirs = F.log_softmax(teacher / temperature, 1)
     divergence = (theirs.exp() * (theirs - ours)).sum(1) * temperature**2
     if where is None:
         return divergence.mean()
     counted = F.interpolate(where[:, None].float(), student.shape[2:], mode="nearest")[:, 0]
     return (divergence * counted).sum() / counted.sum().clamp(min=1)
+
+
+def together(logs: Tensor, channels: Sequence[int]) -> Tensor:
+    """Returns the logarithms ``(B,C,h,w)`` of sums of probabilities.
+
+    Args:
+        logs: logarithms of probabilities ``(B,K,h,w)``.
+        channels: to which of the C sums each of the K belongs.
+    """
+    sums = []
+    for channel in range(max(channels) + 1):
+        members = [index for index, wanted in enumerate(channels) if wanted == channel]
+        sums.append(logs[:, members].logsumexp(1) if len(members) > 1 else logs[:, members[0]])
+    return torch.stack(sums, 1)
