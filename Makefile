@@ -40,7 +40,7 @@ augment: $(READY)
 	$(BIN)/python -m benchmarks.augment ../shared/data/camvid $(or $(WORK),outputs/augment)
 
 paper: $(READY)
-	$(BIN)/python benchmarks/paper.py
+	$(BIN)/python -m benchmarks.paper
 
 cluster: $(READY)
 	$(BIN)/python -m benchmarks.cluster

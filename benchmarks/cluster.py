@@ -34,7 +34,7 @@ import psutil
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.costs import Estimate, Film, Fleet, Rates, estimate
-from benchmarks.machine import RESULTS
+from benchmarks.machine import RESULTS, untaken
 
 WIDTH, HEIGHT, MARGIN = 960, 600, 70
 LINES = ((0, 114, 178), (213, 94, 0), (0, 158, 115))
@@ -312,6 +312,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "cluster.json")
     args = parser.parse_args()
+    if args.output != RESULTS / "cluster.json":
+        untaken(parser, args.output, args.output.with_suffix(".png"))
     facts = measured(args)
     print(json.dumps(facts, indent=2))
     args.output.parent.mkdir(parents=True, exist_ok=True)

@@ -106,6 +106,8 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write what is measured, for others")
     parser.add_argument("--out", type=Path, help="write it there; nothing is compared")
     args = parser.parse_args()
+    if args.out:
+        machine.untaken(parser, args.out)
     facts = machine.facts(device.choose("cpu").device)
     path = machine.RESULTS / str(facts["class"]) / "gate.json"
     target = args.out or (path if args.record else None)

@@ -20,6 +20,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
+from benchmarks.machine import untaken
+
 USUAL = ("accelerator=eager", "precision=fp32", "device=cpu", "quiet=true")
 
 PICTURES = {
@@ -120,11 +122,14 @@ def main() -> None:
     parser.add_argument("what", choices=["record", "compare"])
     parser.add_argument("file", type=Path)
     given = parser.parse_args()
+    if given.what == "record":
+        untaken(parser, given.file)
     found = {}
     for name, arguments in runs().items():
         found[name] = run(arguments)
         print(f"{name:28}{found[name][:64]}", flush=True)
     if given.what == "record":
+        given.file.parent.mkdir(parents=True, exist_ok=True)
         given.file.write_text(json.dumps(found, indent=2) + "\n")
         return
     before = json.loads(given.file.read_text())

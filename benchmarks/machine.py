@@ -1,5 +1,6 @@
 """Which machine a result was measured on: ratios are compared within a class of machines only."""
 
+import argparse
 import os
 import platform
 import re
@@ -8,6 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from cbs_core.contract.errors import CbsError
+from cbs_core.run import destinations
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -84,3 +88,20 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def untaken(parser: argparse.ArgumentParser, *paths: Path) -> None:
+    """Ends a benchmark, before it measures, that would write over a file or cannot write it.
+
+    Only what a user names is asked about: what is recorded by a machine's class is renewed.
+
+    Args:
+        parser: says so.
+        paths: of the files that will be written.
+    """
+    try:
+        destinations.refuse(paths, overwrite=False, instead="name another place")
+        for path in paths:
+            destinations.writable(path)
+    except CbsError as error:
+        parser.error(str(error))

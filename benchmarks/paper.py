@@ -31,10 +31,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from benchmarks.machine import untaken
 from cbs_core.evaluation.metrics import background_error, boundary_f, iou
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.styling import Shown
 from cbs_core.machine.device import Device, choose
+from cbs_core.machine.files import free
 from cbs_core.run import workshop
 from cbs_core.run.stream import Stream
 
@@ -96,10 +98,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="paper", description=__doc__.partition("\n")[0])
     shared = Path(os.environ.get("CBS_SHARED", ROOT.parent / "shared"))
     parser.add_argument("--shared", type=Path, default=shared, help="the folder of test material")
-    parser.add_argument("--out", type=Path, default=ROOT / "demo" / "paper", help="for the results")
+    parser.add_argument("--out", type=Path, help="for the results; else a new demo/paper")
     parser.add_argument("--frames", type=int, default=3, help="labelled frames to compare on")
     parser.add_argument("--iterations", type=int, default=100, help="evaluations of Gatys' loss")
     args = parser.parse_args()
+    out = args.out or free(ROOT / "demo" / "paper")
+    untaken(parser, *(out / name for name in ("table.txt", "paper.json", "paper.png")))
     needed = [
         camvid := args.shared / "data" / "camvid",
         painting := args.shared / "data" / "styles" / "udnie.jpg",
@@ -127,7 +131,7 @@ def main() -> int:
             outcome = judge(case, method, device.device)
             outcomes[name].append(outcome)
             print(f"{case.name}  {name:15} {outcome.score.seconds:8.2f} s", flush=True)
-    write(args.out, device, args.iterations, cases, outcomes)
+    write(out, device, args.iterations, cases, outcomes)
     return 0
 
 

@@ -114,6 +114,8 @@ def main() -> int:
     parser.add_argument("--rows", nargs="+", default=[row.name for row in ROWS], help="which")
     parser.add_argument("--out", type=Path, help="a folder in place of the machine's class")
     args = parser.parse_args()
+    if args.out:
+        machine.untaken(parser, args.out / "ratios.json", args.out / "ratios.png")
     place = device.choose("cpu").device
     facts = machine.facts(place)
     print(f"{facts['class']}: {facts['cpu']}, load {facts['load']:.1f}", flush=True)

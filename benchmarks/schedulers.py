@@ -35,6 +35,8 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=48, help="of the clip")
     parser.add_argument("--out", type=Path, help="a folder in place of the machine's class")
     args = parser.parse_args()
+    if args.out:
+        machine.untaken(parser, args.out / "schedulers.json")
     facts = machine.facts(torch.device("cpu"))
     results = []
     print("| setting | " + " | ".join(f"{name}, ms a frame" for name in SCHEDULERS) + " |")

@@ -54,6 +54,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="a folder in place of the machine's class")
     parser.add_argument("more", nargs="*", help="KEY=VALUE for cbs-live")
     args = parser.parse_args()
+    if args.out:
+        machine.untaken(parser, args.out / "soak.json")
     if args.minutes * 60 <= 4 * EVERY:
         parser.error(
             f"--minutes={args.minutes:g} is too short: four looks are due, {EVERY:g} s apart"

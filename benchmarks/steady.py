@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.machine import untaken
 from benchmarks.workloads import compose
 from cbs_core.frame.plan import Plan
 from cbs_core.run import workshop
@@ -156,6 +157,10 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=32)
     parser.add_argument("--strips", type=Path)
     given = parser.parse_intermixed_args()
+    clips = sorted(given.folder.glob("*.mp4"))
+    if given.strips:
+        untaken(parser, *(given.strips / f"{path.stem}.png" for path in clips))
+        given.strips.mkdir(parents=True, exist_ok=True)
     if not given.folder.is_dir():
         print(f"no folder {given.folder}: nothing measured")
         return 0
@@ -164,7 +169,7 @@ def main() -> int:
     plan = workshop.plan(config, device=torch.device("cpu"), dtype=torch.float32)
     print("| clip | flicker: off | matte | ratio | recall | precision | step, ms | segment, ms |")
     print("|---|---|---|---|---|---|---|---|")
-    for path in sorted(given.folder.glob("*.mp4")):
+    for path in clips:
         strip = given.strips / f"{path.stem}.png" if given.strips else None
         row = measure(plan, clip(path, given.frames), strip)
         ratio = f"{row.held / row.off:.2f}" if row.off else "-"

@@ -113,6 +113,8 @@ def candidates(shared: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 def main(argv: Sequence[str]) -> None:
     """Writes ``images/``, ``labels/`` and classes.txt."""
     shared, output = map(Path, argv)
+    if output.exists() and any(output.iterdir()):
+        raise SystemExit(f"'{output}' is there already: name another folder")
     weights = shared / "weights/teachers"
     first = Teacher(weights / "cityscapes_edgetpu_slim_quant.tflite", CITYSCAPES)
     second = Teacher(weights / "ade31_mosaic_r4_argmax_uint8.tflite", ADE)

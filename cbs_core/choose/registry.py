@@ -13,7 +13,7 @@ from importlib import metadata
 from importlib.metadata import Distribution, EntryPoint, EntryPoints
 from itertools import chain
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from cbs_core.contract.errors import (
     ConfigError,
@@ -258,10 +258,22 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 def _checked_value(
     key: str, value: object, parameter: inspect.Parameter | None, owner: str
 ) -> object:
-    """Checks a value against an annotation made of `_WORDS` and None; others are not judged."""
+    """Checks a value against an annotation made of `_WORDS` and None, or of a `Literal`'s words.
+
+    Others are not judged.
+    """
     annotation = parameter.annotation if parameter else None
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    several = get_origin(annotation) in (UnionType, Union)
+    options = get_args(annotation) if several else (annotation,)
     allowed = [option for option in options if option is not NoneType]
+    if [get_origin(option) for option in allowed] == [Literal]:
+        choices = get_args(allowed[0])
+        if value not in choices and not (value is None and NoneType in options):
+            raise ConfigError(
+                f"the {owner} takes {' or '.join(map(str, choices))} as {key}, not '{value}'"
+                f"{closest(str(value), map(str, choices))}"
+            )
+        return value
     if not all(option in _WORDS for option in allowed) or not allowed:
         return value
     if type(value) is int and str in allowed and not {int, float} & {*allowed}:

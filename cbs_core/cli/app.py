@@ -130,6 +130,7 @@ def hydra_app(
                         from cbs_core.run import early
 
                         early.refuse(plain)
+                    sweeps.make_no_folder_yet()
                     # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was
                     # then left half imported, and whoever used it next failed in strange ways.
                     import numpy  # noqa: F401

@@ -5,13 +5,12 @@ Hydra refuses an unknown ``KEY=VALUE``, but not ``+KEY=VALUE`` nor what a file s
 
 import sys
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
 from cbs_core.choose import userfiles
 from cbs_core.choose.presets import keys, loaded, presets
 from cbs_core.choose.registry import REGISTRIES
-from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.errors import ConfigError, closest, nearest
 
 OF_ANY = {"name", "where", "statistics"}
 """Keys of a plugin's section that are there without a preset (``conf/config.yaml``)."""
@@ -62,9 +61,9 @@ def _check_styler(section: object) -> None:
     if not isinstance(section, Mapping):
         return
     for key in section.keys() - OF_ANY:
-        near = get_close_matches(str(key), OF_ANY - {"name"}, n=1, cutoff=0.75)
+        near = nearest(str(key), sorted(OF_ANY - {"name"}), cutoff=0.75)
         if near and str(key) not in _own_keys(section):
-            raise ConfigError(f"styler: unknown key '{key}'; did you mean '{near[0]}'?")
+            raise ConfigError(f"styler: unknown key '{key}'; did you mean '{near}'?")
 
 
 def _own_keys(section: Mapping[str, object]) -> set[str]:
@@ -114,6 +113,6 @@ def _check_routes(routes: Mapping[object, object], params: Iterable[str]) -> Non
     known = {*OF_A_ROUTE, *params}
     for name, route in routes.items():
         for key in map(str, route) if isinstance(route, Mapping) else ():
-            near = get_close_matches(key, OF_A_ROUTE, n=1, cutoff=0.75)
+            near = nearest(key, OF_A_ROUTE, cutoff=0.75)
             if key not in known and near:
-                raise ConfigError(f"routes: '{name}' has '{key}'; did you mean '{near[0]}'?")
+                raise ConfigError(f"routes: '{name}' has '{key}'; did you mean '{near}'?")

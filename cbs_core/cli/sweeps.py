@@ -112,6 +112,18 @@ def _inserted(output: Path, label: str) -> Path:
     return output.with_name(f"{output.stem}.{label}{output.suffix}")
 
 
+def make_no_folder_yet() -> None:
+    """Removes the folder that Hydra made for a run, until something is written into it.
+
+    A process that is killed leaves none that is empty. In a sweep Hydra keeps a file in it.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        leave_no_empty_folder()
+
+
 def leave_no_empty_folder() -> None:
     """Removes the folder that Hydra made for a run, where nothing was written into it."""
     from hydra.core.hydra_config import HydraConfig

@@ -129,13 +129,32 @@ class SinkClosedError(Exception):
     """
 
 
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """Returns the known name that is probably meant: two letters changed over, or a near one.
+
+    Args:
+        name: as typed.
+        known: all that there are.
+        cutoff: least likeness, 0..1. At 0.5 'sofa' would be near to 'face'; one letter of three
+            makes 0.67.
+
+    Example:
+        >>> nearest("ople", ["people", "pole"])
+        'pole'
+    """
+    word, words = name.lower(), list(known)
+    swaps = {word[:at] + word[at : at + 2][::-1] + word[at + 2 :] for at in range(len(word) - 1)}
+    near = [one for one in words if one in swaps - {word}]
+    near = near or get_close_matches(word, words, n=1, cutoff=cutoff)
+    return near[0] if near else None
+
+
 def closest(name: str, known: Iterable[str]) -> str:
-    """Returns ``"; did you mean 'car'?"`` for the nearest known name, or nothing.
+    """Returns ``"; did you mean 'car'?"`` for the `nearest` known name, or nothing.
 
     Example:
         >>> closest("kar", ["car", "person"])
         "; did you mean 'car'?"
     """
-    # At 0.5 'sofa' would be near to 'face'; one letter of three makes 0.67.
-    near = get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    near = nearest(name, known)
+    return f"; did you mean '{near}'?" if near else ""

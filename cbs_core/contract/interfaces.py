@@ -367,6 +367,14 @@ class HasReach(Protocol):
 
 
 @runtime_checkable
+class CountsKept(Protocol):
+    """A sink that may keep fewer frames than it took: those of a film that broke off."""
+
+    kept: int | None
+    """Frames in the closed output; None: all that were written."""
+
+
+@runtime_checkable
 class CountsDamage(Protocol):
     """A source that goes on after what it could not decode; the report tells how often."""
 

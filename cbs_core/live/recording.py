@@ -75,7 +75,7 @@ class Recording:
         try:
             self._sink.open(info)
         except Exception as error:
-            line = told(error, "sink", SinkError)
+            line = told(error, "sink", SinkError, self._sink)
             raise line from line.__cause__
         self._writer = Writer(
             self._sink,
@@ -109,6 +109,8 @@ class Recording:
         self._untap()
         self._frames.close()
         self._writer.wait()
+        if self._writer.kept and self.error is not None:
+            self.note, self.error = self.error, None
         if not self.frames and self.error is None:
             self.error = "no frame came while it was recorded, so that there is no file"
 

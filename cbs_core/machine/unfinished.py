@@ -50,6 +50,11 @@ class Unfinished:
         except OSError as error:
             raise _refused(final, error) from error
 
+    @property
+    def size(self) -> int:
+        """Bytes that are written, whatever became of its name."""
+        return os.fstat(self._handle).st_size
+
     def show(self) -> None:
         """Gives the file the output's suffix: from now on it is whole as far as it goes."""
         shown = self.path.with_name(self.path.name + self.final.suffix)

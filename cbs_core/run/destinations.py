@@ -140,8 +140,12 @@ def check(
         writable(path)
 
 
-def refuse(paths: Iterable[Path], overwrite: bool) -> None:
-    """Refuses to write over files, unless that is said.
+def refuse(
+    paths: Iterable[Path],
+    overwrite: bool,
+    instead: str = "name another output=, or say overwrite=true",
+) -> None:
+    """Refuses to write over files, unless that is said; ``instead`` is the way on.
 
     Raises:
         ConfigError: one is there, and ``overwrite`` is not true.
@@ -149,9 +153,7 @@ def refuse(paths: Iterable[Path], overwrite: bool) -> None:
     there = [path for path in paths if os.path.lexists(path)]
     if there and not overwrite:
         more = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-        raise ConfigError(
-            f"'{there[0]}'{more} is there already: name another output=, or say overwrite=true"
-        )
+        raise ConfigError(f"'{there[0]}'{more} is there already: {instead}")
 
 
 def refuse_beside(key: str, path: Path, *, overwrite: bool, ours: bool = False) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypedDict
 
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.errors import CbsError, ConfigError, SinkError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.live import Controlling
 from cbs_core.contract.types import RawFrame, StreamInfo
@@ -166,7 +166,12 @@ class Job:
 
     def _written(self, told: Report, sheet: Sheet, there: Places) -> Report:
         places = {} if told.unfinished else there.beside  # what is whole is reported on
-        return report.write(told, sheet, places, over=self.settings.overwrite)
+        try:
+            return report.write(told, sheet, places, over=self.settings.overwrite)
+        except SinkError as error:
+            if told.cut is None:
+                raise
+            return replace(told, notes=(*told.notes, str(error)))  # it is what ended the run first
 
     def _source(self) -> tuple[Source, str]:
         source, name = source_of(self.settings)

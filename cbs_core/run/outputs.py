@@ -117,7 +117,7 @@ class Outputs:
                     sink.abort()
             if not isinstance(error, Exception):
                 raise
-            line = told(error, "sink", SinkError)
+            line = told(error, "sink", SinkError, opened[-1])
             raise line from line.__cause__
         slots = SLACK if info.live else SLOTS
         self._branches = [_Branch(sink, slots, at) for at, sink in enumerate(self.sinks, 1)]

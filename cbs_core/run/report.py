@@ -144,7 +144,7 @@ class Report:
             "interrupted": self.interrupted or self.cut is not None,
             "frames": {
                 "in": meter.frames_in,
-                "out": meter.frames_out,
+                "out": self.kept or meter.frames_out,
                 "dropped": meter.dropped,
                 "damaged": self.damaged,
             },

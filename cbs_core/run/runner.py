@@ -182,7 +182,7 @@ class Runner:
         try:
             self._sink.open(self._info or self._source.info)
         except Exception as error:
-            line = told(error, "sink", SinkError)
+            line = told(error, "sink", SinkError, self._sink)
             raise line from line.__cause__
 
     def _compute(self) -> None:
@@ -287,7 +287,7 @@ class Runner:
             return
         except BaseException as error:
             if not self._ending:  # else it was stopped
-                self._fail(told(error, "source", SourceLostError))
+                self._fail(told(error, "source", SourceLostError, self._source))
                 self._input.close()  # what was read before is still restyled
 
     def _write(self, frame: RawFrame) -> bool:
@@ -351,6 +351,6 @@ class Runner:
         if not read:
             log.warning("%s does not return; its thread is left", named(self._source))
         if not written:
-            log.warning("%s does not return; its thread is left", named(self._sink))
+            log.warning("%s does not return; its thread is left", named(self._sink, "sink"))
         elif not self._writer.over:  # it never began
             self._writer.abort()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from cbs_core.choose import presets, streams
 from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.places import Place
 from cbs_core.frame.mattes import parse_confidence
 from cbs_core.frame.mattes import parse_mode as parse_matte
@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 POLICIES = ("every_frame", "freshest")
 """What becomes of frames that come faster than they are done (`cbs_core.run.runner.Runner`)."""
+
+MOST_ROWS = 100
+"""Of a sheet: each is a megabyte of memory until it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +277,10 @@ def _output(entry: object, sink: Choice) -> Choice:
 
 def _policy(config: Mapping[str, object]) -> str:
     policy = config.get("policy", "auto")
-    if policy not in ("auto", *POLICIES):
-        raise ConfigError(f"policy={policy} is none of auto, {', '.join(POLICIES)}")
+    known = ("auto", *POLICIES)
+    if policy not in known:
+        near = closest(str(policy), known)
+        raise ConfigError(f"policy={policy} is none of {', '.join(known)}{near}")
     if policy == "every_frame" and config.get("max_age_ms") is not None:
         raise ConfigError("max_age_ms drops frames that are late: policy=every_frame keeps them")
     return str(policy)
@@ -293,8 +298,8 @@ def _positive(config: Mapping[str, object], key: str) -> float | None:
 
 def _count(config: Mapping[str, object], key: str) -> int:
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigError(f"{key}={value} is no whole number of 0 or more")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_ROWS:
+        raise ConfigError(f"{key}={value} is no whole number of 0 or more, up to {MOST_ROWS}")
     return value
 
 

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.interfaces import Source, Stoppable
+from cbs_core.machine.addresses import shown
 from cbs_core.run.channel import GLANCE
 
 PATIENCE = 0.6
@@ -75,7 +76,9 @@ class Worker(threading.Thread):
         return True
 
 
-def told(error: BaseException, part: str, kind: type[CbsError]) -> BaseException:
+def told(
+    error: BaseException, part: str, kind: type[CbsError], plugin: object = None
+) -> BaseException:
     """Returns what a plugin raised as one line, in an error of a user's.
 
     Args:
@@ -83,10 +86,12 @@ def told(error: BaseException, part: str, kind: type[CbsError]) -> BaseException
             it is, and a plugin that exits has failed.
         part: ``source``, ``sink``.
         kind: what the error becomes.
+        plugin: which one, where that is known.
     """
     if isinstance(error, CbsError):
         return error
-    line = kind(f"the {part} failed ({type(error).__name__}: {' '.join(str(error).split())})")
+    what = named(plugin, part) if _name(plugin) else f"the {part}"
+    line = kind(f"{what} failed ({_line(error)})")
     line.__cause__ = error
     return line
 
@@ -159,11 +164,21 @@ def _within(
     return worker.wait(seconds)
 
 
-def named(plugin: object) -> str:
-    """Returns how a plugin is called in a message: ``source 'desk' (Camera)``."""
-    kind = type(plugin).__name__
+def named(plugin: object, part: str = "source") -> str:
+    """Returns how a plugin is called in a message: ``source 'desk' (Camera)``, or its class.
+
+    Args:
+        plugin: a source, whose stream has a name, or a sink, whose file has.
+        part: what it is.
+    """
+    kind, name = type(plugin).__name__, _name(plugin)
+    return f"{part} '{name}' ({kind})" if name else kind
+
+
+def _name(plugin: object) -> str:
     info = getattr(plugin, "info", None)
-    return f"source '{info.name}' ({kind})" if info is not None else kind
+    name = getattr(plugin, "path", None) if info is None else info.name
+    return shown(str(name or ""))
 
 
 def _line(error: BaseException) -> str:

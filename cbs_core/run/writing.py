@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from cbs_core.contract.errors import LostError, SinkClosedError, SinkError
-from cbs_core.contract.interfaces import Sink
+from cbs_core.contract.interfaces import CountsKept, Sink
 from cbs_core.contract.types import RawFrame
 from cbs_core.run.channel import Channel
 from cbs_core.run.workers import Worker, told
@@ -76,7 +76,7 @@ class Writer(Worker):
             cut = True
             self._closed()
         except BaseException as raised:
-            error = told(raised, "sink", SinkError)
+            error = told(raised, "sink", SinkError, self._sink)
             self._failed(error)
         if not self._keep(error, cut):
             self.abort()
@@ -90,14 +90,17 @@ class Writer(Worker):
         failure = self._close(complete=whole)
         if isinstance(failure, LostError):
             failure = self._close(complete=False)
-        self.kept = 0 if failure else self.written
-        return failure is None
+        if failure is not None:
+            return False
+        own = self._sink.kept if isinstance(self._sink, CountsKept) else None
+        self.kept = self.written if own is None else own
+        return True
 
     def _close(self, *, complete: bool) -> BaseException | None:
         try:
             self._sink.close(complete=complete)
         except BaseException as raised:
-            error = told(raised, "sink", SinkError)
+            error = told(raised, "sink", SinkError, self._sink)
             self._failed(error)
             return error
         return None

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import flag, split
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.task import Task
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import device as devices
@@ -52,8 +52,9 @@ def train_session(config: Mapping[str, object]) -> int:
         flag(config, key)
     device = devices.choose(str(config["device"]))
     settings = _settings(config, device.device)
-    if config["export"] not in ("best", "last"):
-        raise ConfigError(f"export={config['export']} is neither best nor last")
+    if (chosen := config["export"]) not in ("best", "last"):
+        near = closest(str(chosen), ("best", "last"))
+        raise ConfigError(f"export={chosen} is neither best nor last{near}")
     overwrite = flag(config, "overwrite", default=False)
     if config["output"] is not None:  # refused before data and nets are loaded
         given = _given(config)

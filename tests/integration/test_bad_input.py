@@ -232,8 +232,13 @@ def test_a_file_size_limit(process: Command, clip: Path, argv: list[str]) -> Non
         ROUTES,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
     )
-    assert "File too large" in only_line(ran)
-    assert _files(clip.parent) == before
+    message = only_line(ran)
+    assert "File too large" in message
+    after = _files(clip.parent)
+    kept = {path.name for path in after.keys() - before.keys()}
+    assert kept <= {"out.mp4"}
+    assert bool(kept) == (" is closed, with " in message)
+    assert {path: after.get(path) for path in before} == before
 
 
 @pytest.fixture
@@ -249,13 +254,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.png", "out"])
-def test_a_full_disk(refused: Callable[..., str], small_disk: Path, place: Path, name: str) -> None:
+def test_a_full_disk(command: Command, small_disk: Path, place: Path, name: str) -> None:
     make_clip(place / "clip.mp4", frames=30, width=320, height=240)
     source = "sample:astronaut" if name == "out.png" else "clip.mp4"
     best = ["sink.crf=1"] if name == "out.mp4" else []
-    message = refused(f"input={source}", f"output={small_disk / name}", *best, WAVE, ROUTES)
+    message = only_line(
+        command(f"input={source}", f"output={small_disk / name}", *best, WAVE, ROUTES)
+    )
     assert "No space left" in message
-    assert list(small_disk.iterdir()) == []
+    assert f"'{small_disk / name}" in message
+    kept = [path.name for path in small_disk.iterdir()]
+    assert kept in ([], [name])
+    assert bool(kept) == (" is closed, with " in message)
 
 
 def test_a_sheet_that_cannot_be_written_keeps_the_output(
@@ -339,6 +349,7 @@ def test_damaged_weights_and_those_of_another_net(
         (["input="], ["input= names nothing"]),
         (["sheet_frames=-1"], ["sheet_frames=-1", "0 or more"]),
         (["sheet_frames=many"], ["sheet_frames=many"]),
+        (["sheet_frames=10000000000"], ["sheet_frames=10000000000", "up to 100"]),
         (["quiet=perhaps"], ["quiet=perhaps"]),
         (["matte=sofft"], ["no matte 'sofft'; did you mean 'soft'?", "argmax, soft"]),
         (["precision=fp8"], ["no precision 'fp8'", "fp32, fp16, bf16"]),

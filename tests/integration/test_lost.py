@@ -48,7 +48,7 @@ def test_a_camera_that_is_unplugged(
     ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}")
     assert ran.code == 2
     assert ran.err == (
-        "cbs-run: error: the source failed (OSError: No such device: unplugged); "
+        "cbs-run: error: source 'camera' (Camera) failed (OSError: No such device: unplugged); "
         "out.mp4 is closed, with 7 frames\n"
     )
     assert frames_in(place / "out.mp4") == 7
@@ -117,5 +117,5 @@ def test_a_camera_that_gives_nothing_leaves_nothing(
     monkeypatch.setattr(sources, "_registered", {"webcam": Dead})
     ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, "hydra.run.dir=run")
     assert ran.code == 2
-    assert ran.err == "cbs-run: error: the source failed (OSError: No such device)\n"
+    assert ran.err == "cbs-run: error: source 'camera' (Dead) failed (OSError: No such device)\n"
     assert not (place / "out.mp4").exists()

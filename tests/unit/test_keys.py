@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin
 
 import pytest
 import yaml
@@ -11,16 +13,19 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cbs_core.choose import weights
-from cbs_core.choose.presets import conf_dir, install
+from cbs_core.choose.presets import conf_dir, defaults, install
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
 from cbs_core.cli.keys import finished, unknown_key
+from cbs_core.contract import places
 from cbs_core.contract.errors import (
     ConfigError,
     PluginNotFoundError,
     UnknownClassError,
     WeightsMissingError,
     closest,
+    nearest,
 )
+from cbs_core.run.settings import parse
 from cbs_core.words.names import resolve
 from cbs_core.words.vocabularies import VOCABULARIES
 
@@ -60,12 +65,14 @@ def sections() -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def slips(key: str) -> Iterator[str]:
-    """Each letter made another, left out, or doubled."""
+    """Each letter made another, left out, doubled, or changed for the next one."""
     for place, letter in enumerate(key):
         yield f"{key[:place]}{'q' if letter != 'q' else 'z'}{key[place + 1 :]}"
         if len(key) > 3:
             yield key[:place] + key[place + 1 :]
             yield key[:place] + letter + key[place:]
+            if key[place + 1 : place + 2] not in ("", letter):
+                yield f"{key[:place]}{key[place + 1]}{letter}{key[place + 2 :]}"
 
 
 @pytest.mark.parametrize(
@@ -74,14 +81,16 @@ def slips(key: str) -> Iterator[str]:
 def test_each_key_with_one_letter_changed(name: str, section: dict[str, object]) -> None:
     config = OmegaConf.create(section)
     OmegaConf.set_struct(config, True)
+    of = {key: {*slips(str(key))} for key in section}
     for key in section.keys() - {"hydra"}:
-        for slip in {*slips(str(key))} - section.keys():
+        for slip in of[key] - section.keys():
             with pytest.raises(OmegaConfBaseException) as refused:
                 OmegaConf.update(config, slip, 1)
             line = unknown_key(slip, refused.value.parent_node)
             # 'styleq' is one letter from style, from styler and from styles, and 'style' from two.
             near = {slip, slip[:-1]}
             meant = [key, *(other for other in section if {other, other[:-1]} & near)]
+            meant += [other for other in section if slip in of[other]]
             assert any(f"did you mean '{one}'?" in line for one in meant), (name, slip, line)
 
 
@@ -148,11 +157,13 @@ def test_each_parameter_of_a_plugin_with_one_letter_changed(kind: str, name: str
         for parameter in inspect.signature(target).parameters.values()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
+    of = {key: {*slips(key)} for key in accepted}
     for key in accepted:
-        for slip in {*slips(key)} - {*accepted}:
+        for slip in of[key] - {*accepted}:
             with pytest.raises(ConfigError, match=r"no parameter|takes") as refused:
                 checked_parameters(target, {slip: 1}, owner=f"{kind} '{name}'")
             meant = [key, *(other for other in accepted if slip[:-1] == other)]
+            meant += [other for other in accepted if slip in of[other]]
             assert any(f"did you mean '{one}'?" in str(refused.value) for one in meant), slip
 
 
@@ -164,6 +175,52 @@ def test_what_all_stylers_share_is_known_beside_their_own(
 ) -> None:
     with pytest.raises(ConfigError, match=f"styler: unknown key .*did you mean '{meant}'"):
         finished(composed(typed), "config")
+
+
+def words_of(target: Callable[..., object]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each parameter that takes one of some words, and these."""
+    for parameter in inspect.signature(target).parameters.values():
+        several = get_origin(parameter.annotation) in (UnionType, Union)
+        for option in get_args(parameter.annotation) if several else [parameter.annotation]:
+            if get_origin(option) is Literal:
+                yield parameter.name, get_args(option)
+
+
+def test_each_word_that_a_plugin_takes_with_one_letter_changed() -> None:
+    found = set()
+    for kind, registry in REGISTRIES.items():
+        for name in registry.names():
+            target = registry.load(name)
+            due = {
+                parameter.name: "x"
+                for parameter in inspect.signature(target).parameters.values()
+                if parameter.default is parameter.empty
+            }
+            for key, words in words_of(target):
+                found.add(f"{kind}/{name} {key}")
+                for word in words:
+                    for slip in {*slips(word)} - {*words}:
+                        with pytest.raises(ConfigError) as refused:
+                            checked_parameters(target, {key: slip, **due}, owner=name)
+                        assert f"did you mean '{word}'?" in str(refused.value), slip
+    assert {"source/folder on_error", "source/stream transport", "sink/video on_resize"} <= found
+
+
+VALUES = {
+    "policy": ("auto", "every_frame", "freshest"),
+    "matte": ("argmax", "soft"),
+    "steady": ("matte", "full", "off"),
+}
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_each_value_that_is_a_word_with_one_letter_changed(key: str) -> None:
+    for word in VALUES[key]:
+        parse({**defaults(), key: word})
+        for slip in {*slips(word)} - {*VALUES[key]}:
+            with pytest.raises(ConfigError) as refused:
+                parse({**defaults(), key: slip})
+            assert f"did you mean '{word}'?" in str(refused.value), slip
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)
@@ -220,3 +277,23 @@ def test_routes_may_be_a_file(
 )
 def test_words_that_are_not_near_are_not_offered(name: str, known: str) -> None:
     assert closest(name, [known]) == ""
+
+
+def test_two_letters_changed_over_are_nearer_than_a_like_word() -> None:
+    assert nearest("ople", ["people", "pole"]) == "pole"
+    assert nearest("onne", ["onnx", "none"]) == "none"
+    assert nearest("pole", ["pole"]) == "pole"
+    assert nearest("x", ["pole"]) is None
+
+
+@pytest.mark.parametrize("slip", ["00:99", "00:60:00", "1:75:00", "-1", "1e3", "nan", "12:", "5s"])
+def test_a_time_with_a_slip_is_refused(slip: str) -> None:
+    with pytest.raises(ConfigError, match=f"preview={slip} is no place in a video"):
+        places.parse("preview", slip)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("90", 90), ("99:59", 5999), ("100:00:59.5", 360059.5)]
+)
+def test_a_time_may_be_long_in_its_largest_unit(said: str, seconds: float) -> None:
+    assert places.parse("preview", said).seconds == seconds

@@ -332,7 +332,7 @@ def test_what_a_strangers_sink_raises_becomes_one_line(at):
 
 
 def test_what_a_strangers_source_raises_becomes_one_line():
-    with pytest.raises(SourceError, match=r"^the source failed \(KeyError: 'x'\)$"):
+    with pytest.raises(SourceError, match=r"^source 'output' \(\w+\) failed \(KeyError: 'x'\)$"):
         run(Source(0, KeyError("x")))
 
 

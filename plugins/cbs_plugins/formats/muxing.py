@@ -1,12 +1,27 @@
 """How FFmpeg's muxers are asked to write a video file."""
 
 import math
+import os
+from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
+from cbs_plugins.formats.media import open_media
 from cbs_plugins.formats.tracks import MATROSKA, covers, unusual
+
+CONTAINERS = {
+    ".mp4": "mp4",
+    ".m4v": "ipod",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}
+"""Suffix, in lower case, -> FFmpeg's name of the container."""
 
 _FINEST = 90_000
 """Ticks a second that times without a file behind them get at least; MPEG's clock."""
@@ -51,9 +66,63 @@ def muxer_options(
     if media is None or bare or not covers(media):
         # With cover art, fragments would leave an empty second video track in the file.
         flags.append("hybrid_fragmented+frag_keyframe")
+        if not any(_is_adts(one) for one in sound):
+            # Without it FFmpeg shows of what a killed run left nothing before the second fragment.
+            flags.append("delay_moov")
         options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
         if media is not None and not bare and unusual(media):
             flags.append("use_metadata_tags")  # which leaves cover art out
     if flags:
         options["movflags"] = "+".join(flags)
     return options
+
+
+def _is_adts(sound: AudioStream) -> bool:
+    """Tells whether each packet says itself how it is coded, which a delayed index refuses."""
+    context = sound.codec_context
+    return context is not None and context.name == "aac" and not context.extradata
+
+
+def lasting(
+    packets: "Sequence[Packet[VideoStream]]",
+    tick: int,
+    unit: Fraction,
+    lasts: Fraction,
+    suffix: str,
+    rate: Fraction,
+) -> None:
+    """Gives the last frame its duration; nothing else tells how long that is shown.
+
+    Args:
+        packets: the last ones of the pictures, which are changed.
+        tick: the last frame's time.
+        unit: of it, in seconds.
+        lasts: seconds that it is shown.
+        suffix: of the file, in lower case.
+        rate: frames a second.
+    """
+    for packet in packets:
+        if packet.pts == tick:
+            packet.duration = max(round(lasts / packet.time_base), 1)
+    if packets and suffix not in MATROSKA:
+        # An MP4's film ends with the frame that is decoded last, and B-frames are that. What is
+        # shown from then on is lost, unless frames are as far apart as the rate says.
+        last, shown = packets[-1], tick * unit
+        apart = shown - (last.pts or 0) * last.time_base
+        if any(abs(one * rate - 1) > Fraction(1, 100) for one in (lasts, apart)):
+            last.duration = round((shown + lasts) / last.time_base) - (last.pts or 0)
+
+
+def cut_off(path: Path, size: int) -> int:
+    """Cuts a film that broke off at the end of its last whole fragment.
+
+    Args:
+        path: the file.
+        size: its bytes up to there.
+
+    Returns:
+        How many frames it has.
+    """
+    os.truncate(path, size)
+    with open_media(path) as film:
+        return sum(bool(packet.size) for packet in film.demux(film.streams.video[0]))

@@ -36,8 +36,8 @@ def write_sound(
         The file's name, empty where there is no sound, and what of that is not exact.
 
     Raises:
-        SinkError: it cannot be written.
-        SourceError: the video cannot be read any more; nothing is left of the sound then.
+        SinkError: it cannot be written; nothing is left of it.
+        SourceError: likewise, for the video cannot be read any more.
     """
     with open_media(media) as source:
         streams = source.streams.audio
@@ -63,10 +63,10 @@ def write_sound(
                 output.start_encoding()
                 for packet in tracks.until(end, exact=end is not None):
                     output.mux(packet)
-        except SourceError:
+        except (SourceError, av.FFmpegError, ValueError, OSError) as error:
             path.unlink(missing_ok=True)
-            raise
-        except (av.FFmpegError, ValueError, OSError) as error:
+            if isinstance(error, SourceError):
+                raise
             raise SinkError(
                 f"the sound cannot be written as '{name}' ({reason(error)}): leave it out with "
                 "sink.audio=false"

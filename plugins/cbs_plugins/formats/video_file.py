@@ -14,14 +14,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from cbs_core.contract.errors import SinkError
+from cbs_core.contract.errors import SinkError, SinkLostError
 from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.unfinished import Unfinished
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.hearing import Spoken
 from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pixel_aspect
-from cbs_plugins.formats.muxing import muxer_options, time_base
+from cbs_plugins.formats.muxing import CONTAINERS, cut_off, lasting, muxer_options, time_base
 from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
@@ -29,15 +29,6 @@ from cbs_plugins.formats.video_colours import Sampling, pixel_format
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """AVCOL_SPC -> SWS_CS of the matrices that swscale converts RGB with (libswscale/swscale.h)."""
-
-_CONTAINERS = {
-    ".mp4": "mp4",
-    ".m4v": "ipod",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-}
-"""Suffix, in lower case, -> FFmpeg's name of the container."""
 
 _TELL_ASPECT = frozenset({"libx264", "libx265"})
 """Encoders whose data tell the shape of pixels; PyAV hands Matroska none (as of version 18)."""
@@ -98,7 +89,12 @@ class VideoFile:
         self._begun = self._muxed = False
         self._given = self._header = 0
         self._grows = True
-        """Whether it may yet become a film that can be shown before it is whole."""
+        """Whether it is a film that can be shown before it is whole."""
+        self._playable = 0
+        """Bytes of it that are one by now."""
+        self._broken = False
+        self.kept: int | None = None
+        """Frames of a file that broke off."""
         self._file = Unfinished(final)
         try:
             self._open()
@@ -120,7 +116,7 @@ class VideoFile:
             # Not as Python's file: a thread of FFmpeg's that calls back while Python ends crashes.
             str(self._file.path.absolute()),
             "w",
-            format=_CONTAINERS[self._suffix],
+            format=CONTAINERS[self._suffix],
             container_options=options,
         )
         self._stream = self._add_pictures(self._output)
@@ -133,7 +129,7 @@ class VideoFile:
             self._tracks = Spoken(self._output, self._suffix, info.sound())
         self._output.start_encoding()
         self._begun = True
-        self._header = self._file.path.stat().st_size
+        self._header = self._file.size
 
     @property
     def path(self) -> Path:
@@ -152,7 +148,7 @@ class VideoFile:
         time = Fraction(frame.pts) - self._start
         tick = round(time / self._tick)
         if self._last is not None and tick <= self._last[0]:
-            raise SinkError(
+            raise SinkLostError(
                 f"frame {frame.index} at {float(frame.pts):.6f} s is not later than the one before "
                 f"it by a tick of {self._tick} s: {self._suffix} cannot hold it, choose .mp4"
             )
@@ -173,9 +169,12 @@ class VideoFile:
 
     def _show(self) -> None:
         """Lets the file be seen as a film, once the first frames of it are on the disk."""
-        if self._grows and self._file.path.stat().st_size > self._header:
+        size = self._file.size if self._grows else 0
+        if size <= max(self._header, self._playable):
+            return
+        if not self._playable:
             self._file.show()
-            self._grows = False
+        self._playable = size  # each packet is flushed, so that a fragment is there whole or not
 
     def join(self, segments: Sequence[Segment]) -> None:
         """Copies the pictures of segments, and the rest beside them."""
@@ -209,11 +208,15 @@ class VideoFile:
         """
         assert self._output is not None
         assert self._last is not None
+        if self._broken:
+            self._break_off()
+            return
         tick, lasts = self._last
         if end is not None:
             lasts = end - self._start - tick * self._tick
         rest = self._pending or self._encode(None)
-        self._mux(self._ending(rest, tick, lasts))
+        lasting(rest, tick, self._tick, lasts, self._suffix, self._info.rate)
+        self._mux(rest)
         self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
         self.notes += self._tracks.notes if self._tracks is not None else []
         try:
@@ -225,21 +228,15 @@ class VideoFile:
         self._close_media()
         self.notes += self._file.finish()
 
-    def _ending(
-        self, packets: "list[Packet[VideoStream]]", tick: int, lasts: Fraction
-    ) -> "list[Packet[VideoStream]]":
-        """Gives the last frame its duration; nothing else tells how long that is shown."""
-        for packet in packets:
-            if packet.pts == tick:
-                packet.duration = max(round(lasts / packet.time_base), 1)
-        if packets and self._suffix not in MATROSKA:
-            # An MP4's film ends with the frame that is decoded last, and B-frames are that. What
-            # is shown from then on is lost, unless frames are as far apart as the rate says.
-            last, shown = packets[-1], tick * self._tick
-            apart = shown - (last.pts or 0) * last.time_base
-            if any(abs(one * self._info.rate - 1) > Fraction(1, 100) for one in (lasts, apart)):
-                last.duration = round((shown + lasts) / last.time_base) - (last.pts or 0)
-        return packets
+    def _break_off(self) -> None:
+        """Ends a file that could not be written on: at its last whole fragment, with its sound."""
+        assert self._output is not None
+        with suppress(*_FAILURES):  # it fails once more, and frees what it has
+            self._output.close()
+        self._output = None
+        self._close_media()
+        self.kept = cut_off(self._file.path, self._playable)
+        self.notes += self._file.finish()
 
     def _compare(self) -> None:
         if self._media is None or self._source is None or self._bare:
@@ -364,7 +361,7 @@ class VideoFile:
         try:
             packets = self._stream.encode(picture)
         except av.FFmpegError as error:
-            raise SinkError(self._why_not(error)) from error
+            raise self._lost(self._why_not(error)) from error
         self._given += picture is not None
         if self._given < _REORDERED and self._encoding.codec == "libx265":
             for packet in packets:  # whose time of decoding is whatever was in its memory
@@ -380,10 +377,15 @@ class VideoFile:
             raise self._failure(error) from error
 
     def _failure(self, error: BaseException) -> SinkError:
-        return SinkError(
+        return self._lost(
             f"writing '{self.path}' failed: {reason(error)}; free some space or choose another "
             "place with output="
         )
+
+    def _lost(self, line: str) -> SinkError:
+        """Returns the error of a file that cannot be written on: what is a film of it stays."""
+        self._broken = True
+        return (SinkLostError if self._playable else SinkError)(line)
 
     def _why_not(self, error: BaseException) -> str:
         codec = self._encoding.codec

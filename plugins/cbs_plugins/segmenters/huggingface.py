@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError, WeightsError
+from cbs_core.contract.errors import ConfigError, WeightsError, closest
 from cbs_plugins.formats import hub
 from cbs_plugins.nets.transformers import MapSegmenter, QuerySegmenter, UniversalSegmenter
 
@@ -43,7 +43,8 @@ def create(
     if not 0 <= threshold <= 1:
         raise ConfigError(f"segmenter.threshold={threshold} is outside 0..1")
     if task not in (None, *TASKS):
-        raise ConfigError(f"segmenter.task={task} is none of {', '.join(TASKS)}")
+        near = closest(str(task), TASKS)
+        raise ConfigError(f"segmenter.task={task} is none of {', '.join(TASKS)}{near}")
     found = hub.find(model, revision, key="segmenter.model", check=_check)
     name, is_universal = families()[found.config["model_type"]]
     kind = getattr(hub.library(), name)

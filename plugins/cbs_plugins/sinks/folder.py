@@ -7,12 +7,12 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from cbs_core.contract.errors import SinkError, SourceError
+from cbs_core.contract.errors import SinkError, SinkLostError, SourceError
 from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
 from cbs_plugins.formats.beside import Rhythm, not_beside
-from cbs_plugins.formats.files import rename
+from cbs_plugins.formats.files import reason, rename
 from cbs_plugins.formats.pictures import (
     checked_suffix,
     not_kept,
@@ -39,8 +39,8 @@ class FolderSink:
         audio: whether to copy a video's sound, as a file of its own beside the pictures.
 
     Raises:
-        SinkError: where the suffix is unknown, the folder cannot be written, or two frames have
-            one name.
+        SinkError: where the suffix is unknown, or the folder cannot be written.
+        SinkLostError: where a picture cannot be, or two frames have one name: those before stay.
     """
 
     def __init__(
@@ -83,18 +83,26 @@ class FolderSink:
         name = f"{frame.name or f'{frame.index:06d}'}{self._suffix}"
         picture = self._temporary / name
         if picture.exists():
-            raise SinkError(f"two frames are named '{name}': rename one of the inputs")
+            raise SinkLostError(f"two frames are named '{name}': rename one of the inputs")
         assert self._info is not None
         part = self._temporary / PART
-        write_picture(
-            part,
-            self._suffix,
-            frame,
-            quality=self.quality,
-            compress_level=self.compress_level,
-            grey=self._info.matte,
-        )
-        part.rename(picture)  # whatever ends this process, a picture there is whole
+        try:
+            write_picture(
+                part,
+                self._suffix,
+                frame,
+                quality=self.quality,
+                compress_level=self.compress_level,
+                grey=self._info.matte,
+            )
+            part.rename(picture)  # whatever ends this process, a picture there is whole
+        except (SinkError, OSError) as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise SinkLostError(
+                f"cannot write '{self.path / name}': {reason(error.__cause__ or error)}; free some "
+                "space or choose another place with output="
+            ) from error
         lost = not_kept(self._suffix, frame)
         if lost and lost not in self.notes:
             self.notes += (lost,)
@@ -144,7 +152,9 @@ class FolderSink:
         if info.media is not None:
             try:
                 self._look_again(info, info.media, None if whole else self._end)
-            except SourceError as error:  # it is gone by now; the pictures made of it stay
+            except (SourceError, SinkLostError) as error:  # the pictures made of it stay
+                if whole and isinstance(error, SinkLostError):
+                    raise
                 self.notes += (f"what else the video has is not beside the pictures: {error}",)
         self.notes += (*self._rhythm.uneven(self._lasts if whole else None),)
 
@@ -152,7 +162,10 @@ class FolderSink:
         assert self._temporary is not None
         name = ""
         if self.audio:
-            name, inexact = write_sound(self._temporary, media, info.start, end)
+            try:
+                name, inexact = write_sound(self._temporary, media, info.start, end)
+            except SinkError as error:
+                raise SinkLostError(str(error)) from error
             said = f"the sound is in '{name}'; pictures come {_rate(info.rate)} a second"
             self.notes += (said, *inexact) if name else ()
         self.notes += (*not_beside(media, self._temporary / name if name else None),)

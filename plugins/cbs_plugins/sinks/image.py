@@ -5,6 +5,7 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import Unfinished, left_over, remove, told
+from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.pictures import (
     checked_suffix,
     not_kept,
@@ -56,14 +57,20 @@ class ImageSink:
         assert self._file is not None
         if self._written:
             raise self._too_many()
-        write_picture(
-            self._file.path,
-            self._suffix,
-            frame,
-            quality=self.quality,
-            compress_level=self.compress_level,
-            grey=self._grey,
-        )
+        try:
+            write_picture(
+                self._file.path,
+                self._suffix,
+                frame,
+                quality=self.quality,
+                compress_level=self.compress_level,
+                grey=self._grey,
+            )
+        except SinkError as error:
+            raise SinkError(
+                f"cannot write '{self.path}': {reason(error.__cause__ or error)}; free some space "
+                "or choose another place with output="
+            ) from error
         self._written = True
         lost = not_kept(self._suffix, frame)
         self.notes += (lost,) if lost else ()

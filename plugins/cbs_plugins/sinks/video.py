@@ -75,7 +75,9 @@ class VideoSink:
 
     Raises:
         SinkError: where the suffix is unknown, the container cannot hold the codec or the sound,
-            a frame is not later than its predecessor, or writing fails.
+            or writing fails before there is a film.
+        SinkLostError: a frame is not later than its predecessor, or writing fails: the film so far
+            stays, at most a second shorter than its frames.
     """
 
     def __init__(
@@ -107,6 +109,8 @@ class VideoSink:
         options = _options(self.codec, crf, preset)
         self._encoding = Encoding(self.codec, options, pixel_format, audio, None)
         self.notes: tuple[str, ...] = ()
+        self.kept: int | None = None
+        self._taken = self._earlier = 0
         self._left: list[Path] = []
         self._file: VideoFile | None = None
         self._busy = threading.RLock()
@@ -159,9 +163,13 @@ class VideoSink:
         """Writes the file from segments; sound and all else is copied as always."""
         self._prepare(info)
         self._file = VideoFile(self.path, self._encoding, info)
-        with self._busy:
-            self._file.join(segments)
-            self._close(complete=True)
+        try:
+            with self._busy:
+                self._file.join(segments)
+                self._close(complete=True)
+        except BaseException:
+            self.abort()
+            raise
 
     def write(self, frame: RawFrame, /) -> None:
         """Encodes a frame and copies the sound up to it."""
@@ -175,6 +183,7 @@ class VideoSink:
             self._resize(frame, size)
             self._frame_size = size
         self._file.write(frame)
+        self._taken += 1
         if self._file.transparency_lost:
             self._note(
                 f"{self.codec} in '{self.path.suffix}' holds no transparency, which is dropped: "
@@ -197,6 +206,7 @@ class VideoSink:
         path = self._file.path
         if not self._file.empty:
             self._file.close(complete=False, end=Fraction(frame.pts))
+            self._earlier = self._taken
             self._note(*self._file.notes)
             path = free(self.path)
             self._note(
@@ -224,6 +234,8 @@ class VideoSink:
             self.abort()
             return
         self._file.close(complete=complete and not self._info.cut)
+        if self._file.kept is not None:
+            self.kept = self._earlier + self._file.kept
         self._note(*self._file.notes)
         self._file = None
         if complete:
