@@ -12,8 +12,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-CONFIG = {"prestart_worker_first_driver": False}
-"""Of Ray: no process waits for each core; those of workers start when workers are asked for."""
+CONFIG = {"prestart_worker_first_driver": False, "worker_niceness": 0}
+"""Of Ray: no process waits for each core, those of workers start when workers are asked for; and
+these have the priority of any program (Ray's own choice is 15, behind whatever else runs)."""
 
 NONE = -1
 """The port of a service that there is not, as Ray's agent says it."""
