@@ -26,7 +26,7 @@ class AutoAccelerator:
     Args:
         budget: seconds that a module's first frame may spend on trying. What usually takes longer
             by itself is left out: torch's compiler takes about 60. With 0 only what an earlier
-            run found out is used, or else plain torch.
+            run found out, and has made of this very module, is used, or else plain torch.
     """
 
     def __init__(self, budget: float = 20.0) -> None:

@@ -34,6 +34,9 @@ SHAPES = 16
 ROUNDS = 5
 """Calls that are timed, of each way in turn."""
 
+AT_ONCE = 2.0
+"""Seconds: without a budget nothing is built that usually takes longer."""
+
 HOPELESS = 1.4
 """Times the fastest's median, above which a way is timed no further: where one round tells them
 apart, the others would cost a first run seconds."""
@@ -108,8 +111,8 @@ class Checked:
             agree: plain torch in float32.
         store: keeps what was found.
         budget: seconds for trying several ways; one is begun only where its usual time fits in.
-            With 0, what an earlier run found is used, or else the last way. With None no way is
-            timed: the first that agrees is used.
+            With 0, what an earlier run found and made is used, or else the last way. With None no
+            way is timed: the first that agrees is used.
     """
 
     def __init__(
@@ -194,7 +197,8 @@ class Checked:
         question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
         kept = self._store.shared.read_json(*question)
         if isinstance(kept, list) and kept and all(label in labels for label in kept):
-            return tuple(self._ways[labels.index(label)] for label in kept)
+            found = tuple(self._ways[labels.index(label)] for label in kept)
+            return found if self._budget else self._at_once(found)
         budget = self._budget or 0.0
         if not budget:
             return self._ways[-1:]
@@ -224,6 +228,10 @@ class Checked:
         if complete:  # else the next run, which finds on the disk what this one built, goes on
             self._store.shared.write_json([way.label for way in ranked], *question)
         return tuple(ranked)
+
+    def _at_once(self, ways: Sequence[Way]) -> tuple[Way, ...]:
+        """Returns those that come at once: a live picture is not held up by one of a new style."""
+        return tuple(way for way in ways if way.usual <= AT_ONCE) or self._ways[-1:]
 
 
 class _Trial:

@@ -97,8 +97,11 @@ class Net:
 
     @property
     def converted(self) -> bool:
-        """Whether it is in memory."""
-        return bool(self._kept)
+        """Whether it is in memory or on the disk."""
+        return bool(self._kept) or any(
+            self._store.read("openvino", versions("openvino"), inputs) is not None
+            for inputs in (1, 2)  # the picture, and statistics
+        )
 
     def read(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> Any:
         """Returns an `openvino.Model` for the inputs' shapes, or else for any picture."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cbs_core.accelerators import auto, check, openvino, store
-from cbs_core.accelerators.checked import SHAPES, Checked, EagerWay, reference
+from cbs_core.accelerators.checked import AT_ONCE, SHAPES, Checked, EagerWay, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store, fingerprint
 from cbs_core.choose import registry
@@ -209,6 +209,18 @@ def test_without_a_budget_nothing_is_tried():
     call(picture(64, 96))
     assert call.chosen == "eager fp32"
     assert way.built == []
+
+
+def test_without_a_budget_nothing_is_built_that_takes_long():
+    """An earlier run found out for a net of the same design that it is the fastest."""
+    module = net()
+    ways = Way(module), SlowReference(module)
+    make(*ways)(picture(64, 96))
+    for usual, chosen in ((0.1, "way"), (AT_ONCE + 1, "reference")):
+        ways[0].usual = usual
+        call = make(*ways, budget=0.0)
+        call(picture(64, 96))
+        assert call.chosen == chosen
 
 
 def test_what_takes_longer_than_the_budget_is_left_out():
