@@ -38,6 +38,7 @@ from cbs_core.datasets.labelled import IGNORE, NOT_PERSON, read_rgb
 from cbs_core.words import vocabularies
 
 NAMES = [*vocabularies.get("scene")]
+"""What `ADE` and `CITYSCAPES` name beyond them is ignored."""
 
 THINGS = 20
 """VOC's ids 1 to 20 are the first ones of the names."""
@@ -149,6 +150,11 @@ def photographs(shared: Path, output: Path) -> Iterator[Photograph]:
                     yield Photograph(path, "train", street=name != "bedroom.mp4")
 
 
+def known(meaning: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Returns what of a net's ids has a name in the vocabulary."""
+    return {name: ids for name, ids in meaning.items() if name in NAMES}
+
+
 def turn(photo: Photograph) -> tuple[bool, bool, str]:
     """Returns by what photographs are sorted, so that a part of them is a fair one at any time."""
     shuffled = hashlib.sha256(photo.path.stem.encode()).hexdigest()
@@ -168,8 +174,10 @@ class Labels:
 
     def __init__(self, shared: Path) -> None:
         weights = shared / "weights/teachers"
-        self.mosaic = Teacher(weights / "ade31_mosaic_r4_argmax_uint8.tflite", ADE, NAMES)
-        self._city = Teacher(weights / "cityscapes_edgetpu_slim_quant.tflite", CITYSCAPES, NAMES)
+        self.mosaic = Teacher(weights / "ade31_mosaic_r4_argmax_uint8.tflite", known(ADE), NAMES)
+        self._city = Teacher(
+            weights / "cityscapes_edgetpu_slim_quant.tflite", known(CITYSCAPES), NAMES
+        )
         espnetv2 = shared / "weights/espnetv2/espnetv2_s_2.0_pascal_384x384.pth"
         nets = (
             registry.segmenters.create("espnetv2", weights=str(espnetv2)),

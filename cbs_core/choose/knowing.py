@@ -90,7 +90,8 @@ def knows(classes: Sequence[str], words: Sequence[str]) -> bool:
 def best(words: Sequence[str]) -> Net:
     """Returns the net of a package that knows several words together.
 
-    Of several those go first that may be used commercially, and then the larger one.
+    Of several those go first that may be used commercially, then the one that tells the fewest
+    classes apart, and then the larger one.
 
     Raises:
         UnknownClassError: a word that none knows, with what does.
@@ -98,7 +99,7 @@ def best(words: Sequence[str]) -> Net:
     """
     brought = [net for net in nets() if weights.origin(net.path).startswith("package ")]
     if found := [net for net in brought if knows(net.classes, words)]:
-        return min(found, key=lambda net: (net.restricted, -net.path.stat().st_size, net.words))
+        return min(found, key=_rank)
     every = tuple(dict.fromkeys(name for net in brought for name in net.classes))
     with told():
         for word in words:
@@ -114,6 +115,10 @@ def best(words: Sequence[str]) -> Net:
     )
 
 
+def _rank(net: Net) -> tuple[bool, int, int, str]:
+    return net.restricted, len(net.classes), -net.path.stat().st_size, net.words
+
+
 def remedies(word: str, *, of_any: bool = True) -> list[str]:
     """Returns what to say for a word to be known, with the licence or the command that is due.
 
@@ -122,7 +127,9 @@ def remedies(word: str, *, of_any: bool = True) -> list[str]:
         of_any: whether segmenters that take any word are named too.
     """
     told = [
-        f"{net.words}{_in_brackets(net.licence)}" for net in nets() if knows(net.classes, [word])
+        f"{net.words}{_in_brackets(net.licence)}"
+        for net in sorted(nets(), key=_rank)
+        if knows(net.classes, [word])
     ]
     for said in _said():
         vocabularies = said["knows"]
