@@ -14,7 +14,7 @@ Beside it stands `SinkClosedError`, which is no failure.
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class CbsError(Exception):
@@ -139,14 +139,21 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
             makes 0.67.
 
     Example:
-        >>> nearest("ople", ["people", "pole"])
-        'pole'
+        >>> nearest("ople", ["people", "pole"]), nearest("sqm", ["smp", "sam"])
+        ('pole', 'sam')
     """
     word, words = name.lower(), list(known)
     swaps = {word[:at] + word[at : at + 2][::-1] + word[at + 2 :] for at in range(len(word) - 1)}
     near = [one for one in words if one in swaps - {word}]
-    near = near or get_close_matches(word, words, n=1, cutoff=cutoff)
-    return near[0] if near else None
+    near = near or get_close_matches(word, words, n=3, cutoff=cutoff)
+    # Of equally near ones that with another letter, before one that lacks a letter and has another.
+    return max(near, key=lambda one: _alike(one, word), default=None)
+
+
+def _alike(known: str, word: str) -> tuple[float, int]:
+    """Returns how near a known name is: difflib's ratio, then letters that stand where they do."""
+    same = sum(ours == theirs for ours, theirs in zip(known, word, strict=False))
+    return SequenceMatcher(None, known, word).ratio(), same
 
 
 def closest(name: str, known: Iterable[str]) -> str:
