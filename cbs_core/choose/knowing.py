@@ -15,12 +15,16 @@ from typing import Any
 from cbs_core.choose import weights
 from cbs_core.choose.presets import preset_dirs
 from cbs_core.contract.errors import ConfigError, UnknownClassError
+from cbs_core.words import vocabularies
 from cbs_core.words.shares import shares
 from cbs_core.words.vocabularies import VOCABULARIES
 
 FILE = "words.yaml"
 
 ANY = "any"
+
+PREFERENCE = ("voc", "cityscapes", "camvid")
+"""Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
 
 FREE = ("Apache-2.0", "MIT", "BSD", "CC0", "CC BY 4", "CC-BY-4")
 """How licences begin that allow commercial use."""
@@ -65,6 +69,31 @@ def nets() -> list[Net]:
                     Net(plugin, path, known, said.get("licence", ""), said.get("vocabulary"))
                 )
     return found
+
+
+def find_weights(room: str, vocabulary: str | None) -> Path:
+    """Returns ``ROOM/VOCABULARY.*`` or ``ROOM/ROOM_VOCABULARY.*`` of the weight folders.
+
+    Args:
+        room: the folder, named as the plugin.
+        vocabulary: None for the first of `PREFERENCE` in the first folder that has one of them.
+
+    Raises:
+        ConfigError: an unknown vocabulary.
+        WeightsMissingError: there is no such file.
+    """
+    if vocabulary is not None:
+        vocabularies.get(vocabulary)
+    wanted = PREFERENCE if vocabulary is None else (vocabulary,)
+    found = {
+        path: wanted.index(name)
+        for stem, path in weights.available(room).items()
+        if (name := stem.removeprefix(f"{room}_")) in wanted
+    }
+    if not found:
+        return weights.find(room, wanted[0], flag="segmenter.weights")
+    folder = next(iter(found)).parent  # in the folders' order
+    return min((path for path in found if path.parent == folder), key=found.__getitem__)
 
 
 def classes(said: Mapping[str, str]) -> tuple[str, ...]:
@@ -132,12 +161,10 @@ def remedies(word: str, *, of_any: bool = True) -> list[str]:
         if knows(net.classes, [word])
     ]
     for said in _said():
-        vocabularies = said["knows"]
-        if vocabularies == ANY and not of_any:
+        listed = said["knows"]
+        if listed == ANY and not of_any:
             continue
-        if vocabularies != ANY and not any(
-            knows(tuple(VOCABULARIES[name]), [word]) for name in vocabularies
-        ):
+        if listed != ANY and not any(knows(tuple(VOCABULARIES[name]), [word]) for name in listed):
             continue
         lacking = said.get("needs") and find_spec(said["needs"]) is None
         told.append(said["say"] + _in_brackets(f"pip install {said['pip']}" if lacking else ""))

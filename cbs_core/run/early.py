@@ -96,10 +96,10 @@ def _classes(config: Mapping[str, object]) -> tuple[str, ...]:
         vocabulary = section.get("vocabulary")
         if (given := section.get("weights")) is not None:
             file = Path(str(given)).expanduser()
-        elif vocabulary is not None:
-            file = weights.find(name, str(vocabulary), flag="segmenter.weights")
+        elif vocabulary is None and len(only := [*weights.available(name).values()]) == 1:
+            file = only[0]  # a stranger's, whatever it is called
         else:
-            (file,) = weights.available(name).values()
+            file = knowing.find_weights(name, None if vocabulary is None else str(vocabulary))
     except (CbsError, ValueError):
         return ()  # whoever loads the net tells
     named = {} if vocabulary is None else {"vocabulary": str(vocabulary)}

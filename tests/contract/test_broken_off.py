@@ -3,11 +3,8 @@
 A new plugin is taken too: without a line in the tables here it fails.
 """
 
-import resource
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +24,7 @@ from cbs_core.machine.meter import Meter
 from cbs_core.run.runner import Runner
 from cbs_core.run.workers import opened
 from cbs_core.testing.runs import ClipSource, MemorySink, PassingScheduler, run, threads_left
+from tests.disks import files_up_to
 from tests.media import cut, make_clip, picture
 
 
@@ -44,19 +42,6 @@ class Noise(ClipSource):
             if index >= self.smooth:
                 pixels = self.chance.integers(0, 256, pixels.shape, np.uint8)
             yield RawFrame(torch.from_numpy(pixels), index, Fraction(index, 25))
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Lets no file grow beyond ``size`` bytes, as a full disk does."""
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def created(kind: str, name: str, **params: object):

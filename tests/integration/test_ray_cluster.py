@@ -24,6 +24,7 @@ from tests.media import frame_times as times
 from tests.media import make_clip, sound_packets
 from tests.media import rgb_frames as frames
 from tests.ray_batches import HOLD, notes, said
+from tests.stores import s3_bucket
 
 pytestmark = pytest.mark.alone
 
@@ -33,21 +34,8 @@ PATIENCE_S = 240
 @pytest.fixture(scope="module")
 def films():
     """A folder of an S3 server of the test's own, which is there for whatever starts later."""
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAKEY")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("films")
-        yield "s3://films"
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with s3_bucket() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Video in, video out: times, sound, orientation, colours, and every way a file can be bad."""
 
-import resource
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +15,7 @@ from cbs_plugins.sources.video import VideoSource
 from cbs_core.contract.errors import SinkError, SourceError, SourceLostError
 from cbs_core.contract.interfaces import Sink, Source
 from cbs_core.contract.types import RawFrame, StreamInfo
+from tests.disks import files_up_to
 from tests.media import cut, damage, luma, make_clip, picture, sound_packets
 
 
@@ -356,16 +355,6 @@ def test_a_file_of_the_final_name_is_replaced_only_by_a_whole_one(tmp_path: Path
     assert no_temporary_left(tmp_path)
 
 
-@contextmanager
-def disk_of(size: int):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, suffix: str) -> None:
     sink = VideoSink(str(tmp_path / f"b{suffix}"))
@@ -378,7 +367,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, suffix: str) -> 
             sink.write(RawFrame(pixels, index, Fraction(index, 25)))
         sink.close()
 
-    with disk_of(20_000), pytest.raises(SinkError, match=r"writing .* failed: File too large"):
+    with files_up_to(20_000), pytest.raises(SinkError, match=r"writing .* failed: File too large"):
         write()
     sink.abort()
     assert list(tmp_path.iterdir()) == []

@@ -6,12 +6,12 @@ import pytest
 import straight_line
 import torch
 import torch.nn.functional as F
-from cbs_plugins.nets.backbones import find_weights
 from cbs_plugins.nets.dabnet import DABNet, depthwise
 from cbs_plugins.segmenters.dabnet import DABNetSegmenter
 from PIL import Image
 from safetensors.torch import save_file
 
+from cbs_core.choose.knowing import find_weights
 from cbs_core.choose.weights import origin
 from cbs_core.cli.export import describe
 from cbs_core.contract.errors import (

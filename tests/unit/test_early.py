@@ -57,6 +57,7 @@ def test_what_is_right_passes(photo: Path) -> None:
         ({"output": "photo.png"}, "would be written over"),
         ({"output": "photo.png/out.png"}, "is a file, not a folder"),
         ({"routes": {"tigr": "wave"}}, "no class 'tigr'"),
+        ({"routes": {"tigr": "wave"}, "segmenter": {"name": "dabnet"}}, "no class 'tigr'"),
         ({"routes": {"car": {"strength": 2}}}, "strength"),
     ],
 )

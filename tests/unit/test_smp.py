@@ -116,7 +116,6 @@ def test_wrong_class_count_is_refused(file, arguments):
 
 
 def test_weights_are_required_and_must_be_the_nets(file, tmp_path, monkeypatch):
-    monkeypatch.setattr("cbs_plugins.nets.backbones.available", lambda room: {})
     monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
     with pytest.raises(WeightsMissingError, match=r"segmenter\.weights=FILE"):
         SMPSegmenter(**ARCH)

@@ -31,6 +31,7 @@ from cbs_core.contract.errors import CbsError, ConfigError, SourceError, SourceL
 from cbs_core.contract.stored import Stored
 from cbs_core.machine import stores
 from tests.media import frame_times, make_clip, picture, rgb_frames, sound_packets
+from tests.stores import s3_bucket
 from tests.unit.test_batch import Flaky, plugged, said
 
 
@@ -61,23 +62,10 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def bucket() -> Iterator[str]:
     """An S3 server of this process's own, with a bucket."""
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "AKIAKEY")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "SECRETKEY")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        stores._system(Stored("s3://films/a")).mkdir("films")
-        yield "s3://films"
-        s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    with s3_bucket() as address:
+        yield address
 
 
 def conditional(handler: Callable[..., None], missing: type[Exception]) -> Callable[..., None]:

@@ -49,7 +49,7 @@ def test_every_vocabulary_has_its_classes_once():
         ("coco_stuff", 80, "banner", vocabularies.generated_colour(81)),
         ("coco_stuff", 170, "wood", vocabularies.generated_colour(171)),
         ("scene", 14, "person", (192, 128, 128)),
-        ("scene", 22, "sky", (6, 230, 230)),
+        ("scene", 22, "sky", (120, 200, 255)),
     ],
 )
 def test_order_and_colours_are_the_data_sets(name, index, word, colour):

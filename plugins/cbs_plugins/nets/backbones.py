@@ -6,23 +6,19 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a net's output.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.choose.weights import Checkpoint, available, find
+from cbs_core.choose.weights import Checkpoint
 from cbs_core.contract.errors import ConfigError, WeightsError, closest
 from cbs_core.words import vocabularies
 from cbs_core.words.vocabularies import names_of_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-PREFERENCE = ("voc", "cityscapes", "camvid")
-"""Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
 
 PICTURES: dict[str, tuple[int, int]] = {
     "voc": (384, 512),
@@ -141,31 +137,6 @@ def check_known(library: str, what: str, name: str, known: Iterable[str]) -> Non
     if name not in known:
         listed = f" (there are: {', '.join(known)})" if len(known) < 50 else ""
         raise ConfigError(f"{library} has no {what} '{name}'{closest(name, known)}{listed}")
-
-
-def find_weights(room: str, vocabulary: str | None) -> Path:
-    """Returns ``ROOM/VOCABULARY.*`` or ``ROOM/ROOM_VOCABULARY.*`` of the weight folders.
-
-    Args:
-        room: the folder, named as the plugin.
-        vocabulary: None for the first of `PREFERENCE` in the first folder that has one of them.
-
-    Raises:
-        ConfigError: an unknown vocabulary.
-        WeightsMissingError: there is no such file.
-    """
-    if vocabulary is not None:
-        vocabularies.get(vocabulary)
-    wanted = PREFERENCE if vocabulary is None else (vocabulary,)
-    found = {
-        path: wanted.index(name)
-        for stem, path in available(room).items()
-        if (name := stem.removeprefix(f"{room}_")) in wanted
-    }
-    if not found:
-        return find(room, wanted[0], flag="segmenter.weights")
-    folder = next(iter(found)).parent  # in the folders' order
-    return min((path for path in found if path.parent == folder), key=found.__getitem__)
 
 
 def class_names(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from cbs_core.choose.knowing import find_weights
 from cbs_core.choose.weights import load, load_into
 from cbs_core.words import vocabularies
-from cbs_plugins.nets.backbones import PICTURES, class_names, find_weights, good_size, said_rgb
+from cbs_plugins.nets.backbones import PICTURES, class_names, good_size, said_rgb
 from cbs_plugins.nets.dabnet import IMAGENET_MEAN, MEANS, DABNet
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class DABNetSegmenter(nn.Module):
 
     Args:
         weights: a file. None takes ``dabnet/VOCABULARY.*`` or ``dabnet/dabnet_VOCABULARY.*`` from
-            the weight folders (`cbs_plugins.nets.backbones.find_weights`).
+            the weight folders (`cbs_core.choose.knowing.find_weights`).
         vocabulary: ``cityscapes`` (19 classes), ``camvid`` (11) or ``voc`` (21). None takes what
             the weights say.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cbs_core.choose.knowing import find_weights
 from cbs_core.choose.weights import Checkpoint, load, load_into
 from cbs_core.contract.errors import (
     ConfigError,
@@ -30,7 +31,6 @@ from cbs_plugins.nets.backbones import (
     check_known,
     class_names,
     create_for_any_size,
-    find_weights,
     good_size,
     said_rgb,
 )
