@@ -1,6 +1,5 @@
 """What every test may use."""
 
-import atexit
 import os
 import signal
 import threading
@@ -37,7 +36,6 @@ def _looked_on() -> None:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading, "_register_atexit", lambda call: None)
-        patch.setattr(atexit, "register", lambda call: call)
         ending.watch("cbs-run")
 
 

@@ -11,7 +11,6 @@ moment (pytorch/pytorch#38228). So the last thing that is called at the end is t
 """
 
 import atexit
-import logging
 import os
 import signal
 import socket
@@ -55,8 +54,6 @@ class Ending:
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         # Called when the interpreter begins to wait for threads, as it is for pools of them.
         threading._register_atexit(self._end)  # type: ignore[attr-defined]
-        # The first that is registered is called last; nothing that needs an end is imported yet.
-        atexit.register(self._leave_last)
         threading.Thread(target=self._watch, name="cbs-ending", daemon=True).start()
 
     def listens(self, handler: object) -> None:
@@ -75,10 +72,9 @@ class Ending:
         sys.exit(code)
 
     def _leave_last(self) -> None:
-        """Ends the process, when all else that is called at its end has been, with its code."""
-        if not self._left or os.getpid() != self._process:
-            return
-        logging.shutdown()
+        """Has all be called that is to be at the end, and ends the process with its code."""
+        atexit.unregister(self._leave_last)
+        atexit._run_exitfuncs()
         try:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
@@ -90,6 +86,9 @@ class Ending:
     def _end(self) -> None:
         if os.getpid() == self._process:  # and no fork of it
             self._write.send(bytes([END]))
+            if self._left:
+                # The last that is registered is called first, and calls the others.
+                atexit.register(self._leave_last)
 
     def _watch(self) -> None:
         while numbers := self._read.recv(64):

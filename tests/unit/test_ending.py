@@ -15,6 +15,8 @@ from cbs_core.cli.app import hydra_app
 from cbs_core.contract.errors import ConfigError
 
 how = sys.argv[1]
+if how == "daemon":  # as a tool that starts the command does
+    atexit.register(print, "called last", flush=True)
 ending.PATIENCE = 1.0
 ends = []
 if how == "fork":
@@ -106,7 +108,7 @@ def test_a_daemon_thread_in_a_librarys_code_does_not_change_the_exit_code(tmp_pa
     ran = start("daemon", tmp_path)
     written, errors = ran.communicate(timeout=120)
     assert ran.returncode == 3, errors
-    assert written == "writtencalled\n"
+    assert written == "writtencalled\ncalled last\n"
     assert errors == ""
 
 
