@@ -67,7 +67,10 @@ class Teacher:
     def __init__(
         self, file: Path, meaning: dict[str, tuple[int, ...]], names: Sequence[str] = NAMES
     ) -> None:
-        from ai_edge_litert.interpreter import Interpreter
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise SystemExit("the teachers are TFLite files: pip install ai-edge-litert") from None
 
         self._net: Any = Interpreter(str(file), num_threads=1)
         self._net.allocate_tensors()
