@@ -1,5 +1,7 @@
 """Nets of transformers, tiny and of random weights, saved as checkpoints are; no network."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +269,8 @@ MAKERS = {
     "detr": _detr,
     "clipseg": _clipseg,
 }
+
+
+def once(base: Path, save: Callable[[str, Path], Path]) -> Callable[[str], Path]:
+    """Returns what gives the checkpoint of a family, made below a folder when first asked for."""
+    return cache(lambda family: save(family, base / family))

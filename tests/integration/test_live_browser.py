@@ -6,7 +6,6 @@ several frames a second.
 
 import os
 import re
-import shutil
 import socket
 import threading
 from contextlib import contextmanager
@@ -16,8 +15,6 @@ import numpy as np
 import psutil
 import pytest
 import uvicorn
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -31,10 +28,7 @@ from cbs_core.live.studio import Studio
 from cbs_core.run import settings
 from cbs_core.run.workshop import Workshop
 from cbs_core.words.vocabularies import colours
-from tests import live
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
+from tests import browser, live
 
 STRANGER = "http://localhost"
 """A name that the server was not given."""
@@ -45,10 +39,7 @@ AWAY = re.compile(r"v1/(classes|styles)/\d+\.jpg\S* .* 404 ")
 LOST = ("ERR_CONNECTION", "ERR_ABORTED", "WebSocket", "Failed to fetch", "willReadFrequently")
 """What a page may say whose server is left, and of what the tests themselves read of a canvas."""
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no Chromium and its driver: apt-get install chromium chromium-driver",
-)
+pytestmark = browser.needed
 
 ADDRESSES = [
     one.address
@@ -177,28 +168,19 @@ def served(shop, port=0, opening=None):
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
+    arguments = (
         "--disable-gpu",
-        "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={live.clip(folder / 'camera.y4m')}",
-        f"--user-data-dir={folder / 'profile'}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(DRIVER))
-    found.downloads = folder
-    found.execute_cdp_cmd(
-        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
     )
-    yield found
-    found.quit()
+    with browser.chromium(folder, *arguments) as found:
+        found.downloads = folder
+        found.execute_cdp_cmd(
+            "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
+        )
+        yield found
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 import base64
 import io
-import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from cbs_core.scene import bake, cameras, clouds, meshes, viewer
 from cbs_core.scene.rays import Caster
@@ -17,39 +14,22 @@ from cbs_core.scene.restyled import PAPER
 from cbs_core.scene.session import opened
 from cbs_core.scene.splatting import Splatter
 from cbs_core.scene.types import Painted
-from tests import live, scenes
+from tests import browser, live, scenes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 SIDE = 160
 
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER),
-    reason="no Chromium and its driver: apt-get install chromium chromium-driver",
-)
+pytestmark = browser.needed
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--use-angle=swiftshader",
-        "--enable-unsafe-swiftshader",
-        f"--user-data-dir={folder / 'profile'}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=Service(DRIVER))
-    found.set_script_timeout(120)
-    metrics = {"width": SIDE, "height": SIDE, "deviceScaleFactor": 1, "mobile": False}
-    found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    yield found
-    found.quit()
+    drawing = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+    with browser.chromium(folder, *drawing) as found:
+        found.set_script_timeout(120)
+        metrics = {"width": SIDE, "height": SIDE, "deviceScaleFactor": 1, "mobile": False}
+        found.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        yield found
 
 
 def shown(driver, cut: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from cbs_core.contract.tensors import to_pixels
 from cbs_core.run.settings import Look
 from cbs_core.run.workshop import Workshop
 from cbs_core.testing.helpers import picture
+from tests import tiny_transformers
 from tests.tiny_sam import save
 
 transformers = pytest.importorskip(
@@ -34,14 +34,7 @@ LEAST = 1e-4
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Family -> its checkpoint, made when it is first asked for."""
-    base, made = tmp_path_factory.mktemp("detectors"), {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save(family, base / family)
-        return made[family]
-
-    return folder
+    return tiny_transformers.once(tmp_path_factory.mktemp("detectors"), save)
 
 
 def create(folders, family: str, **params):

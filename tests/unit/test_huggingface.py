@@ -14,7 +14,7 @@ from cbs_core.contract.errors import ConfigError, WeightsError, WeightsMissingEr
 from cbs_core.contract.interfaces import InstanceSegmenter
 from cbs_core.contract.tensors import to_pixels
 from cbs_core.testing.helpers import picture
-from tests.tiny_transformers import MAKERS, save
+from tests.tiny_transformers import MAKERS, once, save
 
 transformers = pytest.importorskip(
     "transformers", reason="needs transformers: the extra [huggingface]"
@@ -31,14 +31,7 @@ SIZE = (96, 130)
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory):
     """Family -> its checkpoint, made when it is first asked for."""
-    base, made = tmp_path_factory.mktemp("transformers"), {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save(family, base / family)
-        return made[family]
-
-    return folder
+    return once(tmp_path_factory.mktemp("transformers"), save)
 
 
 def create(folder: Path, **params):

@@ -34,14 +34,7 @@ BOXES = ((20, 11, 70, 64), (3, 3, 40, 60))
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Family -> its checkpoint, made when it is first asked for."""
-    base, made = tmp_path_factory.mktemp("sam"), {}
-
-    def folder(family: str) -> Path:
-        if family not in made:
-            made[family] = save(family, base / family)
-        return made[family]
-
-    return folder
+    return tiny_transformers.once(tmp_path_factory.mktemp("sam"), save)
 
 
 def library(folder: Path, family: str, pixels, *, several: bool, **prompts):

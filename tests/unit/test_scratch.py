@@ -9,7 +9,7 @@ import pytest
 from cbs_core.machine.locks import HAS_LOCKS
 from cbs_core.machine.scratch import OWNED, clear, own, scratch
 
-pytestmark = pytest.mark.skipif(not HAS_LOCKS, reason="nothing is known to be left over there")
+pytestmark = pytest.mark.skipif(not HAS_LOCKS, reason="no locks of files here: needs fcntl")
 
 
 def named(folder: Path) -> list[str]:

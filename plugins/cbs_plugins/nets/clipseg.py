@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from cbs_core.contract.types import WeightsFile
 from cbs_plugins.formats import hub
-from cbs_plugins.nets.transformers import BACKGROUND, MapSegmenter
+from cbs_plugins.nets.transformers import BACKGROUND, Asked, MapSegmenter
 
 
-class ClipSeg:
+class ClipSeg(Asked):
     """A checkpoint, which words are asked of.
 
     Args:
@@ -26,11 +26,7 @@ class ClipSeg:
     """Confidence from which a pixel is a word's."""
 
     def __init__(self, found: hub.Pretrained) -> None:
-        kind = hub.library().CLIPSegForImageSegmentation
-        self.net = hub.load(found, kind, hub.configuration(found, kind))
-        self.processor = hub.processor(found)
-        self.tokenizer = hub.tokenizer(found)
-        self.files = found.files
+        super().__init__(found, hub.library().CLIPSegForImageSegmentation)
 
     def segmenter(self, words: Sequence[str], levels: Tensor) -> "WordSegmenter":
         """Returns a segmenter of words, each from a confidence ``(W,)`` on."""

@@ -19,7 +19,7 @@ from cbs_core.contract.types import Instances, WeightsFile
 from cbs_core.temporal import objects
 from cbs_plugins.formats import hub
 from cbs_plugins.nets import sam
-from cbs_plugins.nets.transformers import BACKGROUND, Preparation, widened
+from cbs_plugins.nets.transformers import BACKGROUND, Asked, Preparation, widened
 
 MOST = 50
 """Objects of a frame, the surest: each is a mask as large as the frame."""
@@ -71,7 +71,7 @@ class WordDetector(nn.Module):
         raise NotImplementedError
 
 
-class GroundingDino:
+class GroundingDino(Asked):
     """A checkpoint of Grounding DINO and one of SAM.
 
     Args:
@@ -88,9 +88,7 @@ class GroundingDino:
     def __init__(self, found: hub.Pretrained, masks: str | None) -> None:
         kind = getattr(hub.library(), BOXES[found.config["model_type"]])
         self.masks, more = sam.find(masks or sam.USUAL, key="segmenter.masks")
-        self.net = hub.load(found, kind, hub.configuration(found, kind))
-        self.processor = hub.processor(found)
-        self.tokenizer = hub.tokenizer(found)
+        super().__init__(found, kind)
         self.files = (*found.files, *more.files)
 
     def segmenter(self, words: Sequence[str], levels: Tensor) -> "BoxedWords":
@@ -187,7 +185,7 @@ class BoxedWords(WordDetector):
         return logits[:, 0].sigmoid(), word + 1, score
 
 
-class Sam3:
+class Sam3(Asked):
     """A checkpoint of SAM 3, which finds objects of words by itself.
 
     Args:
@@ -197,11 +195,7 @@ class Sam3:
     usual = 0.5
 
     def __init__(self, found: hub.Pretrained) -> None:
-        kind = hub.library().Sam3Model
-        self.net = hub.load(found, kind, hub.configuration(found, kind))
-        self.processor = hub.processor(found)
-        self.tokenizer = hub.tokenizer(found)
-        self.files = found.files
+        super().__init__(found, hub.library().Sam3Model)
 
     def segmenter(self, words: Sequence[str], levels: Tensor) -> "Concepts":
         """Returns a segmenter of words, each from a confidence ``(W,)`` on."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.contract.types import Instances, WeightsFile
+from cbs_plugins.formats import hub
 
 BACKGROUND = "background"
 
@@ -100,6 +101,21 @@ def _sized(processor: Any) -> bool:
     """Tells whether a processor pads to a size of its own."""
     size = getattr(processor, "pad_size", None)
     return bool(size and dict(size).get("height"))
+
+
+class Asked:
+    """A checkpoint that words are asked of: the net, what prepares pictures, what reads words.
+
+    Args:
+        found: what was read.
+        kind: the library's class of it.
+    """
+
+    def __init__(self, found: hub.Pretrained, kind: Any) -> None:
+        self.net = hub.load(found, kind, hub.configuration(found, kind))
+        self.processor = hub.processor(found)
+        self.tokenizer = hub.tokenizer(found)
+        self.files = found.files
 
 
 class MapSegmenter(nn.Module):
