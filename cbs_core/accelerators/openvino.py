@@ -9,8 +9,6 @@ import sys
 import warnings
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,6 +20,7 @@ from cbs_core.accelerators.store import Store, versions
 from cbs_core.contract.accelerated import Accelerated, Kind, shapes
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
 from cbs_core.machine.device import precision
+from cbs_core.machine.scratch import scratch
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
@@ -151,8 +150,8 @@ class Net:
             model = ov.convert_model(
                 traced, example_input=example, input=[ov.PartialShape(s) for s in (picture, *rest)]
             )
-        with TemporaryDirectory() as name:
-            path = Path(name) / "net.xml"
+        with scratch("cbs-openvino-") as folder:
+            path = folder / "net.xml"
             ov.save_model(model, path, compress_to_fp16=False)
             return path.read_bytes() + b"\0" + path.with_suffix(".bin").read_bytes()
 

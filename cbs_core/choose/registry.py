@@ -230,26 +230,46 @@ def checked_parameters(
         signature = inspect.signature(target)
     except ValueError:  # some C callables tell no signature
         return dict(params)
-    accepted = [
-        p.name
-        for p in signature.parameters.values()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    listing = f"it takes: {', '.join(accepted) or 'none'}"
+    found = judged(signature, params, owner=owner)
+    try:
+        signature.bind(**params)
+    except TypeError as error:
+        raise ConfigError(f"the {owner}: {error} ({_listing(signature)})") from error
+    return found
+
+
+def judged(
+    signature: inspect.Signature, params: Mapping[str, object], *, owner: str
+) -> dict[str, object]:
+    """Checks keyword parameters as `checked_parameters` does, whatever else is missing.
+
+    Raises:
+        ConfigError: an unknown one, with those accepted, or one of another type.
+    """
+    accepted = _accepted(signature)
     if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
         for key in params:
             if key not in accepted:
                 raise ConfigError(
-                    f"the {owner} has no parameter '{key}'{closest(key, accepted)} ({listing})"
+                    f"the {owner} has no parameter '{key}'{closest(key, accepted)} "
+                    f"({_listing(signature)})"
                 )
-    try:
-        signature.bind(**params)
-    except TypeError as error:
-        raise ConfigError(f"the {owner}: {error} ({listing})") from error
     return {
         key: _checked_value(key, value, signature.parameters.get(key), owner)
         for key, value in params.items()
     }
+
+
+def _accepted(signature: inspect.Signature) -> list[str]:
+    return [
+        p.name
+        for p in signature.parameters.values()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+
+
+def _listing(signature: inspect.Signature) -> str:
+    return f"it takes: {', '.join(_accepted(signature)) or 'none'}"
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

@@ -126,10 +126,9 @@ def hydra_app(
                 try:
                     sweeps.tell_apart(config, sys.argv[1:])
                     plain = finished(_plain(config), config_name)
-                    if config_name == "config":
-                        from cbs_core.run import early
+                    from cbs_core.run import early
 
-                        early.refuse(plain)
+                    early.refuse(plain, config_name)
                     sweeps.make_no_folder_yet()
                     # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was
                     # then left half imported, and whoever used it next failed in strange ways.

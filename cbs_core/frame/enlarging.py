@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cbs_core.frame.sizes import Scale, resized, size_of
+from cbs_core.frame.sizes import Scale, size_of
 from cbs_core.frame.stage import Recall
 from cbs_core.frame.styling import Shown, Styling
 from cbs_core.frame.windows import CELL, Mask
 from cbs_core.machine.memory import check_memory
 from cbs_core.temporal.state import Memory
-from cbs_core.temporal.statistics import Policy
+from cbs_core.temporal.wanted import Policy
 
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, of R, G and B."""
@@ -103,6 +103,15 @@ class Enlarged:
         reduced = replace(shown, cells=reduced_cells(shown.cells, frame, size), size=size)
         styled, memory = self.inner(small, reduced, memory)
         return enlarged(styled, small, image), memory
+
+
+def resized(image: Tensor, scale: Scale) -> Tensor:
+    """Returns the picture ``(B,3,h,w)`` to segment, or to style, of a frame ``(B,3,H,W)``."""
+    size = size_of(scale, image.shape[2], image.shape[3])
+    if size == image.shape[2:]:
+        return image
+    # Without antialiasing a smaller picture is a coarser one, which nets have not been shown.
+    return F.interpolate(image, size, mode="bilinear", antialias=True)
 
 
 def enlarged(styled: Tensor, small: Tensor, image: Tensor) -> Tensor:

@@ -10,45 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.tensors import to_size
-
-MODES = ("argmax", "soft")
+from cbs_core.frame.wanted import parse_matte
 
 MARGIN = 1e-3
 """By how much a logit may lie below another's and still be taken for as high: above rounding."""
-
-
-def parse_mode(spec: object) -> str:
-    """Reads the ``matte`` value of the configuration.
-
-    Raises:
-        ConfigError: none of `MODES`.
-    """
-    mode = str(spec)
-    if mode not in MODES:
-        raise ConfigError(
-            f"no matte '{mode}'{closest(mode, MODES)} (there are: {', '.join(MODES)})"
-        )
-    return mode
-
-
-def parse_confidence(spec: object) -> float:
-    """Reads the ``confidence`` value of the configuration.
-
-    Raises:
-        ConfigError: no number between 0 and 1.
-
-    Example:
-        >>> parse_confidence(0.8)
-        0.8
-    """
-    if isinstance(spec, int | float) and not isinstance(spec, bool) and 0 < spec < 1:
-        return float(spec)
-    raise ConfigError(
-        f"confidence={spec} is no number between 0 and 1: 0.5 takes a pixel for what it most "
-        "likely is, 0.9 restyles only what is sure"
-    )
 
 
 class Regions(nn.Module):
@@ -79,7 +45,7 @@ class Regions(nn.Module):
         confidence: float = 0.5,
     ) -> None:
         super().__init__()
-        self.mode = parse_mode(mode)
+        self.mode = parse_matte(mode)
         self.confidence = confidence
         self._handicap = math.log(confidence / (1 - confidence))
         weights = torch.zeros(len(routes), len(classes))

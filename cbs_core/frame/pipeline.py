@@ -25,9 +25,9 @@ from cbs_core.contract.errors import PluginContractError
 from cbs_core.contract.tensors import to_image
 from cbs_core.contract.types import Instances, Scores
 from cbs_core.frame.covers import covered
+from cbs_core.frame.enlarging import resized
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
-from cbs_core.frame.sizes import resized
 from cbs_core.frame.stage import kind, shape
 from cbs_core.frame.styling import Shown
 from cbs_core.frame.windows import INVISIBLE, Presence, occupancy, painted

@@ -79,7 +79,7 @@ class Plan:
     motion (`cbs_core.temporal.carrying`)."""
 
     steady: str = "off"
-    """One of `cbs_core.temporal.steady.MODES`: what is held from frame to frame."""
+    """One of `cbs_core.temporal.wanted.STEADY`: what is held from frame to frame."""
 
     facts: Facts = field(default_factory=Facts)
 

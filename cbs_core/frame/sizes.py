@@ -1,12 +1,9 @@
-"""At what size a frame is segmented, and at what it is styled."""
+"""At what size a frame is segmented, and at what it is styled: read without torch."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
-
-import torch.nn.functional as F
-from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 
@@ -86,12 +83,3 @@ def size_of(scale: Scale, height: int, width: int) -> tuple[int, int]:
     if isinstance(scale, Fit):
         return scale(height, width)
     return scale or (height, width)
-
-
-def resized(image: Tensor, scale: Scale) -> Tensor:
-    """Returns the picture ``(B,3,h,w)`` to segment, or to style, of a frame ``(B,3,H,W)``."""
-    size = size_of(scale, image.shape[2], image.shape[3])
-    if size == image.shape[2:]:
-        return image
-    # Without antialiasing a smaller picture is a coarser one, which nets have not been shown.
-    return F.interpolate(image, size, mode="bilinear", antialias=True)

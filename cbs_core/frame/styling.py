@@ -18,66 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
-from cbs_core.contract.errors import ConfigError, PluginContractError, closest
+from cbs_core.contract.errors import PluginContractError
 from cbs_core.frame.stage import Recall, Stage
 from cbs_core.frame.tiles import Tiles
 from cbs_core.frame.windows import CELL, Mask, Planner, Window, batches
 from cbs_core.temporal import statistics
 from cbs_core.temporal.state import Memory
-from cbs_core.temporal.statistics import Policy, Statistics
-
-WHERE = ("frame", "mask")
+from cbs_core.temporal.statistics import Statistics
+from cbs_core.temporal.wanted import Policy
 
 SIZES = 16
 """Frame sizes whose windows' grids are kept, as many as shapes of nets are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """``styler.where`` and ``styler.statistics`` of the configuration."""
-
-    masked: bool
-    """Whether only windows around the mattes are restyled."""
-
-    policy: Policy | None
-    """When statistics are taken anew; None: they are each frame's own."""
-
-    said: bool = False
-    """Whether that was chosen."""
-
-
-WHOLE = Extent(masked=False, policy=None)
-"""Each frame whole, by its own statistics: what a styler is without any of this."""
-
-
-def parse(where: object, spec: object) -> Extent:
-    """Reads ``styler.where`` and ``styler.statistics``; null is ``frame``, and then what fits.
-
-    Raises:
-        ConfigError: an unknown value, or two that do not go together.
-    """
-    text = "frame" if where is None else str(where)
-    if text not in WHERE:
-        raise ConfigError(
-            f"styler.where={text} is neither frame nor mask{closest(text, WHERE)}: mask restyles "
-            "only where the classes are"
-        )
-    masked = text == "mask"
-    policy = statistics.parse(("scene" if masked else "frame") if spec is None else spec)
-    if masked and policy is None:
-        raise ConfigError(
-            "styler.statistics=frame takes the whole picture each frame, so that "
-            "styler.where=mask would save nothing: say styler.statistics=scene, refresh:N or frozen"
-        )
-    return Extent(masked, policy, said=spec is not None)
-
-
-def lasting(extent: Extent) -> Extent:
-    """Returns it for strokes that are held: by statistics that last, unless others were chosen.
-
-    Only a `RegionStyler` can do so.
-    """
-    return extent if extent.said else Extent(extent.masked, extent.policy or statistics.SCENE)
 
 
 @dataclass(frozen=True, slots=True)

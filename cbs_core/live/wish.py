@@ -14,9 +14,9 @@ from cbs_core.choose.presets import section
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.frame import routes
-from cbs_core.frame.mattes import MODES
 from cbs_core.frame.routes import NONE
 from cbs_core.frame.sizes import Auto, Scale
+from cbs_core.frame.wanted import MATTES
 from cbs_core.run.settings import Look
 from cbs_core.words.shares import BACKGROUND, REST
 
@@ -152,7 +152,7 @@ class Wish:
             elif type(value) is type(own) and value == own:
                 continue  # pages give whole looks back, and the owner's may be out of bounds
             elif key == "matte":
-                new[key] = _one_of(value, MODES, key)
+                new[key] = _one_of(value, MATTES, key)
             elif key == "compositor":
                 new[key] = _one_of(value, catalog.compositors, key)
             elif key in SHARES:

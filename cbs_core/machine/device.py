@@ -1,19 +1,20 @@
 """Which device computes, told by running a kernel there: a GPU is really used, or it is said."""
 
 import logging
-import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from cbs_core.contract.errors import CbsError, ConfigError, closest
+from cbs_core.contract.errors import CbsError
+from cbs_core.machine import asked
 
 log = logging.getLogger("cbs")
 
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-
+PRECISIONS = dict(
+    zip(asked.PRECISIONS, (torch.float32, torch.float16, torch.bfloat16), strict=True)
+)
 
 BF16 = ("amx_bf16", "avx512_bf16")
 """Features of a CPU, either of which makes bf16 faster than fp32."""
@@ -42,7 +43,7 @@ def choose(spec: str) -> Device:
         ConfigError: another word.
         DeviceError: no such device, or its kernels fail. There is no fallback to CPU.
     """
-    if spec == "auto":
+    if asked.device(spec) == "auto":
         if torch.cuda.is_available():
             return _checked(torch.device("cuda"))
         if shutil.which("nvidia-smi"):
@@ -53,11 +54,6 @@ def choose(spec: str) -> Device:
             )
         return _checked(torch.device("cpu"))
     kind, _, number = spec.partition(":")
-    if not re.fullmatch(r"cpu|cuda(:[0-9]+)?", spec):
-        known = ("auto", "cpu", "cuda", "cuda:0")
-        raise ConfigError(
-            f"no device '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
-        )
     if kind == "cuda" and not torch.cuda.is_available():
         reason = "it is built without CUDA" if torch.version.cuda is None else "it finds no GPU"
         raise DeviceError(
@@ -112,15 +108,10 @@ def dtype(spec: str, device: torch.device) -> torch.dtype:
     Raises:
         ConfigError: neither auto, fp32, fp16 nor bf16.
     """
-    if spec == "auto":
+    if asked.precision(spec) == "auto":
         if device.type == "cuda":
             return torch.float16
         return torch.bfloat16 if multiplies_in_bf16(device) else torch.float32
-    if spec not in PRECISIONS:
-        known = ("auto", *PRECISIONS)
-        raise ConfigError(
-            f"no precision '{spec}'{closest(spec, known)} (there are: {', '.join(known)})"
-        )
     return PRECISIONS[spec]
 
 

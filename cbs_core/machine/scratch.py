@@ -3,8 +3,10 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -12,6 +14,10 @@ from cbs_core.machine.locks import is_locked, lock
 
 OWNED = "owned"
 """A file in such a folder that is locked for as long as its process lives."""
+
+UNLOCKED_S = 24 * 60 * 60
+"""Seconds for which nothing changed in a folder without one, from when on nobody has it: it is of a
+version that locked none, or of a process that was killed before it could."""
 
 
 @contextmanager
@@ -42,10 +48,18 @@ def own(folder: Path) -> int:
 
 
 def clear(base: Path, prefix: str) -> None:
-    """Removes the folders of processes of this user that were killed; without a lock one stays."""
+    """Removes the folders of processes of this user that were killed."""
     for folder in base.glob(f"{prefix}*"):
         with suppress(OSError):
-            left = is_locked(folder / OWNED) is False  # None: on a system without locks
             stat = folder.lstat()
-            if left and S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid():
+            if S_ISDIR(stat.st_mode) and stat.st_uid == os.getuid() and _left(folder):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left(folder: Path) -> bool:
+    """Tells whether nobody has a folder; one without a lock has somebody while it changes."""
+    if (folder / OWNED).exists():
+        return is_locked(folder / OWNED) is False  # None: on a system without locks
+    paths = [os.path.join(top, name) for top, *below in os.walk(folder) for name in chain(*below)]
+    changed = max(os.lstat(path).st_mtime for path in (str(folder), *paths))
+    return time.time() - changed > UNLOCKED_S

@@ -6,27 +6,44 @@ Everything here is checked again, by whoever knows more, when the run begins.
 from collections.abc import Mapping
 from pathlib import Path
 
-from cbs_core.choose import knowing, streams, weights
+from cbs_core.choose import knowing, signatures, streams, weights
+from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import CbsError, SourceError
 from cbs_core.frame import routes
 from cbs_core.machine.inputs import input_file, missing
-from cbs_core.run import destinations
+from cbs_core.run import destinations, settings
 from cbs_core.run.destinations import Places
 
 
-def refuse(config: Mapping[str, object]) -> None:
-    """Refuses an input, an output or a class that cannot be.
+def refuse(config: Mapping[str, object], command: str = "config") -> None:
+    """Refuses an input, an output, a class or a word that cannot be.
 
     Args:
-        config: composed (``conf/config.yaml``), as plain values.
+        config: composed, as plain values.
+        command: the file in ``conf`` that it is composed of; ``config`` is a run's, whose input,
+            output and classes are looked at too.
 
     Raises:
         CbsError: with what is wrong.
     """
+    if command != "config":
+        settings.check(config)
+        _plugins(config)
+        return
     source = _source(config)
+    settings.parse(config)
+    _plugins(config)
     if config.get("preview") is None:
         _sink(config, source)
     _routes(config)
+
+
+def _plugins(config: Mapping[str, object]) -> None:
+    for kind in REGISTRIES:
+        name, section = _section(config, kind)
+        if section:
+            of_all = {"name", *(("where", "statistics") if kind == "styler" else ())}
+            signatures.check(kind, name, {k: section[k] for k in section if k not in of_all})
 
 
 def _section(config: Mapping[str, object], kind: str) -> tuple[str, Mapping[str, object]]:

@@ -1,8 +1,12 @@
-"""The configuration of a run, read once into types, with all that is wrong with it told at once."""
+"""The configuration of a run, read once into types, with all that is wrong with it told at once.
+
+Nothing here imports torch, so that a slip is told before that.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,17 +15,12 @@ from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.places import Place
-from cbs_core.frame.mattes import parse_confidence
-from cbs_core.frame.mattes import parse_mode as parse_matte
 from cbs_core.frame.routes import Route
 from cbs_core.frame.sizes import Auto, Scale, parse_size
-from cbs_core.frame.styling import WHOLE, Extent
-from cbs_core.frame.styling import parse as parse_extent
+from cbs_core.frame.wanted import WHOLE, Extent, parse_confidence, parse_extent, parse_matte
+from cbs_core.machine import asked
 from cbs_core.machine.stores import stored
-from cbs_core.temporal.carrying import parse as parse_every
-from cbs_core.temporal.objects import Wanted
-from cbs_core.temporal.objects import parse as parse_select
-from cbs_core.temporal.steady import parse as parse_steady
+from cbs_core.temporal.wanted import Wanted, parse_every, parse_select, parse_steady
 
 T = TypeVar("T")
 
@@ -56,7 +55,7 @@ class Look:
     """See `cbs_core.frame.mattes.Regions`."""
 
     steady: str | None = None
-    """One of `cbs_core.temporal.steady.MODES`; None is ``matte`` in a run whose frames follow each
+    """One of `cbs_core.temporal.wanted.STEADY`; None is ``matte`` in a run whose frames follow each
     other, and else ``off``."""
 
     def with_routes(self, routes: tuple[Route, ...]) -> "Look":
@@ -126,6 +125,18 @@ class Settings:
         return Path(path.removeprefix(f"{self.source.name}:")).expanduser()
 
 
+_SHARED: Mapping[str, Callable[[object], object]] = {
+    "matte": parse_matte,
+    "confidence": parse_confidence,
+    "segment_size": parse_size,
+    "style_size": partial(parse_size, key="style_size"),
+    "segment_every": parse_every,
+    "steady": parse_steady,
+    "device": asked.device,
+    "precision": asked.precision,
+}
+
+
 class _Reader:
     """Reads values, and goes on after one that is wrong."""
 
@@ -190,6 +201,19 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
     )
 
 
+def check(config: Mapping[str, object]) -> None:
+    """Refuses a wrong word for what all commands mean alike, as far as a configuration has it.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    read = _Reader()
+    for key, reader in _SHARED.items():
+        if key in config:
+            read(reader, config[key])
+    read.check()
+
+
 def parse(config: Mapping[str, object]) -> Settings:
     """Reads a composed configuration (``conf/config.yaml``), resolved to plain values.
 
@@ -214,8 +238,8 @@ def parse(config: Mapping[str, object]) -> Settings:
         timeout_s=read(_positive, config, "timeout_s"),
         max_age_ms=read(_positive, config, "max_age_ms"),
         target_fps=read(_positive, config, "target_fps"),
-        device=str(config.get("device")),
-        precision=str(config.get("precision")),
+        device=read(asked.device, config.get("device", "auto"), default="auto"),
+        precision=read(asked.precision, config.get("precision", "auto"), default="auto"),
         output_matte=_name(config, "output_matte"),
         cutout=read(flag, config, "cutout", False, default=False),
         resume=read(flag, config, "resume", False, default=False),

@@ -35,7 +35,8 @@ from cbs_core.frame.mattes import Regions
 from cbs_core.frame.plan import Facts, Plan
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Recall, Stage
-from cbs_core.frame.styling import ByStatistics, Extent, Styling, Whole, WithMatte, lasting
+from cbs_core.frame.styling import ByStatistics, Styling, Whole, WithMatte
+from cbs_core.frame.wanted import Extent, lasting
 from cbs_core.machine import device as devices
 from cbs_core.machine.background import stand_back
 from cbs_core.run import selecting, settings, sizing

@@ -25,25 +25,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances, Scores
 from cbs_core.temporal import objects
 from cbs_core.temporal.flow import Step, pyramid, small, step, warped
-
-
-def parse(spec: object) -> int:
-    """Reads the ``segment_every`` value of the configuration.
-
-    Raises:
-        ConfigError: no whole number of 1 or more.
-
-    Example:
-        >>> parse(3)
-        3
-    """
-    if not isinstance(spec, int) or isinstance(spec, bool) or spec < 1:
-        raise ConfigError(f"segment_every={spec} is no whole number of 1 or more")
-    return spec
 
 
 @dataclass(frozen=True, slots=True, eq=False)

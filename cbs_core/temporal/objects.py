@@ -11,10 +11,9 @@ Letters: ``B`` batch, ``K`` classes, ``N`` objects, ``R`` routes, ``H W`` the fr
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances
+from cbs_core.temporal.wanted import Wanted
 
 SPECK = 2e-4
 """Share of the frame below which a region is no object: 415 of 1920x1080 pixels."""
@@ -41,40 +41,6 @@ MIN_EDGE = 16
 
 NOTHING = 1e-7
 """Probability whose logarithm stands for none."""
-
-Wanted: TypeAlias = int | tuple[int, int]
-"""The number of an object by size, from 1, the largest; or the x and y of a point in it."""
-
-
-def parse(spec: object) -> Wanted | None:
-    """Reads the ``select`` value of the configuration.
-
-    Args:
-        spec: ``all`` or None; ``largest``; a number from 1; ``"x,y"`` or ``[x, y]`` in pixels.
-
-    Returns:
-        None for all objects.
-
-    Raises:
-        ConfigError: a value of another form.
-
-    Example:
-        >>> parse("largest"), parse("2"), parse("320,200"), parse([320, 200]), parse("all")
-        (1, 2, (320, 200), (320, 200), None)
-    """
-    text = "all" if spec is None else str(spec)
-    if text == "all":
-        return None
-    if text == "largest":
-        return 1
-    if re.fullmatch(r"0*[1-9]\d*", text):
-        return int(text)
-    if point := re.fullmatch(r"\[?\s*(-?\d+)\s*,\s*(-?\d+)\s*\]?", text):
-        return int(point[1]), int(point[2])
-    raise ConfigError(
-        f"select={text} is none of all, largest, an object's number by size from 1 (select=2) or "
-        "the pixel x,y of a point in it (select=320,200)"
-    )
 
 
 def check_inside(wanted: Wanted | None, height: int, width: int) -> None:

@@ -7,7 +7,6 @@ from one frame to the next, they do neither.
 Letters: ``S`` numbers in the statistics.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -15,56 +14,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError
+from cbs_core.temporal.wanted import Policy
 
 BLEND = 8
 """Frames over which statistics that were refreshed within a scene take the place of the old."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """When statistics are taken anew."""
-
-    every: int | None = None
-    """Frames that show the style from one time to the next; None: not by number."""
-
-    on_cut: bool = False
-    """Whether at each scene cut."""
-
-
-SCENE = Policy(on_cut=True)
-"""Once a scene."""
-
-
-def parse(spec: object) -> Policy | None:
-    """Reads the ``styler.statistics`` value of the configuration.
-
-    Args:
-        spec: ``frame``, ``frozen``, ``scene`` or ``refresh:N``.
-
-    Returns:
-        None for each frame's own.
-
-    Raises:
-        ConfigError: a value of another form.
-
-    Example:
-        >>> parse("refresh:30"), parse("frame")
-        (Policy(every=30, on_cut=True), None)
-    """
-    text = str(spec)
-    if text == "frame":
-        return None
-    if text == "frozen":
-        return Policy()
-    if text == "scene":
-        return SCENE
-    if match := re.fullmatch(r"refresh:0*([1-9]\d{0,8})", text):
-        return Policy(every=int(match[1]), on_cut=True)
-    raise ConfigError(
-        f"styler.statistics={text[:80]} is none of frame (each frame's own), frozen (the first "
-        "frame's), scene (anew at scene cuts) or refresh:N (and every N frames, below 10^9)"
-    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -24,13 +24,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.types import Scores
 from cbs_core.temporal.around import highest_around, sums
 from cbs_core.temporal.flow import outside, resized, warped
 from cbs_core.temporal.leaps import Followed
-
-MODES = ("off", "matte", "full")
 
 RISE = 0.4
 """Share of the way that a frame moves a belief up: a net that is sure has to be so twice."""
@@ -61,24 +58,6 @@ RELIED = 0.5
 
 EDGE = 3e-4
 """Least probability of what is not believed, and of its opposite: it bounds the logits."""
-
-
-def parse(spec: object) -> str | None:
-    """Reads the ``steady`` value of the configuration; null is left to what the input is.
-
-    Raises:
-        ConfigError: none of `MODES`.
-
-    Example:
-        >>> parse("matte"), parse(False), parse(None)
-        ('matte', 'off', None)
-    """
-    if spec is None:
-        return None
-    mode = "off" if spec is False else str(spec)  # YAML reads `off` as false
-    if mode not in MODES:
-        raise ConfigError(f"steady={mode} is none of {', '.join(MODES)}{closest(mode, MODES)}")
-    return mode
 
 
 @dataclass(frozen=True, slots=True, eq=False)

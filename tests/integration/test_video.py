@@ -246,6 +246,58 @@ def test_what_is_done_of_a_matroska_that_breaks_off_stays(tmp_path: Path) -> Non
     assert 20 < len(read(tmp_path / "b.mkv", allow_truncated=True)[1]) < 60
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["between packets", "inside one"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".flv", "flv1"), (".flv", "libx264"), (".ivf", "libvpx"), (".mxf", "mpeg2video")],
+)
+def test_what_is_done_of_one_whose_header_tells_its_length_stays(
+    suffix: str, codec: str, inside: bool, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / f"a{suffix}", frames=75, codec=codec, gop=15)
+    with av.open(str(clip)) as media:
+        places = [packet.pos for packet in media.demux(video=0) if packet.size]
+    short = clip.with_name(f"b{suffix}")
+    short.write_bytes(clip.read_bytes()[: places[45] + (40 if inside else 0)])
+    frames = []
+    with (
+        VideoSource(str(short)) as source,
+        pytest.raises(SourceLostError, match=r"b\....' is cut short: .* frames.*allow_truncated"),
+    ):
+        frames.extend(iter(source))
+    assert len(read(short, allow_truncated=True)[1]) >= 40
+    info, whole = read(clip)
+    assert (len(whole), info.notes) == (75, ())
+
+
+def test_a_sound_that_outlasts_the_picture_is_no_cut(tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "a.flv", frames=25, sound=3.0)
+    assert len(read(clip)[1]) == 25
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt"),
+    [
+        (".gif", "gif", "rgb8"),
+        (".apng", "apng", "rgb24"),
+        (".nut", "mpeg4", None),
+        (".ogv", "libvpx", None),
+        (".wmv", "wmv2", None),
+    ],
+)
+def test_one_that_may_be_cut_is_told_and_read(
+    suffix: str, codec: str, pix_fmt: str | None, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / f"a{suffix}", frames=50, codec=codec, pix_fmt=pix_fmt)
+    info, frames = read(clip)
+    assert not any("cut short" in note for note in info.notes)
+    short = cut(clip, 0.6, tmp_path / f"b{suffix}")
+    info, some = read(short, allow_truncated=True)
+    assert 15 < len(some) < len(frames)
+    (note,) = [note for note in info.notes if "cut short" in note]
+    assert note.startswith(f"'b{suffix}' does not end as a whole file of its kind does")
+
+
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 

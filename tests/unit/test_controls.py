@@ -9,7 +9,7 @@ import torch
 
 from cbs_core.choose import registry, weights
 from cbs_core.choose.presets import defaults
-from cbs_core.frame.styling import Extent
+from cbs_core.frame.wanted import Extent
 from cbs_core.machine.meter import Meter
 from cbs_core.run.controls import Controls
 from cbs_core.run.governed import Governed

@@ -1,5 +1,6 @@
 """What is refused before torch is imported: path, suffix, place, class."""
 
+import inspect
 import subprocess
 import sys
 from fractions import Fraction
@@ -9,10 +10,10 @@ import pytest
 from cbs_plugins.formats.pictures import WRITABLE
 from cbs_plugins.sinks.video import SUFFIXES, VideoSink
 
-from cbs_core.choose import streams
+from cbs_core.choose import signatures, streams
 from cbs_core.choose.presets import defaults, section
-from cbs_core.choose.registry import sinks
-from cbs_core.contract.errors import CbsError, SinkError
+from cbs_core.choose.registry import REGISTRIES, judged, sinks
+from cbs_core.contract.errors import CbsError, ConfigError, SinkError
 from cbs_core.contract.types import StreamInfo
 from cbs_core.run import early
 
@@ -82,14 +83,103 @@ def test_the_suffixes_are_those_of_the_sinks() -> None:
         assert said["writes"] == list(known)
 
 
-def test_neither_torch_nor_a_plugin_is_imported() -> None:
-    script = (
-        "import sys, cbs_core.run.early; print({*sys.modules} & {'torch', 'numpy', 'av', 'PIL'})"
-    )
+WORDS = (
+    {"policy": "freshst"},
+    {"matte": "sft"},
+    {"steady": "mat"},
+    {"select": "largst"},
+    {"device": "gpu"},
+    {"precision": "fp8"},
+    {"segment_size": 2},
+    {"confidence": 1},
+    {"styler": {"name": "johnson", "where": "maks"}},
+    {"styler": {"name": "johnson", "statistics": "scen"}},
+    {"source": {"name": "folder", "path": ".", "on_error": "skp"}},
+    {"sink": {"name": "video", "path": "o.mp4", "crf": "low", "on_resize": "scale"}},
+    {"scheduler": {"name": "pipeline", "nets": "in_trun"}},
+    {"accelerator": {"name": "auto", "budgt": 3}},
+    {"compositor": {"name": "feather", "radius": "wide"}},
+)
+
+
+def test_neither_torch_nor_a_plugin_is_imported_to_refuse_a_word() -> None:
+    script = f"""
+import sys
+from cbs_core.choose.presets import defaults
+from cbs_core.contract.errors import ConfigError
+from cbs_core.run import early
+for given in {WORDS}:
+    config = defaults() | {{"source": {{"name": "sample", "path": "cat"}}}} | given
+    for command in ("config", *(["live"] if given.keys() & {{"matte", "device", "sink"}} else [])):
+        try:
+            early.refuse(config, command)
+        except ConfigError:
+            continue
+        print("passed", given, command)
+print({{*sys.modules}} & {{"torch", "numpy", "av", "PIL"}})
+"""
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_what_a_plugin_takes_is_told_by_its_source_as_by_itself(kind: str) -> None:
+    """By the source alone, so that nothing is refused that it would take."""
+    read = 0
+    for name in REGISTRIES[kind].names():
+        found = signatures._read(REGISTRIES[kind].target(name))
+        if found is not None:
+            real = inspect.signature(REGISTRIES[kind].load(name)).parameters
+            assert [*found.parameters] == [*real]
+            for parameter in found.parameters.values():
+                other = real[parameter.name]
+                assert parameter.kind == other.kind
+                assert (parameter.default is None) == (other.default is None)
+                if parameter.annotation is not parameter.empty:
+                    assert parameter.annotation == other.annotation, (name, parameter)
+            read += 1
+    assert read >= 1
+
+
+def test_every_preset_passes(photo: Path) -> None:
+    for kind in REGISTRIES:
+        for name in REGISTRIES[kind].names():
+            early.refuse({kind: section(kind, name)}, "live")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class P:\n    def __init__(self, a: int, *, b: Literal['x'] | None = None): ...",
+        "class P:\n    @given\n    def __init__(self, c): ...",
+        "@dataclass\nclass P:\n    def __init__(self, c): ...",
+        "class P(Base): ...",
+        "from other import P",
+        "def P(c): ...",
+        "class P:",
+        "\0",
+        None,
+    ],
+)
+def test_what_a_strangers_source_does_not_tell_is_left_to_whoever_loads_it(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "strange" / "deep").mkdir(parents=True)
+    (tmp_path / "strange" / "__init__.py").write_text("raise SystemExit('imported')")
+    if text is not None:
+        (tmp_path / "strange" / "deep" / "plug.py").write_text(text)
+    found = signatures._read("strange.deep.plug:P")
+    if text is not None and "a: int" in text:
+        assert found is not None
+        assert judged(found, {"a": 1, "b": "x"}, owner="P") == {"a": 1, "b": "x"}
+        for wrong in ({"a": "one"}, {"b": "y"}, {"c": 1}):
+            with pytest.raises(ConfigError):
+                judged(found, wrong, owner="P")
+    else:
+        assert found is None
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from cbs_core.frame.windows import INVISIBLE, occupancy
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.run import sizing, workshop
 from cbs_core.run.settings import Look
-from cbs_core.temporal.statistics import Policy
+from cbs_core.temporal.wanted import Policy
 from cbs_core.testing import picture
 
 

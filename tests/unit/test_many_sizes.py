@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.frame.styling import SIZES, ByStatistics
-from cbs_core.temporal import statistics
+from cbs_core.temporal.wanted import SCENE
 
 
 class Padded(nn.Module):
@@ -22,7 +22,7 @@ def test_grids_of_windows_are_bounded() -> None:
         "a styler",
         nn.Identity(),
         nn.Identity(),
-        policy=statistics.parse("scene"),
+        policy=SCENE,
         masked=True,
         halo=32,
         align=4,

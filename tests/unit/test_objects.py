@@ -11,7 +11,8 @@ from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
 from cbs_core.temporal import objects
-from cbs_core.temporal.objects import Followed, Objects, Selection, follow, parse
+from cbs_core.temporal.objects import Followed, Objects, Selection, follow
+from cbs_core.temporal.wanted import parse_select
 from tests.streams import stream_of
 
 SIZE = (40, 60)
@@ -69,13 +70,13 @@ def selected(selection, mattes, whole):
     ],
 )
 def test_what_select_may_be(spec, wanted):
-    assert parse(spec) == wanted
+    assert parse_select(spec) == wanted
 
 
 @pytest.mark.parametrize("spec", ["foo", 0, -1, "", True, 1.5, [1], [1, 2, 3], "1,x", [1.5, 2], {}])
 def test_nonsense_is_one_line_with_the_forms(spec):
     with pytest.raises(ConfigError, match=r"none of all, largest, .*select=320,200") as error:
-        parse(spec)
+        parse_select(spec)
     assert "\n" not in str(error.value)
 
 

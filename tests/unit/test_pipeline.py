@@ -12,10 +12,11 @@ from kornia.color import rgb_to_ycbcr
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import Instances
 from cbs_core.frame import pipeline as module
+from cbs_core.frame.enlarging import resized
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.pipeline import keep_color
 from cbs_core.frame.routes import Route
-from cbs_core.frame.sizes import Fit, parse_size, resized
+from cbs_core.frame.sizes import Fit, parse_size
 from cbs_core.frame.stage import Stage
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter

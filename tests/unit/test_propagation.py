@@ -19,8 +19,8 @@ from cbs_core.run import settings
 from cbs_core.run.schedulers.auto import AutoScheduler
 from cbs_core.run.schedulers.pipeline import PipelineScheduler
 from cbs_core.run.schedulers.serial import SerialScheduler
-from cbs_core.temporal.carrying import parse
 from cbs_core.temporal.objects import Selection
+from cbs_core.temporal.wanted import parse_every
 from tests.streams import stream_of
 
 HEIGHT, WIDTH, TOP, SIDE = 192, 320, 40, 112
@@ -225,7 +225,7 @@ def test_schedulers_equal_serial(kind):
 @pytest.mark.parametrize("spec", [0, -1, 1.5, 2.0, True, None, "3", "x", [2]])
 def test_another_value_is_one_clear_line(spec):
     with pytest.raises(ConfigError, match=f"^{re.escape(f'segment_every={spec} ')}") as error:
-        parse(spec)
+        parse_every(spec)
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="segment_every"):
         settings.look({"segment_every": spec})

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.frame.mattes import MODES, Regions
+from cbs_core.frame.mattes import Regions
+from cbs_core.frame.wanted import MATTES
 
 CLASSES = ("road", "car", "person", "sky")
 SIZES = [(48, 64), (65, 131), (1, 1), (5, 9)]
@@ -72,7 +73,7 @@ def test_soft_is_the_upsampled_softmax_in_float64(size):
     torch.testing.assert_close(mattes.double(), want, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MATTES)
 def test_mattes_never_sum_past_one(mode):
     routes = [["car", "road"], ["car", "person"], ["sky", "car"], ["road"]]
     mattes = Regions(CLASSES, routes, mode)(logits(), (65, 131))
@@ -80,7 +81,7 @@ def test_mattes_never_sum_past_one(mode):
     assert mattes.sum(1).max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MATTES)
 def test_a_class_of_two_routes_is_shared_evenly(mode):
     size = (48, 64)
     alone = Regions(CLASSES, [["car"], ["sky"]], mode)(logits(), size)
@@ -89,13 +90,13 @@ def test_a_class_of_two_routes_is_shared_evenly(mode):
     torch.testing.assert_close(shared[:, 1], alone[:, 0] / 2 + alone[:, 1])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MATTES)
 def test_no_route_gives_no_matte(mode):
     assert Regions(CLASSES, [], mode)(logits(), (48, 64)).shape == (2, 0, 48, 64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MATTES)
 def test_mattes_are_float32_whatever_the_logits(mode, dtype):
     assert Regions(CLASSES, [["car"]], mode)(logits().to(dtype), (8, 8)).dtype == torch.float32
 

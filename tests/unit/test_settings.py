@@ -5,7 +5,7 @@ import pytest
 from cbs_core.choose.presets import defaults
 from cbs_core.contract.errors import ConfigError
 from cbs_core.run.settings import Look, look, parse
-from cbs_core.temporal.statistics import Policy
+from cbs_core.temporal.wanted import Policy
 
 
 def config(**changes):

@@ -28,7 +28,7 @@ from cbs_core.run.schedulers.serial import SerialScheduler
 from cbs_core.run.stream import Stream
 from cbs_core.temporal.objects import Selection
 from cbs_core.temporal.state import State
-from cbs_core.temporal.statistics import Policy
+from cbs_core.temporal.wanted import Policy
 from cbs_core.testing import picture, raw_frame
 from tests.conftest import ROOT
 

@@ -6,7 +6,8 @@ from scipy.ndimage import gaussian_filter
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.temporal.scenes import Scene, thumbnail
-from cbs_core.temporal.statistics import BLEND, Policy, Statistics, due, parse, taken
+from cbs_core.temporal.statistics import BLEND, Statistics, due, taken
+from cbs_core.temporal.wanted import Policy, parse_statistics
 
 
 def drive(policy, scenes):
@@ -70,7 +71,7 @@ def test_a_cut_while_the_style_was_absent_counts_when_it_shows_again():
 )
 def test_another_value_is_one_clear_line(spec):
     with pytest.raises(ConfigError, match="is none of frame") as error:
-        parse(spec)
+        parse_statistics(spec)
     assert "\n" not in str(error.value)
 
 

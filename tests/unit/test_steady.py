@@ -9,13 +9,15 @@ from cbs_plugins.sources.sample import sample_file
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError
-from cbs_core.frame.mattes import Regions, parse_confidence
+from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
+from cbs_core.frame.wanted import parse_confidence
 from cbs_core.run import settings
 from cbs_core.temporal import leaps
 from cbs_core.temporal.state import State
-from cbs_core.temporal.steady import cleaned, parse
+from cbs_core.temporal.steady import cleaned
+from cbs_core.temporal.wanted import parse_steady
 from tests.streams import stream_of
 
 HEIGHT, WIDTH, RADIUS = 180, 320, 28
@@ -282,6 +284,6 @@ def test_routes_are_weighed_against_each_other():
 @pytest.mark.parametrize("spec", ["on", "mate", 3, True])
 def test_another_value_is_one_clear_line(spec):
     with pytest.raises(ConfigError, match=f"^steady={spec} is none of off, matte"):
-        parse(spec)
+        parse_steady(spec)
     with pytest.raises(ConfigError, match="steady"):
         settings.look({"steady": spec})

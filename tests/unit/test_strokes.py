@@ -11,10 +11,9 @@ from torch import nn
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
-from cbs_core.frame.styling import lasting
-from cbs_core.frame.styling import parse as parse_extent
+from cbs_core.frame.wanted import lasting, parse_extent
 from cbs_core.temporal.state import State
-from cbs_core.temporal.statistics import SCENE
+from cbs_core.temporal.wanted import SCENE
 from tests.streams import stream_of
 
 HEIGHT, WIDTH, FRAMES = 96, 128, 9

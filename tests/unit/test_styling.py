@@ -19,11 +19,12 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import RegionStyler
 from cbs_core.contract.types import RawFrame
 from cbs_core.frame.pipeline import prepare
-from cbs_core.frame.styling import ByStatistics, Shown, parse
+from cbs_core.frame.styling import ByStatistics, Shown
+from cbs_core.frame.wanted import parse_extent
 from cbs_core.frame.windows import INVISIBLE, occupancy
 from cbs_core.run import workshop
 from cbs_core.run.stream import Stream
-from cbs_core.temporal.statistics import Policy
+from cbs_core.temporal.wanted import Policy
 from cbs_core.testing import picture
 
 CPU = torch.device("cpu")
@@ -430,5 +431,5 @@ def test_what_does_not_go_together_is_one_clear_line(config, monkeypatch, change
 
 def test_null_is_what_fits():
     """And it is known that nobody said so: `steady=full` chooses by it."""
-    assert replace(parse(None, None), said=True) == parse("frame", "frame")
-    assert replace(parse("mask", None), said=True) == parse("mask", "scene")
+    assert replace(parse_extent(None, None), said=True) == parse_extent("frame", "frame")
+    assert replace(parse_extent("mask", None), said=True) == parse_extent("mask", "scene")

@@ -20,7 +20,7 @@ from cbs_core.contract.errors import SourceError, SourceLostError
 from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.contract.windows import Index
-from cbs_plugins.formats import clock
+from cbs_plugins.formats import clock, ends
 from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
 from cbs_plugins.formats.files import located, reason
 from cbs_plugins.formats.files import size as size_of
@@ -126,6 +126,8 @@ class VideoSource:
         interlaced = is_interlaced(self._stream, frame)
         notes = source_notes(self.path.name, self._stream)
         notes += profile_notes(self.path, self._stream)
+        if doubt := ends.doubt(self.path, self._container):
+            notes.append(doubt)
         if interlaced and not self.deinterlace:
             notes.append(
                 f"'{self.path.name}' is interlaced: its fields are restyled woven together and "
@@ -267,11 +269,11 @@ class VideoSource:
 
     def _decode_packets(self) -> Iterator[VideoFrame]:
         packets = 0
-        end = Fraction(0)
+        end, broken = Fraction(0), False
         try:
             for packet in self._demux():
                 if packet.size:
-                    packets += 1
+                    packets, broken = packets + 1, packet.is_corrupt
                     if packet.pts is not None:
                         end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 try:
@@ -284,6 +286,8 @@ class VideoSource:
                 yield from frames
         except av.InvalidDataError:
             self.damaged += 1
+        if broken and self._container.format.name not in ends.STREAMED:
+            self._refuse_cut(f"{packets - 1} whole frames", SourceLostError)
         self._refuse_cut_end(packets, end)
 
     def _demux(self) -> Iterator["Packet[VideoStream]"]:
@@ -298,12 +302,14 @@ class VideoSource:
         return self._container.demux(self._stream)
 
     def _refuse_cut_index(self) -> None:
-        # An MP4's index lists every sample's place, also of those beyond the end of the file.
         size = size_of(self.path)
-        samples = [entry.pos + entry.size for entry in self._stream.index_entries if entry.size > 0]
-        present = sum(end <= size for end in samples)
-        if present < len(samples):
-            self._refuse_cut(f"{present} of {len(samples)} frames", SourceError)
+        if "mp4" in self._container.format.name:
+            # Its index lists every sample's place, also of those beyond the end of the file.
+            entries = self._stream.index_entries
+            samples = [entry.pos + entry.size for entry in entries if entry.size > 0]
+            present = sum(end <= size for end in samples)
+            if present < len(samples):
+                self._refuse_cut(f"{present} of {len(samples)} frames", SourceError)
         if "matroska" in self._container.format.name:
             whole = matroska_end(self.path)
             if whole is not None and size < whole:
@@ -315,6 +321,9 @@ class VideoSource:
         if packets < self._stream.frames:
             self._refuse_cut(f"{packets} of {self._stream.frames} frames", SourceLostError)
         announced = clock.seconds_of_tag(self._stream.metadata.get("DURATION", ""))
+        if not announced and end + _SLACK < ends.announced(self._container):
+            announced = ends.announced(self._container)  # of all streams: its sound may be longer
+            end = ends.last_time(self.path)
         if end + _SLACK < announced:
             frames = round(announced * self._rate)
             self._refuse_cut(f"{packets} of {frames} frames", SourceLostError)
