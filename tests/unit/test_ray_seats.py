@@ -118,17 +118,24 @@ def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
 
 def test_a_ray_of_our_own_starts_leaner_and_nothing_stays_changed() -> None:
     pytest.importorskip("ray")
-    from ray._private import parameter
+    from ray._private import parameter, services, utils
     from ray._private.node import Node
 
-    before = parameter.RayParams, Node.start_api_server, Node.start_raylet
+    def now() -> tuple[object, ...]:
+        start = services.start_ray_process
+        return (
+            *(parameter.RayParams, Node.start_api_server, Node.start_raylet, start),
+            utils.get_dashboard_dependency_error,
+        )
+
+    before = now()
     with lean.lean():
         params = parameter.RayParams()
         assert params.no_monitor
         assert params.include_log_monitor is False
         assert params.runtime_env_agent_port in (None, *range(*lean.PORTS))
         assert Node.start_api_server(None, include_dashboard=False) is None
-    assert (parameter.RayParams, Node.start_api_server, Node.start_raylet) == before
+    assert now() == before
 
 
 def test_another_ray_starts_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,11 +148,25 @@ def test_another_ray_starts_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None
         assert parameter.RayParams is before
 
 
-def test_a_raylet_is_told_the_agents_ports_before_it_starts(tmp_path: Path) -> None:
+def test_a_raylet_is_told_the_agents_ports_before_it_starts_and_waited_for(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    node = SimpleNamespace(_session_dir=str(tmp_path), _node_id="11" * 28)
+    looks = iter([{}, {}, {"this": "machine"}])
+    gcs = SimpleNamespace(get_all_node_info=lambda: next(looks))
+    node = SimpleNamespace(
+        _session_dir=str(tmp_path), _node_id="11" * 28, get_gcs_client=lambda: gcs
+    )
     started = lean._told(lambda node, *args: [path.name for path in tmp_path.iterdir()], 21_000)
     names = ("dashboard_agent_listen", "metrics_agent", "metrics_export", "runtime_env_agent")
-    assert all(any(one.startswith(name) for one in started(node)) for name in names)
+    there = started(node)
+    assert all(any(one.startswith(name) for one in there) for name in names)
     told = next(tmp_path.glob("runtime_env_agent*"))
     assert told.read_text().strip() == "21000"
+    assert next(looks, None) is None
+
+
+def test_agents_have_stand_ins_and_all_else_starts_as_it_would() -> None:
+    command = ["raylet", "--head", "--dashboard_agent_command=python agent.py --node=1"]
+    start = lean._alone(lambda command, kind, *, shared: (command, kind, shared))
+    agentless = ["raylet", "--head", f"--dashboard_agent_command={lean.STAND_IN}"]
+    assert start(command, "raylet", shared=True) == (agentless, "raylet", True)
+    assert start(["gcs_server"], "gcs", shared=False) == (["gcs_server"], "gcs", False)
