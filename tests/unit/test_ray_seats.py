@@ -1,5 +1,6 @@
 """The Ray engine and what is around it, without Ray."""
 
+import gc
 import pickle
 import sys
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_a_workers_threads_are_bounded_though_it_imports_torch_late(
     value, error, _ = pickle.loads(place.begin(pickle.dumps(begun), version()))
     assert (value, error) == ("here", None)
     assert THREADS == [3]
+    assert gc.isenabled()
     assert seat.os.environ["OMP_NUM_THREADS"] == "3"  # for the one that the worker builds nets by
 
 

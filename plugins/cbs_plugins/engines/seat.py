@@ -1,14 +1,24 @@
 """What sits in an actor, wherever that is: a worker, given tasks and asked for its values."""
 
+import ctypes
+import gc
 import os
 import pickle
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
+import psutil
+
 from cbs_core.contract.engines import Task, Worker
 from cbs_core.contract.errors import CbsError, EngineError
+
+PARENT_DEATH = 1
+"""``PR_SET_PDEATHSIG`` of ``linux/prctl.h``."""
 
 
 def version() -> str:
@@ -29,6 +39,7 @@ class Seat:
         self._cores = cores
         self._worker: Worker | None = None
         self._numbers: Numbers | None = None
+        _end_with_parent()
         if not gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         if os.path.isdir(folder):
@@ -45,7 +56,8 @@ class Seat:
                 )
             os.environ["OMP_NUM_THREADS"] = str(self._cores)  # of a torch that comes with the nets
             self._bound_threads()
-            self._worker = pickle.loads(start)()
+            with _uncollected():
+                self._worker = pickle.loads(start)()
             self._bound_threads()
             self._numbers = Numbers(_address())
         except Exception as error:
@@ -113,6 +125,23 @@ def answer(value: Any, error: Exception | None, began: float) -> bytes:
         text = told if error else f"the task's value cannot be sent ({told})"
         return pickle.dumps((None, CbsError(text), seconds))
     return reply
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Looks for no garbage: what nets import makes little, and looking takes a second of it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _end_with_parent() -> None:
+    """Has the worker end when Ray's raylet does; Ray lets it work on for a minute."""
+    parent = psutil.Process().parent()
+    if sys.platform == "linux" and parent is not None and parent.name() == "raylet":
+        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)
 
 
 def _address() -> str:
