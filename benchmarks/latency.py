@@ -3,8 +3,8 @@
 A camera that is made up gives a photograph at a rate that this machine holds. Each frame's number
 is written into its corner in black and white squares, outside of what is restyled, and read again
 from what the studio shows: the age of a frame is from its capture until it is shown. Then every
-style that the styler has is chosen, none of which was loaded: how long until it shows, and how long
-the picture stands still meanwhile.
+style that the styler has is chosen, none of which was loaded: how long until it shows, how long
+the picture stands still meanwhile, and how old frames are from then on.
 
     python -m benchmarks.latency [--size 256] [--rate FPS] [--seconds 10] [WORDS ...]
 
@@ -157,12 +157,14 @@ def comes(studio: Studio, picture: Tensor, rate: float, style: str) -> dict[str,
     until(camera, max(3, round(rate)))
     camera.close()
     shown = next(b for a, b in pairwise(camera.shown) if a > ready)  # begun after it was ready
+    then = [age for age, at in zip(camera.ages, camera.shown, strict=True) if at >= shown]
     gaps = [b - a for a, b in pairwise(camera.shown) if b > asked]
     return {
         "style": style,
         "comes": shown - asked,
         "pause": max(gaps),
         "stall": max(gaps) - 1 / rate,
+        "then": statistics.median(then),
     }
 
 
@@ -238,10 +240,12 @@ def lines(told: dict[str, object]) -> str:
             f"and a frame: {ms('bound')}); from one to the next: p50 {ms('gap_p50')}, p95 "
             f"{ms('gap_p95')}, most {ms('gap_max')} ms (a period: {1e3 / float(told['rate']):.0f})",  # type: ignore[arg-type]
             "",
-            "| style, never loaded | shows after, ms | longest pause, ms | beyond a period, ms |",
-            "|---|---|---|---|",
+            "| style, never loaded | shows after, ms | longest pause, ms | beyond a period, ms | "
+            "age then, ms |",
+            "|---|---|---|---|---|",
             *(
                 f"| {one['style']} | {ms('comes', one)} | {ms('pause', one)} | {ms('stall', one)} |"
+                f" {ms('then', one)} |"
                 for one in styles
             ),
         ]

@@ -38,12 +38,12 @@ class AutoAccelerator:
         """Returns the module as an `Accelerated`."""
         module = reference(module, device)
         store = Store(module, device)
-        ways = candidates(module, device, dtype, store)
+        ways = candidates(module, device, dtype, store, kind)
         return Checked(module, kind, ways, store, budget=self.budget)
 
 
 def candidates(
-    module: nn.Module, device: torch.device, dtype: torch.dtype, store: Store
+    module: nn.Module, device: torch.device, dtype: torch.dtype, store: Store, kind: Kind
 ) -> list[Way]:
     """Returns the ways that are installed, the most promising first; eager float32 is the last.
 
@@ -52,12 +52,13 @@ def candidates(
         device: where it is.
         dtype: the coarsest to compute in.
         store: the module's.
+        kind: what it is for.
     """
     ways: list[Way] = []
     if device.type == "cuda":
         ways += [CUDAGraphWay(module, precision) for precision in precisions(dtype)]
     elif find_spec("openvino"):
-        net = Net(module, store)
+        net = Net(module, store, kind)
         ways += [OpenVINOWay(net, precision) for precision in precisions(dtype)]
     elif all(map(find_spec, onnxruntime.NEEDS)):
         ways.append(ONNXRuntimeWay(module, device, dtype, store))

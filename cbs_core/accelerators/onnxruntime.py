@@ -13,6 +13,7 @@ from cbs_core.accelerators.checked import Call, Checked, in_precision, reference
 from cbs_core.accelerators.store import Store, versions
 from cbs_core.contract.accelerated import Accelerated, Kind
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.machine.background import threads
 from cbs_core.machine.device import precision
 
 NEEDS = ("onnx", "onnxruntime", "onnxscript")
@@ -91,7 +92,7 @@ class ONNXRuntimeWay:
         if provider not in offered:
             raise AcceleratorError(f"this onnxruntime offers only {', '.join(offered)}")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 3
         place = {"device_id": self._device.index or 0} if self._device.type == "cuda" else {}
         session = runtime.InferenceSession(

@@ -1,12 +1,16 @@
 """OpenVINO on the CPU: the default there, in bfloat16 where the processor has it.
 
-A net is converted once with any B, H and W (seconds), and that is kept on the disk; each shape is
-then compiled for itself (tenths of a second), which is kept in memory only. A net that takes
-another way at another size is converted anew for a shape that the common one does not fit.
+A net is converted once with any B, H and W (seconds), and that is kept on the disk, of a styler
+without its weights, for all that differ in nothing else; each shape is then compiled for itself
+(tenths of a second), which is kept in memory only. A net that takes another way at another size is converted
+anew for a shape that the common one does not fit.
 """
 
+import copy
+import logging
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -19,8 +23,11 @@ from cbs_core.accelerators.checked import Call, Checked, precisions, reference
 from cbs_core.accelerators.store import Store, versions
 from cbs_core.contract.accelerated import Accelerated, Kind, shapes
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.machine.background import threads
 from cbs_core.machine.device import precision
 from cbs_core.machine.scratch import scratch
+
+log = logging.getLogger("cbs")
 
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 
@@ -82,23 +89,31 @@ class OpenVINOAccelerator:
             )
         module = reference(module, device)
         store = Store(module, device)
-        net = Net(module, store)
+        net = Net(module, store, kind)
         return Checked(module, kind, [OpenVINOWay(net, one) for one in precisions(dtype)], store)
 
 
 class Net:
-    """A module as OpenVINO reads it: converted once, kept in memory and on the disk."""
+    """A module as OpenVINO reads it: converted once, kept in memory and on the disk.
 
-    def __init__(self, module: nn.Module, store: Store) -> None:
+    A styler is converted with its parameters as inputs, which are filled in when it is read. So
+    another style's net of the same form need not be converted, which would hold a live picture up.
+    What OpenVINO cannot read that way is converted with its weights, for itself alone, as a
+    segmenter is: filling in costs each start some tenths of a second.
+    """
+
+    def __init__(self, module: nn.Module, store: Store, kind: Kind) -> None:
         self._module = module
         self._store = store
+        self._apart = kind == "styler"
         self._kept: dict[tuple[object, ...], bytes] = {}
 
     @property
     def converted(self) -> bool:
         """Whether it is in memory or on the disk."""
         return bool(self._kept) or any(
-            self._store.read("openvino", versions("openvino"), inputs) is not None
+            store.read("openvino", versions("openvino"), inputs) is not None
+            for store in (self._store.alike, self._store)
             for inputs in (1, 2)  # the picture, and statistics
         )
 
@@ -106,17 +121,16 @@ class Net:
         """Returns an `openvino.Model` for the inputs' shapes, or else for any picture."""
         parts = ("openvino", versions("openvino"), shapes(inputs) if fixed else len(inputs))
         if parts not in self._kept:
-            content = self._store.read(*parts)
+            content = self._store.alike.read(*parts) or self._store.read(*parts)
             if content is None:
-                content = self._convert(inputs, fixed=fixed)
-                self._store.write(content, *parts)
+                content = self._made(inputs, parts, fixed=fixed)
             if fixed:  # one size's at a time: the others are on the disk
                 self._kept = {
                     key: kept for key, kept in self._kept.items() if key[2] == len(inputs)
                 }
             self._kept[parts] = content
         xml, _, weights = self._kept[parts].partition(b"\0")
-        return core().read_model(xml, weights)
+        return self._filled(core().read_model(xml, weights), len(inputs))
 
     def fits(self, model: Any, inputs: tuple[Tensor, ...]) -> bool:
         """Tells whether a model returns the shapes that the module does.
@@ -132,28 +146,89 @@ class Net:
         outputs = want if isinstance(want, tuple) else (want,)
         return [tuple(port.shape) for port in model.outputs] == [tuple(o.shape) for o in outputs]
 
-    def _convert(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> bytes:
-        """Returns OpenVINO's XML, a zero byte, and the weights."""
-        ov = runtime()
+    def _filled(self, model: Any, inputs: int) -> Any:
+        """Puts the parameters where a model has inputs for them, behind the first so many."""
+        ports = model.get_parameters()[inputs:]
+        if not ports:  # it was converted with them, or there are none
+            return model
+        constant = runtime().op.Constant
+        for port, tensor in zip(ports, self._module.parameters(), strict=True):
+            filled = constant(tensor.detach().contiguous().numpy())
+            port.output(0).replace(filled.output(0))
+            model.remove_parameter(port)
+        return model
 
+    def _made(self, inputs: tuple[Tensor, ...], parts: tuple[object, ...], *, fixed: bool) -> bytes:
+        if self._apart:
+            try:
+                content = self._convert(inputs, fixed=fixed, apart=True)
+                self._store.alike.write(content, *parts)
+                return content
+            except Exception as error:  # OpenVINO and the module may raise anything
+                if "KeyboardInterrupt" in str(error):
+                    raise
+                name = type(self._module).__name__
+                log.debug("%s is converted with its weights: %s", name, error)
+        content = self._convert(inputs, fixed=fixed, apart=False)
+        self._store.write(content, *parts)
+        return content
+
+    def _convert(self, inputs: tuple[Tensor, ...], *, fixed: bool, apart: bool) -> bytes:
+        """Returns OpenVINO's XML, a zero byte, and what constants it has.
+
+        Args:
+            inputs: the module's.
+            fixed: whether for their shapes alone.
+            apart: whether its parameters become inputs too, after these.
+        """
+        ov = runtime()
         # Values made inside inference mode cannot be traced outside of it.
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            example = tuple(one.clone().contiguous() for one in inputs)
+            tensors = (*inputs, *(self._module.parameters() if apart else ()))
+            example = tuple(one.detach().clone().contiguous() for one in tensors)
             # Its own comparison would run the net six times more; ours is on a real frame.
+            run = apart_from_weights(self._module, len(inputs)) if apart else self._module
             traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-                self._module, example, check_trace=False, strict=False
+                run, example, check_trace=False, strict=False
             )
-            picture, *rest = ([*one.shape] for one in inputs)
+            picture, *rest = ([*one.shape] for one in example)
             if not fixed:
                 picture = [-1, picture[1], -1, -1]
             model = ov.convert_model(
                 traced, example_input=example, input=[ov.PartialShape(s) for s in (picture, *rest)]
             )
+            used = [port for port in model.inputs if port.get_target_inputs()]
+            if apart and len(used) != len(example):  # a weight that is none has stayed in it
+                raise AcceleratorError(f"it uses {len(used)} of {len(example)} inputs")
         with scratch("cbs-openvino-") as folder:
             path = folder / "net.xml"
             ov.save_model(model, path, compress_to_fp16=False)
             return path.read_bytes() + b"\0" + path.with_suffix(".bin").read_bytes()
+
+
+def apart_from_weights(module: nn.Module, inputs: int) -> Callable[..., Any]:
+    """Returns a module as a function that takes its parameters' values behind so many inputs.
+
+    `torch.func.functional_call` does not let itself be traced.
+    """
+    parameters = [*module.parameters()]
+    copied = copy.deepcopy(module, {id(one): one for one in parameters})
+    at = {id(one): index for index, one in enumerate(parameters)}
+    places = [
+        (part, name, at[id(one)])
+        for part in copied.modules()
+        for name, one in part.named_parameters(recurse=False, remove_duplicate=False)
+    ]
+    for part, name, _ in places:
+        delattr(part, name)
+
+    def run(*given: Tensor) -> Any:
+        for part, name, index in places:
+            setattr(part, name, given[inputs + index])
+        return copied(*given[:inputs])
+
+    return run
 
 
 class OpenVINOWay:
@@ -194,7 +269,7 @@ class OpenVINOWay:
     def _compile(self, model: Any) -> Call:
         options = {
             "INFERENCE_PRECISION_HINT": HINTS[self._dtype],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         compiled = core().compile_model(model, "CPU", options)

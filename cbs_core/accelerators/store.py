@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from cbs_core.contract.errors import SinkError
+from cbs_core.contract.types import WeightsFile
+from cbs_core.machine.background import threads
 from cbs_core.machine.files import replace
 
 log = logging.getLogger("cbs")
@@ -49,7 +51,8 @@ class Store:
     Args:
         module: see `fingerprint`; one that has none is not kept.
         device: whose name is part of every name.
-        told_apart: `fingerprint`, or `design` for what holds for all modules of one design.
+        told_apart: `fingerprint`; `form` for what holds whatever the weights' values, or `design`
+            for what holds for all modules of one design.
     """
 
     def __init__(
@@ -76,6 +79,11 @@ class Store:
     def shared(self) -> "Store":
         """What is kept of all modules of this one's design, whatever their weights."""
         return self if self._base is None else Store(*self._of, design)
+
+    @cached_property
+    def alike(self) -> "Store":
+        """What is kept of all modules that differ from this one in their weights' values alone."""
+        return self if self._base is None else Store(*self._of, form)
 
     def read(self, *parts: object) -> bytes | None:
         """Returns what was kept under these parts, or None."""
@@ -142,9 +150,24 @@ def fingerprint(module: nn.Module) -> str:
     Raises:
         Exception: one of `UNWRITABLE`, where it holds what cannot be written down.
     """
+    return _written(module, _Pickler)
+
+
+def form(module: nn.Module) -> str:
+    """Returns a SHA-256 of what `fingerprint` is of, but of parameters their shapes and types only.
+
+    Which weight file they are from does not count either.
+
+    Raises:
+        Exception: as `fingerprint`.
+    """
+    return _written(module, _FormPickler)
+
+
+def _written(module: nn.Module, kind: "type[_Pickler]") -> str:
     digest = hashlib.sha256()
     written = BytesIO()
-    pickler = _Pickler(written, protocol=5)
+    pickler = kind(written, protocol=5)
     # Without memory of what was written, equal modules are written alike, whatever they share.
     pickler.fast = True
     pickler.dump(module)
@@ -190,6 +213,15 @@ class _Pickler(pickle.Pickler):
         return str(obj.dtype), tuple(obj.shape), hashlib.sha256(values.data).hexdigest()
 
 
+class _FormPickler(_Pickler):
+    """Writes of a parameter what it is like."""
+
+    def persistent_id(self, obj: Any) -> object:
+        if isinstance(obj, nn.Parameter):
+            return str(obj.dtype), tuple(obj.shape)
+        return "weights" if isinstance(obj, WeightsFile) else super().persistent_id(obj)
+
+
 def versions(*names: str) -> tuple[str, ...]:
     """Returns the versions of some distributions, empty where one is absent."""
     found = []
@@ -204,7 +236,7 @@ def versions(*names: str) -> tuple[str, ...]:
 def _machine(device: torch.device) -> tuple[object, ...]:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device), torch.version.cuda
-    return platform.machine(), _cpu_name(), torch.get_num_threads()
+    return platform.machine(), _cpu_name(), threads()
 
 
 def _cpu_name() -> str:

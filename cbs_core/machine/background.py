@@ -14,6 +14,8 @@ LOWER = 3
 TURN_S = 0.0005
 """Seconds that a thread of Python's may go on while another waits; by itself 0.005."""
 
+_here = threading.local()
+
 
 @contextmanager
 def in_short_turns() -> Iterator[None]:
@@ -30,19 +32,30 @@ def in_short_turns() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-def stand_back() -> None:
+def stand_back(*, builds: bool = False) -> None:
     """Has this thread give way to the others of the process, where the system can.
 
     It computes on half of the cores from now on: two nets that both run on all of them wait for
     each other layer by layer, and take many times as long.
+
+    Args:
+        builds: whether what it builds is for the others, and for all of the cores (`threads`).
     """
     if sys.platform == "linux":  # elsewhere this is the priority of the process
         with suppress(OSError):
             nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice + LOWER)
     usual = torch.get_num_threads()
+    if builds:
+        _here.threads = usual
     torch.set_num_threads(max(1, usual // 2))
     # Threads that begin later take the number that was said last, by whichever thread.
     last = threading.Thread(target=torch.set_num_threads, args=(usual,))
     last.start()
     last.join()
+
+
+def threads() -> int:
+    """Returns how many threads a net has that is built in this one, for whoever runs it."""
+    found: int = getattr(_here, "threads", None) or torch.get_num_threads()
+    return found

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -120,7 +121,8 @@ class Workshop:
 
         with self._ordering:
             if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "cbs-workshop", initializer=stand_back)
+                start = partial(stand_back, builds=True)
+                self._thread = ThreadPoolExecutor(1, "cbs-workshop", initializer=start)
             return self._thread.submit(build)
 
     def keep(self, parts: int) -> None:

@@ -4,19 +4,23 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from cbs_core.accelerators import auto, check, openvino, store
+from cbs_core.accelerators import auto, check, checked, openvino, store
 from cbs_core.accelerators.checked import AT_ONCE, SHAPES, Checked, EagerWay, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store, fingerprint
 from cbs_core.choose import registry
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.contract.types import WeightsFile
+from cbs_core.machine.background import stand_back
 from cbs_core.testing import picture
 
 CPU = torch.device("cpu")
@@ -390,26 +394,88 @@ def test_another_device_is_refused(name):
         accelerator(Net(), device=device, dtype=torch.float32, kind="styler")
 
 
-def test_openvino_converts_a_net_once_for_all_sizes_and_runs(monkeypatch):
+@pytest.fixture
+def conversions(monkeypatch):
+    """What was converted: whether for one size, and whether apart from its weights."""
     counted = []
     convert = openvino.Net._convert
 
-    def counting(self, inputs, *, fixed):
-        counted.append(fixed)
-        return convert(self, inputs, fixed=fixed)
+    def counting(self, inputs, *, fixed, apart):
+        counted.append((fixed, apart))
+        return convert(self, inputs, fixed=fixed, apart=apart)
 
     monkeypatch.setattr(openvino.Net, "_convert", counting)
+    return counted
 
-    def run():
+
+def run_by_openvino(*nets, sizes=((64, 96),)):
+    for one in nets:
         accelerator = registry.accelerators.create("openvino")
-        call = accelerator(Net(), device=CPU, dtype=torch.float32, kind="styler")
-        for size in ((64, 96), (33, 50)):
-            torch.testing.assert_close(call(picture(*size)), Net()(picture(*size)))
+        call = accelerator(one, device=CPU, dtype=torch.float32, kind="styler")
+        for size in sizes:
+            torch.testing.assert_close(call(picture(*size)), one(picture(*size)))
+
+
+def test_openvino_converts_a_net_once_for_all_sizes_and_runs(conversions):
+    with torch.inference_mode():
+        for _ in range(2):
+            run_by_openvino(Net(), sizes=((64, 96), (33, 50)))
+    assert conversions == [(False, True)]
+
+
+def test_openvino_converts_a_net_once_for_all_weights(conversions):
+    """Where they are from does not count; what else a net is, does."""
+    styles = [Net(seed=seed) for seed in range(3)]
+    for style in styles:
+        style.weights_files = (WeightsFile(Path(f"{id(style)}.pth"), f"{id(style)}"),)
+    run_by_openvino(*styles)
+    assert conversions == [(False, True)]
+    run_by_openvino(Net(strength=0.4))
+    assert conversions == 2 * [(False, True)]
+
+
+def test_openvino_converts_with_its_weights_what_it_cannot_read_apart(conversions):
+    class Chosen(Net):
+        def forward(self, image):
+            if torch.jit.is_tracing() and type(self.conv.weight) is not nn.Parameter:
+                raise TypeError("only my own will do")
+            return super().forward(image)
 
     with torch.inference_mode():
-        run()
-        run()
-    assert counted == [False]
+        for seed in range(2):
+            run_by_openvino(Chosen(seed=seed))
+    assert conversions == 2 * [(False, True), (False, False)]
+
+
+def test_a_net_that_comes_beside_a_stream_runs_as_fast_as_one_like_it(monkeypatch):
+    """Built where a thread stands back, by what an earlier run has made of another's weights."""
+    monkeypatch.setattr(
+        checked, "_timed", lambda calls, inputs: {way: "eager" in way.label for way in calls}
+    )
+    image, chosen = picture(64, 96), []
+
+    def build(seed, budget):
+        call = auto.AutoAccelerator(budget)(
+            Net(seed=seed), device=CPU, dtype=torch.float32, kind="styler"
+        )
+        call.prepare(image)
+        chosen.append(call.chosen)
+
+    def beside():
+        stand_back(builds=True)
+        build(1, budget=0)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        build(0, budget=20)
+        thread = threading.Thread(target=beside)
+        thread.start()
+        thread.join()
+    finally:
+        torch.set_num_threads(before)
+    assert chosen[1] == chosen[0]
+    assert "openvino" in chosen[0]
 
 
 def test_an_interrupt_after_openvino_is_an_interrupt():
@@ -498,7 +564,7 @@ def test_a_net_that_openvino_cannot_trace_is_refused_by_name_and_passed_over_by_
 def test_auto_never_goes_below_the_precision_asked_for():
     module = net()
     for dtype, halves in ((torch.float32, False), (torch.bfloat16, True)):
-        ways = auto.candidates(module, CPU, dtype, Store(module, CPU))
+        ways = auto.candidates(module, CPU, dtype, Store(module, CPU), "styler")
         assert any("bf16" in way.label for way in ways) == halves
         assert ways[-1].label == "eager fp32"
 

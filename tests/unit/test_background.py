@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 
-from cbs_core.machine.background import LOWER, TURN_S, in_short_turns, stand_back
+from cbs_core.machine.background import LOWER, TURN_S, in_short_turns, stand_back, threads
 
 
 def in_thread(work):
@@ -39,6 +39,22 @@ def test_a_thread_that_stands_back_leaves_all_others_as_they_are():
         assert torch.get_num_threads() == 4
         assert in_thread(torch.get_num_threads) == 4
         assert sys.platform != "linux" or nice() == in_thread(nice) == before
+    finally:
+        torch.set_num_threads(usual)
+
+
+def test_what_is_built_for_others_is_built_for_all_their_cores():
+    usual = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+
+        def built(**builds):
+            stand_back(**builds)
+            return threads(), torch.get_num_threads()
+
+        assert in_thread(lambda: built(builds=True)) == (4, 2)
+        assert in_thread(built) == (2, 2)
+        assert threads() == in_thread(threads) == 4
     finally:
         torch.set_num_threads(usual)
 

@@ -22,9 +22,9 @@ def test_what_must_hold_is_told_in_milliseconds():
     figures = dict.fromkeys(
         (f"{one}_{at}" for one in ("took", "age", "gap") for at in ("p50", "p95", "max")), 0.05
     )
-    style = {"style": "wave", "comes": 0.5, "pause": 0.2, "stall": 0.1}
+    style = {"style": "wave", "comes": 0.5, "pause": 0.2, "stall": 0.1, "then": 0.06}
     more = {"size": 256, "rate": 10.0, "frames": 100, "dropped": 2, "bound": 0.25}
     told = latency.lines({**figures, **more, "styles": [style]}).splitlines()
     assert told[0].endswith("10.0 FPS: 100 frames shown, 2 dropped")
     assert "(two periods and a frame: 250)" in told[1]
-    assert told[-1] == "| wave | 500 | 200 | 100 |"
+    assert told[-1] == "| wave | 500 | 200 | 100 | 60 |"

@@ -44,7 +44,7 @@ def test_a_converted_net_is_kept_for_one_size_at_a_time(
 
     monkeypatch.setenv("CBS_CACHE", str(tmp_path))
     module = Padded().eval()
-    net = Net(module, Store(module, torch.device("cpu")))
+    net = Net(module, Store(module, torch.device("cpu")), "styler")
     picture = (torch.rand(1, 3, 16, 16),)
     net.read(picture, fixed=False)
     for side in range(9, 14):

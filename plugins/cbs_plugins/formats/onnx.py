@@ -26,6 +26,7 @@ from cbs_core.contract.errors import (
     WeightsMissingError,
 )
 from cbs_core.contract.types import WeightsFile
+from cbs_core.machine.background import threads
 from cbs_plugins.formats.onnx_spec import Spec
 
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -102,7 +103,7 @@ class Runner:
     def _start(self, provider: str, options: Mapping[str, object]) -> Any:
         settings = self._runtime.SessionOptions()
         settings.log_severity_level = 3
-        settings.intra_op_num_threads = torch.get_num_threads()
+        settings.intra_op_num_threads = threads()
         try:
             return self._runtime.InferenceSession(
                 str(self.file.path), settings, providers=[(provider, dict(options))]
