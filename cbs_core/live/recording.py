@@ -14,9 +14,9 @@ from cbs_core.choose import registry, streams
 from cbs_core.contract.errors import CbsError, SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.live.feed import Feed
-from cbs_core.live.hearing import Track
 from cbs_core.live.pictures import Shown
 from cbs_core.run.channel import Channel, ClosedError
+from cbs_core.run.hearing import Track
 from cbs_core.run.workers import told
 from cbs_core.run.writing import Writer
 

@@ -6,7 +6,6 @@ chosen later.
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -20,10 +19,10 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, SinkClosedError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.live.feed import Feed
-from cbs_core.live.hearing import Track
 from cbs_core.live.pictures import Shown
 from cbs_core.run import sinks
 from cbs_core.run.channel import Channel, ClosedError
+from cbs_core.run.hearing import Hearing
 from cbs_core.run.outputs import Outputs
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.workers import Worker
@@ -64,21 +63,19 @@ class Sending:
         sink, _, _ = sinks.built(settings, info, folder)
         assert isinstance(sink, Outputs)
         self._outputs = sink
-        self._feed = feed
-        self._tracks: list[Track] = []
+        self._hearing = Hearing()
         self._size = info.height, info.width
         self._first: float | None = None
         self._last = Fraction(-1)
         self.frames = 0
         """How many were handed on."""
 
-        self._ends: list[Callable[[], object]] = []
-        self._outputs.open(replace(info, sound=self._heard) if sounds else info)
+        self._outputs.open(replace(info, sound=self._hearing) if sounds else info)
         # A file that is slow holds up who writes to it, and that is not to be the picture.
         self._frames: Channel[RawFrame] = Channel(2, freshest=True)
         self._worker = Worker(self._work, "cbs-sending")
         self._worker.start()
-        self._ends.append(feed.tap(self._put))
+        self._ends = [feed.overhear(self._hearing.put), feed.tap(self._put)]
 
     def close(self) -> None:
         """Closes all."""
@@ -91,23 +88,15 @@ class Sending:
         except CbsError as error:
             log.warning("%s", error)
 
-    def _heard(self) -> Track:
-        """Gives a sink the sound, from the first frame on."""
-        track = Track()
-        self._tracks.append(track)
-        self._ends.append(self._feed.overhear(track.put))
-        return track
-
     def _put(self, shown: Shown) -> None:
         """Hands a frame on, in the thread that made it."""
         if self._first is None:
             self._first = shown.captured
-            for track in self._tracks:
-                track.zero = shown.captured
         pts = Fraction(round((shown.captured - self._first) * TICK), TICK)
         if pts <= self._last:
             return
         self._last = pts
+        self._hearing.at(shown.captured, pts)
         pixels = _sized(torch.from_numpy(shown.restyled), self._size)
         with suppress(ClosedError):
             self._frames.put(RawFrame(pixels, shown.index, pts, captured=shown.captured))

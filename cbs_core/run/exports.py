@@ -47,7 +47,7 @@ class MatteSink:
 
     def open(self, info: StreamInfo, /) -> None:
         """Opens the sink for a matte."""
-        self._sink.open(replace(info, matte=True, transparent=False))
+        self._sink.open(replace(info, matte=True, transparent=False, sound=None))
 
     def write(self, frame: RawFrame, /) -> None:
         """Writes the matte of a frame."""

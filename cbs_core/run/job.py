@@ -14,7 +14,7 @@ from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError, SinkError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
-from cbs_core.contract.live import Controlling
+from cbs_core.contract.live import Controlling, HasSound
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.cutout import Exports
 from cbs_core.frame.pipeline import Result
@@ -28,6 +28,7 @@ from cbs_core.run.controls import Controls
 from cbs_core.run.destinations import Places
 from cbs_core.run.fingerprint import Fingerprint
 from cbs_core.run.governed import Governed
+from cbs_core.run.hearing import Hearing
 from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.resuming import Resumed, checked, identity
@@ -179,14 +180,19 @@ class Job:
         return (source if place is None else preview.Preview(source, place)), name
 
     def _runner(self, source: Source, scheduler: Scheduler, sink: Sink, tick: Tick) -> Runner:
-        info = source.info
+        info, hearing = source.info, Hearing()
+        if sounds := info.live and isinstance(source, HasSound) and source.sounds:
+            source.hear(hearing.put)
         return Runner(
             source,
             scheduler,
             sink,
             meter=self.meter,
             progress=tick,
-            info=replace(info, transparent=self.settings.cutout),
+            info=replace(
+                info, transparent=self.settings.cutout, sound=hearing if sounds else info.sound
+            ),
+            writes=lambda frame: hearing.at(frame.captured or 0.0, frame.pts),
             **_pace(self.settings, info),
         )
 
@@ -290,9 +296,10 @@ class Job:
 
 def _notes(source: Source, sink: Sink) -> tuple[str, ...]:
     """Returns what source and sink say that they could not keep."""
-    said = (*getattr(source.info, "notes", ()), *getattr(source, "notes", ()))
-    said += tuple(getattr(sink, "notes", ()))
-    return tuple(dict.fromkeys(said))
+    said = [getattr(one, "notes", ()) for one in (source.info, source, sink)]
+    # A plugin of a stranger's may call something else so.
+    lines = [line for notes in said if isinstance(notes, tuple | list) for line in notes]
+    return tuple(dict.fromkeys(lines))
 
 
 def _give_controls(sink: Sink, controls: Controls) -> None:

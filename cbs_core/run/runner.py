@@ -62,6 +62,7 @@ class Runner:
         max_age_ms: of ``freshest``: a frame that was captured longer ago when it is due, to be
             computed or to be written, is dropped and counted.
         info: what the sink is told of the frames; None: what the source says of its own.
+        writes: called in the writer thread before each frame is written, with it.
 
     Raises:
         ValueError: another policy, or ``max_age_ms`` without ``freshest``.
@@ -79,6 +80,7 @@ class Runner:
         timeout_s: float | None = None,
         max_age_ms: float | None = None,
         info: StreamInfo | None = None,
+        writes: Callable[[RawFrame], object] = lambda frame: None,
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"policy must be one of {', '.join(POLICIES)}, not {policy}")
@@ -93,6 +95,7 @@ class Runner:
         self._timeout_s = timeout_s
         self._max_age_ms = max_age_ms
         self._info = info
+        self._writes = writes
         slots = 1 if freshest else SLOTS
         self._input: Channel[RawFrame] = Channel(slots, freshest=freshest)
         self._output: Channel[RawFrame] = Channel(slots)
@@ -294,6 +297,7 @@ class Runner:
         if self._stale(frame):
             self._stale_out += 1
             return False
+        self._writes(frame)
         with self._meter.stage("encode"):
             self._sink.write(frame)
         self._count_drops()

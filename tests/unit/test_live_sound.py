@@ -16,12 +16,12 @@ from cbs_plugins.sources.stream import StreamSource
 
 from cbs_core.contract.live import SOUND_RATE, Heard
 from cbs_core.contract.types import StreamInfo
-from cbs_core.live.hearing import GRACE, MOST, Track
 from cbs_core.live.reading import Reading
 from cbs_core.live.recording import Recording
 from cbs_core.live.sending import Sending
+from cbs_core.run.hearing import GRACE, MOST, Track
 from cbs_core.run.settings import outputs
-from tests import live
+from tests import jobs, live
 
 FPS, RATE = 25, 44_100
 
@@ -179,6 +179,42 @@ def test_a_flash_and_a_beep_of_a_stream_fit_in_a_broadcast_and_a_file_beside_it(
         apart = [min(beeps - flash, key=abs) for flash in flashes]
         assert len(flashes) >= 4
         assert abs(np.median(apart)) < 0.04, apart
+
+
+@pytest.mark.alone  # takes times
+def test_a_flash_and_a_beep_of_a_stream_fit_in_what_cbs_run_makes(tmp_path, monkeypatch):
+    jobs.registered(monkeypatch)
+    over, begun, path, matte = threading.Event(), [], tmp_path / "take.mp4", tmp_path / "matte.mp4"
+
+    @contextmanager
+    def show(_):
+        def tick():
+            begun.append(time.monotonic())
+            if begun[-1] - begun[0] > 6:
+                over.set()
+
+        yield tick
+
+    address = free_address()
+    sending = threading.Thread(target=send, args=(address, over), daemon=True)
+    sending.start()
+    source = {"name": "stream", "open_s": 30, "patience_s": 2, "reconnect": False}
+    routes = {"sky": {"style": "dark", "strength": 0.2}}  # all of it would hide the flash
+    config = {"output": [str(path)], "output_matte": str(matte), "routes": routes}
+    try:
+        report = jobs.job(tmp_path, input=address, source=source, **config).run(show)
+    finally:
+        over.set()
+        sending.join(20)
+    assert "gave no frame for 2 s" in str(report.cut)
+    frames, heard = recorded(path)
+    flashes, beeps = onsets(frames, 145), onsets(heard, 0.1)
+    assert len(flashes) >= 4
+    apart = [min(beeps - flash, key=abs) for flash in flashes]
+    assert abs(np.median(apart)) < 0.04, apart
+    (made,) = tmp_path.glob("matte*.mp4")
+    with av.open(str(made)) as container:
+        assert not container.streams.audio
 
 
 def test_a_source_without_sound_is_recorded_without(tmp_path):

@@ -313,7 +313,7 @@ class FeedSource:
         """Returns what frames come from, not yet started."""
         raise NotImplementedError
 
-    def notes(self, width: int, height: int) -> tuple[str, ...]:
+    def remarks(self, width: int, height: int) -> tuple[str, ...]:
         """Returns what is to be told of what was opened, a line each."""
         return ()
 
@@ -336,7 +336,7 @@ class FeedSource:
             rate=self._feed.rate,
             live=not self._feed.film,
             name=_file_name(self._feed.name.partition("'")[2].rstrip("'")),
-            notes=self.notes(frame.width, frame.height),
+            notes=self.remarks(frame.width, frame.height),
         )
         return self
 

@@ -84,7 +84,7 @@ class CameraSource(FeedSource):
             reconnect=self.reconnect,
         )
 
-    def notes(self, width: int, height: int) -> tuple[str, ...]:
+    def remarks(self, width: int, height: int) -> tuple[str, ...]:
         """Returns what the camera gives, and what was asked for where that is another."""
         assert self._feed is not None
         given = f"{width}x{height} at {float(self._feed.rate):g} FPS ({self._feed.codec})"

@@ -1,4 +1,4 @@
-"""The sound of a feed, laid beside its frames by the time at which both were captured.
+"""The sound of a live source, laid beside its frames by the time at which both were captured.
 
 A restyled frame is done later than its sound is heard, by the picture's own latency; the sound
 waits here until the frame that it belongs to is written.
@@ -30,7 +30,7 @@ class Track:
 
     def __init__(self) -> None:
         self.zero: float | None = None
-        """When the first frame was captured."""
+        """When the first frame was captured, as far as is known."""
 
         self._waiting: deque[Heard] = deque(maxlen=KEPT)
         self._placed: deque[tuple[int, NDArray[np.float32]]] = deque()
@@ -74,3 +74,31 @@ class Track:
                 at = max(at, self._end)
                 self._placed.append((at, samples))
                 self._end = at + samples.shape[1]
+
+
+class Hearing:
+    """What each sink is given to hear (`cbs_core.contract.types.StreamInfo.sound`)."""
+
+    def __init__(self) -> None:
+        self._tracks: list[Track] = []
+        self._first: Fraction | float | None = None
+
+    def __call__(self) -> Track:
+        """Returns a sink's own."""
+        track = Track()
+        self._tracks.append(track)
+        return track
+
+    def put(self, piece: Heard) -> None:
+        """Takes a piece, from whichever thread hears it."""
+        for track in self._tracks:
+            track.put(piece)
+
+    def at(self, captured: float, pts: Fraction | float) -> None:
+        """Notes when a frame was captured that the sinks are given; called for each.
+
+        A stream's first seconds tell ever better how late it is, and so when that was.
+        """
+        self._first = pts if self._first is None else self._first
+        for track in self._tracks:
+            track.zero = captured - float(pts - self._first)
