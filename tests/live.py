@@ -95,7 +95,7 @@ def studio(**more: object) -> Iterator[Studio]:
     """A studio at work, without a source."""
     styles = more.pop("styles", ["dark", "light", "late", "broken"])
     workshop = Workshop(torch.device("cpu"), torch.float32)
-    made = Studio(look(), workshop, styles=styles, **more)
+    made = Studio(more.pop("look", look()), workshop, styles=styles, **more)
     made.start()
     try:
         yield made

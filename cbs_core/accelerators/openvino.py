@@ -2,8 +2,8 @@
 
 A net is converted once with any B, H and W (seconds), and that is kept on the disk, of a styler
 without its weights, for all that differ in nothing else; each shape is then compiled for itself
-(tenths of a second), which is kept in memory only. A net that takes another way at another size is converted
-anew for a shape that the common one does not fit.
+(tenths of a second), which is kept in memory only. A net that takes another way at another size is
+converted anew for a shape that the common one does not fit.
 """
 
 import copy

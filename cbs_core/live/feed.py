@@ -188,6 +188,10 @@ class Feed:
         """A picture ``(1,3,H,W)`` as they come, on the device."""
         return self._last_size
 
+    def resized(self, taken: Taken) -> bool:
+        """Tells whether a picture is of another size than the one before."""
+        return self._last_size is not None and self._last_size.shape[2:] != taken.pixels.shape[:2]
+
     @property
     def building(self) -> bool:
         """Whether another plan is under way."""

@@ -40,7 +40,7 @@ def change(address: str, values: tuple[object, ...], catalog: Catalog) -> Mappin
     """
     said = address.strip("/").split("/")
     paints = [one.name for one in fields(Paint)]
-    known = [*paints, *(one.name for one in fields(Wish) if one.name != "routes")]
+    known = [*paints, *(one.name for one in fields(Wish) if one.name not in ("routes", "only"))]
     if said[0] != "cbs" or len(said) < 2 or said[1] not in known or len(values) != 1:
         shown = said[1][:40] if len(said) > 1 else ""
         raise ConfigError(f"say /cbs/KEY VALUE or /cbs/KEY/CLASS VALUE{closest(shown, known)}")

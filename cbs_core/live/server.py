@@ -210,6 +210,7 @@ async def _styles(request: Request, shop: Shop) -> Response:
             "styles": [*catalog.styles],
             "compositors": [*catalog.compositors],
             "with_radius": sorted(catalog.with_radius),
+            "by_point": shop.studio.by_point,
         }
     )
 

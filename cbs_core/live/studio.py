@@ -121,6 +121,9 @@ class Studio:
         usual = _usual(plan, self.catalog.styles)
         self.wish = first(look, self.catalog, size, usual=usual, target_fps=target_fps)
         # The look by the wish may differ in words from the owner's, and nothing may be built twice.
+        self.by_point = plan.selection is not None and plan.selection.alone
+        """Whether the segmenter finds what lies at a place alone, so that a click is one."""
+
         self.main = Feed(MAIN, workshop.plan(self.wish.look(self.base, self.catalog)), self.wish)
         self.feeds: dict[str, Feed] = {MAIN: self.main}
         self._most = feeds
@@ -157,8 +160,11 @@ class Studio:
         with self._lock:
             if len(self.feeds) > self._most:
                 raise BusyError("all places for cameras of visitors are taken: try again later")
-            feed = Feed(Feed.new_name(), self.main.stream.plan, wish or self.main.wish)
+            wish = replace(wish or self.main.wish, only=None)  # theirs are other pictures
+            feed = Feed(Feed.new_name(), self.main.stream.plan, wish)
             self.feeds[feed.name] = feed
+            if self.main.wish.only is not None:
+                self._again(feed)
         return feed
 
     def close_feed(self, feed: Feed) -> None:
@@ -180,7 +186,7 @@ class Studio:
         """
         with self._lock:
             wish = feed.wish.changed(change, self.catalog)
-            other = self._look(wish) != self._look(feed.wish)
+            other = self._look(feed, wish) != self._look(feed)
             if feed.governed is not None and paced(wish) != paced(feed.wish):
                 feed.governed, other = None, True
             feed.wish = wish
@@ -189,8 +195,12 @@ class Studio:
         feed.tell()
         return wish
 
-    def _look(self, wish: Wish) -> Look:
-        return wish.look(self.base, self.catalog)
+    def _look(self, feed: Feed, wish: Wish | None = None) -> Look:
+        """Returns what a feed looks like by its own wish, or by another."""
+        wish = wish or feed.wish
+        if feed.like is None:
+            return wish.look(self.base, self.catalog)
+        return wish.look_at(self.base, self.catalog, *feed.like.shape[2:])
 
     def _again(self, feed: Feed) -> None:
         """Builds the plan that a feed is to have now, after one that is being built."""
@@ -202,7 +212,7 @@ class Studio:
         wish = self._wishes.pop(feed.name, None)
         if wish is None or self._ended:
             return
-        look = self._look(wish)
+        look = self._look(feed, wish)
         if feed.governed is not None:
             look = feed.governed.lowered(look)
         feed.expect(self.workshop.order(look, feed.like), wish, lambda: self._next(feed))
@@ -219,7 +229,7 @@ class Studio:
                 held = feed.governed = Governed(
                     feed.stream,
                     self.workshop,
-                    lambda: self._look(feed.wish),
+                    lambda: self._look(feed),
                     meter=feed.meter,
                     target_fps=wish.target_fps,
                     size=size,
@@ -247,6 +257,8 @@ class Studio:
                 continue
             some = True
             try:
+                if feed.wish.only is not None and feed.resized(taken):
+                    self.change(feed, {"only": None})  # it is followed by pixels
                 feed.run(taken)
                 feed.well()
                 self._hold(feed, taken.pixels)
@@ -266,8 +278,8 @@ class Studio:
             ConfigError: the change is wrong.
             BusyError: too many wait.
         """
-        wish = replace(self.main.wish).changed(change, self.catalog)
-        look = self._plain(wish.look(self.base, self.catalog))
+        wish = replace(self.main.wish, only=None).changed(change, self.catalog)
+        look = self._plain(wish.look_at(self.base, self.catalog, *pixels.shape[:2]))
         if not self._slots.acquire(blocking=False):
             raise BusyError("too many pictures wait: try again in a second")
 

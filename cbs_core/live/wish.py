@@ -28,6 +28,7 @@ RADIUS = "radius"
 
 BOUNDS: Mapping[str, tuple[float, float]] = {
     "strength": (0, 1),
+    "only": (0, 1),
     "confidence": (0.05, 0.95),
     "radius": (0, 64),
     "segment_size": (0.1, 1),
@@ -129,6 +130,9 @@ class Wish:
     size: int = 640
     """Longest side of the picture, pixels."""
 
+    only: tuple[float, float] | None = None
+    """A place of the object that alone is restyled, x and y as shares of the picture's sides."""
+
     def changed(self, change: object, catalog: Catalog) -> "Wish":
         """Returns it with a change, as JSON has it; ``routes`` are changed class by class.
 
@@ -149,6 +153,8 @@ class Wish:
             own = getattr(self, key)
             if key == "routes":
                 new[key] = self._routes(value, catalog)
+            elif key == "only":
+                new[key] = None if value is None else _place(value)
             elif type(value) is type(own) and value == own:
                 continue  # pages give whole looks back, and the owner's may be out of bounds
             elif key == "matte":
@@ -197,6 +203,14 @@ class Wish:
             steady=held if self.steady else "off",
         )
 
+    def look_at(self, base: Look, catalog: Catalog, height: int, width: int) -> Look:
+        """Returns the owner's look with this wish, for pictures of a size."""
+        look = self.look(base, catalog)
+        if self.only is None:
+            return look
+        x, y = int(self.only[0] * width), int(self.only[1] * height)
+        return replace(look, select=(min(x, width - 1), min(y, height - 1)))
+
     def _compositor(self, base: Look, catalog: Catalog) -> Choice:
         own = self.compositor == base.compositor.name
         params = base.compositor.params if own else _preset(self.compositor)
@@ -212,6 +226,7 @@ class Wish:
     def to_json(self) -> dict[str, object]:
         """Returns what `changed` takes."""
         plain: dict[str, object] = {key: getattr(self, key) for key in Wish.__dataclass_fields__}
+        plain["only"] = None if self.only is None else [*self.only]
         plain["routes"] = {
             name: {
                 "style": paint.style,
@@ -262,7 +277,8 @@ def paced(wish: Wish) -> tuple[object, ...]:
 def preset(wish: Wish, base: Look, catalog: Catalog) -> str:
     """Returns a job file for ``cbs-run --config-dir FOLDER --config-name NAME``.
 
-    A file's path of the owner's is left out: visitors may have this text.
+    A file's path of the owner's is left out: visitors may have this text. So is the object that
+    alone is restyled: in another clip it lies elsewhere.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -345,6 +361,13 @@ def _one_of(value: object, known: tuple[str, ...], what: str) -> str:
         shown = str(value)[:40]
         raise ConfigError(f"no {what} '{shown}'{closest(shown, known)}")
     return value
+
+
+def _place(value: object) -> tuple[float, float]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ConfigError("only is [x, y], shares of the picture's sides, or null")
+    x, y = (_number(one, "only") for one in value)
+    return x, y
 
 
 def _flag(value: object, what: str) -> bool:

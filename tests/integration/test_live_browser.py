@@ -268,6 +268,28 @@ def test_click_a_class_choose_a_style_and_move_its_strength(page, shop):
     page.until(lambda: page.pixel(0.5, 0.2)[2] > 180)
 
 
+def test_the_object_that_was_clicked_on_alone(page, shop):
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+    page.click_picture(0.5, 0.2)
+    page.until(lambda: page.text("#chosen") == "sky")
+    assert not page.one("#only-row").is_displayed(), "what is not painted has none"
+    page.click_picture(0.3, 0.75)
+    page.until(lambda: page.text("#chosen") == "car")
+    page.until(lambda: page.one("#only-row").is_displayed())
+    page.click("#only")
+    page.until(lambda: shop.studio.main.wish.only is not None)
+    page.until(lambda: not shop.studio.main.building)
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+    page.click_picture(0.5, 0.2)
+    page.until(lambda: shop.studio.main.wish.only[1] < 0.3)
+    page.until(lambda: not near(page.pixel(0.3, 0.75), 51))
+    page.click("#classes li[data-index='1'] button")
+    page.until(lambda: page.one("#only-row").is_displayed())
+    page.click("#only")
+    page.until(lambda: near(page.pixel(0.3, 0.75), 51))
+    assert shop.studio.main.wish.only is None
+
+
 def test_styles_of_a_class_that_left_are_shown_on_what_is_in_view(page, shop, monkeypatch):
     sky = np.full_like(live.picture(), (40, 60, 220))
     monkeypatch.setattr(live, "picture", lambda: sky)

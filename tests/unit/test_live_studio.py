@@ -17,7 +17,7 @@ from pythonosc.udp_client import SimpleUDPClient
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkError, SinkLostError, SourceError
-from cbs_core.contract.types import StreamInfo
+from cbs_core.contract.types import Instances, StreamInfo
 from cbs_core.frame.sizes import parse_size
 from cbs_core.live import osc, pictures, recording, shop, wish
 from cbs_core.live.feed import Taken
@@ -71,6 +71,83 @@ def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
     assert (live.shown(made)[CAR] == live.picture()[CAR]).all()
 
 
+TWO = np.concatenate([live.picture()[:, : live.WIDTH // 2]] * 2, axis=1)
+"""Two cars, the second where the first has grey beside it."""
+
+OTHER = (CAR[0], slice(CAR[1].start + live.WIDTH // 2, CAR[1].stop + live.WIDTH // 2))
+
+
+def shown_of(made, pixels):
+    before = made.main.meter.frames_out
+    live.give(made, pixels)
+    live.until(lambda: made.main.meter.frames_out > before)
+    return made.main.shown.restyled
+
+
+def test_of_two_cars_the_one_that_was_clicked_on_is_painted_alone(made):
+    out = shown_of(made, TWO)
+    assert (out[CAR] == 51).all()
+    assert (out[OTHER] == 51).all()
+    for place, painted, left in (((0.75, 0.75), OTHER, CAR), ((0.25, 0.75), CAR, OTHER)):
+        told = made.change(made.main, {"only": [*place]}).to_json()
+        assert told["only"] == [*place]
+        assert made.change(made.main, told).only == place, "a page gives whole looks back"
+        live.until(lambda: not made.main.building)
+        out = shown_of(made, TWO)
+        assert (out[painted] == 51).all()
+        assert (out[left] == TWO[left]).all()
+    made.change(made.main, {"only": None})
+    live.until(lambda: not made.main.building)
+    assert (shown_of(made, TWO)[OTHER] == 51).all()
+
+
+def test_one_object_alone_is_of_these_pictures_and_of_no_others(made):
+    shown_of(made, TWO)
+    made.change(made.main, {"only": [0.75, 0.75]})
+    live.until(lambda: not made.main.building)
+    theirs = made.open_feed()
+    assert theirs.wish.only is None
+    live.until(lambda: not theirs.building)
+    assert theirs.stream.plan.selection is None
+    pixels = torch.from_numpy(TWO)
+    assert (made.restyle(pixels, {}).result(60)[CAR] == 51).all()
+    alone = made.restyle(pixels, {"only": [0.75, 0.75]}).result(60)
+    assert (alone[CAR] == TWO[CAR]).all()
+    assert (alone[OTHER] == 51).all()
+    assert "select" not in yaml.safe_load(wish.preset(made.main.wish, made.base, made.catalog))
+    shown_of(made, TWO[: live.HEIGHT - 8])  # of another size
+    live.until(lambda: made.main.wish.only is None and not made.main.building)
+    assert (shown_of(made, TWO[: live.HEIGHT - 8])[OTHER] == 51).all()
+
+
+class Square:
+    """Finds what lies at a point: the square around it, and no classes."""
+
+    classes = ("background", "object")
+
+    def instances_at(self, image, point):
+        height, width = image.shape[2:]
+        x, y = int(point[0] * width), int(point[1] * height)
+        masks = torch.zeros(1, height, width)
+        masks[0, max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = 1
+        return [Instances(masks, torch.tensor([1]), torch.ones(1))] * len(image)
+
+
+def test_a_click_is_what_lies_there_where_the_segmenter_finds_that(monkeypatch):
+    monkeypatch.setitem(registry.segmenters._registered, "square", Square)
+    look = replace(
+        live.look(select=(80, 48)), segmenter=Choice("square"), routes={"object": "dark"}
+    )
+    with live.studio(look=look) as made:
+        assert made.by_point
+        assert (live.shown(made)[42:54, 74:86] == 51).all()
+        made.change(made.main, {"only": [0.25, 0.5]})
+        live.until(lambda: not made.main.building)
+        out = live.shown(made)
+        assert (out[42:54, 34:46] == 51).all()
+        assert (out[42:54, 74:86] == live.picture()[42:54, 74:86]).all()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -95,6 +172,10 @@ def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
         {"confidence": 1},
         {"size": 100_000},
         {"matte": None},
+        {"only": [0.5]},
+        {"only": [0.5, 2]},
+        {"only": [0.5, True]},
+        {"only": "0.5,0.5"},
         ["size"],
         7,
     ],

@@ -31,8 +31,7 @@ const failed = (error) => toast(error.message);
 const stage = new Stage(async (frame, x, y) => {
   try {
     const { class: index, name } = await ask("pick", "POST", { frame, x, y });
-    panel.choose(index);
-    toast(nice(name));
+    toast(nice(panel.picked(index, name, [x, y])));
   } catch (error) {
     failed(error);
   }
@@ -51,7 +50,7 @@ const stream = new Stream({
     call.stop();
     document.body.dataset.connected = "true";
     // A camera's feed is a new one each time: it goes on with the look that there was.
-    restore = own && panel.look.compositor ? panel.look : null;
+    restore = own && panel.look.compositor ? { ...panel.look, only: null } : null;
   },
   onLost(refused) {
     document.body.dataset.connected = "false";
@@ -257,7 +256,7 @@ function keepPreset() {
   const list = presets();
   const numbers = list.map((one) => Number(one.name.match(/^Look (\d+)$/)?.[1] ?? 0));
   const name = `Look ${Math.max(0, ...numbers) + 1}`;
-  keepPresets([...list, { name, look: panel.look }]);
+  keepPresets([...list, { name, look: { ...panel.look, only: null } }]);
   toast(`${name} is kept in this browser`);
 }
 

@@ -31,6 +31,7 @@ export class Panel {
       paint({ strength: event.target.value / 100 });
     });
     $("keep").addEventListener("change", (event) => paint({ keep_color: event.target.checked }));
+    $("only").addEventListener("change", (event) => this.set({ only: event.target.checked ? this.place : null }));
     $("gallery").addEventListener("change", (event) => {
       if (!this.chosen) return;
       const style = event.target.value;
@@ -77,8 +78,9 @@ export class Panel {
     this.set({ routes: { [name]: old ? { ...old, ...part } : part } });
   }
 
-  offer({ styles, compositors, with_radius }, classes) {
+  offer({ styles, compositors, with_radius, by_point }, classes) {
     this.styles = styles;
+    this.byPoint = by_point;
     this.classes = classes;
     this.withRadius = new Set(with_radius);
     $("edges").replaceChildren(...compositors.map((name) => new Option(nice(name), name)));
@@ -157,7 +159,16 @@ export class Panel {
     }
   }
 
-  choose(index) {
+  /** What was clicked on; where the segmenter finds what lies at a place, that is what is at this one. */
+  picked(index, name, place) {
+    if (this.byPoint || this.look.only) this.set({ only: place });
+    const chosen = this.byPoint ? this.classes.length - 1 : index;
+    this.choose(chosen, place);
+    return this.byPoint ? this.classes[chosen].name : name;
+  }
+
+  choose(index, place = null) {
+    this.place = place;
     const name = index === null ? null : this.classes[index]?.name;
     this.chosen = name ? { index, name } : null;
     $("painting").hidden = !this.chosen;
@@ -211,6 +222,8 @@ export class Panel {
         if (!dragged("strength")) $("strength").value = percent;
         $("strength-out").value = `${percent}%`;
         $("keep").checked = Boolean(route.keep_color);
+        $("only").checked = Boolean(look.only);
+        $("only-row").hidden = this.byPoint || !(this.place || look.only);
       }
     }
     if (!look.compositor) return;
