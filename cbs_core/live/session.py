@@ -93,6 +93,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _leads_here(host: str) -> bool:
+    """Tells whether other machines' browsers come here by a name or an address."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    # Of a link's own addresses each machine must say which link, which no browser takes.
+    return not (address.is_loopback or address.is_unspecified or address.is_link_local)
+
+
 def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) -> None:
     """Serves the studio until Ctrl-C.
 
@@ -173,9 +183,7 @@ def addresses(served: Served, port: int) -> list[str]:
     token = f"?token={served.token}" if served.token else ""
     lines = [f"the studio is at {scheme}://{shown}:{port}/{token}"]
     if not served.private:
-        others = sorted(
-            one for one in served.names() - {shown, "localhost"} if not is_loopback(one)
-        )
+        others = sorted(one for one in served.names() - {shown, "localhost"} if _leads_here(one))
         there = [f"[{one}]" if ":" in one else one for one in others]
         lines += [f"from other machines: {scheme}://{one}:{port}/{token}" for one in there[:4]]
         if not served.certificate:

@@ -437,6 +437,7 @@ def test_the_address_is_told_with_the_token():
     assert line == "the studio is at http://127.0.0.1:8188/"
     told = addresses(Served("0.0.0.0", 8188, token="abc"), 8188)
     assert "?token=abc" in told[0]
+    assert not any("//0.0.0.0" in line or "//[fe80" in line for line in told[1:])
     assert "certificate=" in told[-1]
     assert "8188/?token=abc" in addresses(Served("::", 8188, token="abc"), 8188)[0]
 
