@@ -179,7 +179,7 @@ def test_what_cannot_be_gone_on_with_is_refused(
 
 
 def test_a_run_that_was_killed_goes_on(place: Path, clip: Path) -> None:
-    long = make_clip(place / "long.mp4", frames=300, sound=12, width=96, height=72)
+    long = make_clip(place / "long.mp4", frames=200, sound=8, width=96, height=72)
     words = with_net((f"input={long}", ROUTES, WAVE, "resume=true", "quiet=true", *LOSSLESS))
     process = subprocess.Popen([COMMAND, *words, "output=out.mp4"], start_new_session=True)
     manifest, end = place / "out.mp4.parts" / "manifest.json", time.monotonic() + 120
