@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
+from cbs_core.contract.types import Instances
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.studio import Studio
@@ -34,6 +36,19 @@ class Colours(nn.Module):
         red, green, blue = image.unbind(1)
         rest = torch.full_like(red, 0.2)
         return 20 * torch.stack([rest, red - green - blue, blue - green - red], 1)
+
+
+class Square:
+    """Finds what lies at a point: the square around it, and no classes."""
+
+    classes = ("background", "object")
+
+    def instances_at(self, image: torch.Tensor, point: tuple[float, float]) -> list[Instances]:
+        height, width = image.shape[2:]
+        x, y = int(point[0] * width), int(point[1] * height)
+        masks = torch.zeros(1, height, width)
+        masks[0, max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = 1
+        return [Instances(masks, torch.tensor([1]), torch.ones(1))] * len(image)
 
 
 LEVELS = {"dark": 0.2, "light": 0.8, "late": 0.5}
@@ -60,8 +75,9 @@ class Flat(nn.Module):
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registers the two plugins."""
+    """Registers the plugins."""
     monkeypatch.setitem(registry.segmenters._registered, "colours", Colours)
+    monkeypatch.setitem(registry.segmenters._registered, "square", Square)
     monkeypatch.setitem(registry.stylers._registered, "flat", Flat)
 
 
@@ -75,6 +91,12 @@ def look(**more: object) -> Look:
         routes={"car": "dark"},
         **more,
     )
+
+
+def at_a_point() -> Look:
+    """Returns one of what lies in the middle of the picture, dark."""
+    chosen = look(select=(WIDTH // 2, HEIGHT // 2))
+    return replace(chosen, segmenter=Choice("square"), routes={"object": "dark"})
 
 
 def inputs(name: str) -> Inputs:

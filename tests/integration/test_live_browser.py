@@ -290,6 +290,27 @@ def test_the_object_that_was_clicked_on_alone(page, shop):
     assert shop.studio.main.wish.only is None
 
 
+def test_a_click_is_the_point_where_the_segmenter_finds_what_lies_there(plugins, driver, tmp_path):
+    with live.studio(look=live.at_a_point(), size=live.WIDTH, styles=["dark", "light"]) as made:
+        live.shown(made)
+        shop = Shop(made, tmp_path, Limits(), live.inputs("car.mp4"))
+        with served(shop) as port:
+            driver.get(f"http://127.0.0.1:{port}/")
+            page = Page(driver)
+            page.size(1280, 800)
+            page.until(lambda: near(page.pixel(0.5, 0.5), 51))
+            page.click_picture(0.25, 0.25)
+            page.until(lambda: page.text("#chosen") == "object")
+            page.until(lambda: made.main.wish.only is not None and not made.main.building)
+            live.shown(made)
+            page.until(lambda: near(page.pixel(0.25, 0.25), 51))
+            assert not near(page.pixel(0.5, 0.5), 51)
+            assert not page.one("#only-row").is_displayed()
+            page.click("#gallery input[value=light]")
+            page.until(lambda: made.main.wish.routes["object"].style == "light")
+            driver.get("about:blank")
+
+
 def test_styles_of_a_class_that_left_are_shown_on_what_is_in_view(page, shop, monkeypatch):
     sky = np.full_like(live.picture(), (40, 60, 220))
     monkeypatch.setattr(live, "picture", lambda: sky)

@@ -17,7 +17,7 @@ from pythonosc.udp_client import SimpleUDPClient
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkError, SinkLostError, SourceError
-from cbs_core.contract.types import Instances, StreamInfo
+from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.sizes import parse_size
 from cbs_core.live import osc, pictures, recording, shop, wish
 from cbs_core.live.feed import Taken
@@ -120,25 +120,8 @@ def test_one_object_alone_is_of_these_pictures_and_of_no_others(made):
     assert (shown_of(made, TWO[: live.HEIGHT - 8])[OTHER] == 51).all()
 
 
-class Square:
-    """Finds what lies at a point: the square around it, and no classes."""
-
-    classes = ("background", "object")
-
-    def instances_at(self, image, point):
-        height, width = image.shape[2:]
-        x, y = int(point[0] * width), int(point[1] * height)
-        masks = torch.zeros(1, height, width)
-        masks[0, max(y - 8, 0) : y + 8, max(x - 8, 0) : x + 8] = 1
-        return [Instances(masks, torch.tensor([1]), torch.ones(1))] * len(image)
-
-
-def test_a_click_is_what_lies_there_where_the_segmenter_finds_that(monkeypatch):
-    monkeypatch.setitem(registry.segmenters._registered, "square", Square)
-    look = replace(
-        live.look(select=(80, 48)), segmenter=Choice("square"), routes={"object": "dark"}
-    )
-    with live.studio(look=look) as made:
+def test_a_click_is_what_lies_there_where_the_segmenter_finds_that():
+    with live.studio(look=live.at_a_point()) as made:
         assert made.by_point
         assert (live.shown(made)[42:54, 74:86] == 51).all()
         made.change(made.main, {"only": [0.25, 0.5]})
