@@ -54,14 +54,16 @@ class Losses(Protocol):
 class Distance(Protocol):
     """How different two pictures look; the group ``cbs.distances``, by ``cbs-scene distance=NAME``.
 
-    The entry point names a class or a function that is called without parameters.
+    The entry point names a class or a function that is called without parameters. By ``refine=``
+    colours are made better, which takes one that can be differentiated by its first picture, and
+    which is moved to the device where it is a `torch.nn.Module`.
     """
 
     def __call__(self, one: "Tensor", two: "Tensor", /) -> "Tensor":
         """Returns ``(1,1,H,W)``, a distance at each pixel, 0 where the two look the same.
 
         Args:
-            one: ``(1,3,H,W)`` RGB in [0,1], on the CPU.
+            one: ``(1,3,H,W)`` RGB in [0,1]; on the CPU, or the device that it was moved to.
             two: likewise, of the same size.
         """
         ...

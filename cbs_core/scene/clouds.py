@@ -1,9 +1,8 @@
 """Splats restyled: views, votes by what each splat adds to a pixel, colours back by least squares.
 
 A view is a linear map of the splats' colours (`cbs_core.scene.splatting`), so that the votes are
-its transpose applied to the segmenter's probabilities, and the new colours solve
-``min sum_v |A_v c - b_v|^2`` over the splats of the routes, the others held, where ``b_v`` is the
-view with the style where those splats show.
+its transpose applied to the segmenter's probabilities, and the new colours those that come nearest
+to the views with the style where the routes' splats show (`cbs_core.scene.solving`).
 
 Letters: ``N`` splats, ``K`` classes, ``P`` pixels of a view.
 """
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
@@ -23,8 +22,11 @@ from cbs_core.scene import camera_files, cameras, vote
 from cbs_core.scene.cameras import Ball, Camera
 from cbs_core.scene.classes import palette, parsed
 from cbs_core.scene.nets import Segmenting
+from cbs_core.scene.rasterizing import splatter as splatter_of
+from cbs_core.scene.refining import refined
 from cbs_core.scene.restyled import PAPER, Request, Restyled, by_route
-from cbs_core.scene.splatting import Splatter
+from cbs_core.scene.solving import Asked, solved
+from cbs_core.scene.splatting import Splatter, Weights, restricted
 from cbs_core.scene.types import Floats, Ints, Mask, SplatFile, Splats
 from cbs_core.words.vocabularies import Colour
 
@@ -43,7 +45,7 @@ class _View:
     """One view of the splats."""
 
     camera: Camera
-    weights: csr_matrix
+    weights: Weights
     """``(P,N)``."""
 
     shine: Floats
@@ -57,7 +59,12 @@ class _View:
     @property
     def cover(self) -> Floats:
         """``(P,1)``, how much of each pixel is covered."""
-        return np.asarray(self.weights.sum(1))
+        return np.asarray(self.weights @ np.ones((self.weights.shape[1], 1), np.float32))
+
+    @property
+    def seen(self) -> Floats:
+        """``(N,)``, pixels that each splat fills."""
+        return np.asarray(self.weights.T @ np.ones((self.weights.shape[0], 1), np.float32))[:, 0]
 
     def square(self, pixels: Floats) -> Floats:
         """Returns ``(P,C)`` as ``(H,W,C)`` float32."""
@@ -74,7 +81,7 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
     splats = file.splats
     routes, segmenter = parsed(request, ())
     assert segmenter is not None  # splats have no names of their own
-    splatter = Splatter(splats, request.workshop.device)
+    splatter = splatter_of(splats, request.workshop.device)
     ball = cameras.around(splats.means, splats.up, splats.opacities * splats.scales.max(1))
     seen_from = camera_files.chosen(request.cameras, ball, count=request.views, size=request.size)
     views = []
@@ -82,7 +89,7 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
         for camera in seen_from:
             views.append(_view(splatter, camera))
             step()
-    seen = sum(np.asarray(view.weights.sum(0))[0] for view in views)
+    seen = sum(view.seen for view in views)
     assert isinstance(seen, np.ndarray)
     if not seen.any():
         raise SourceError("no view shows anything of this scene: choose other cameras=")
@@ -91,10 +98,11 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
     route = np.where(_selected(splats, route, request.select, views[0], ball), route, -1)
     targets, frozen = _targets(splats, views, routes, route, request)
     flat = request.harmonics == "flat"
-    colours = _solved(splats, views, targets, route >= 0, flat, request)
+    asked = _asked(splats, views, targets, route >= 0, flat)
+    colours, told = _coloured(splats, asked, route >= 0, request)
     table = palette(segmenter.classes)
     shades = np.array(table, float)[labels] / 255
-    after = Splatter(_after(splats, colours, route >= 0, flat), request.workshop.device)
+    after = splatter_of(_after(splats, colours, route >= 0, flat), request.workshop.device)
     shots = _Shots(splatter)
     return Restyled(
         before=lambda camera: shots.picture(camera, splats.colours, _shine(splatter, camera)),
@@ -110,7 +118,9 @@ def restyle(file: SplatFile, request: Request) -> Restyled:
             "splats": len(splats.means),
             "degree": {0: 0, 3: 1, 8: 2, 15: 3}[splats.harmonics.shape[1]],
             "views": len(views),
+            "renderer": splatter.name,
             "frozen_statistics": frozen,
+            **told,
             "classes": _told(routes, route, seen),
         },
         viewer=lambda: payload(splats, colours, splatter, ball),
@@ -160,11 +170,12 @@ def _selected(splats: Splats, route: Ints, spec: object, first: _View, ball: Bal
     point = vote.pixel(spec, (camera.height, camera.width))
     if point is None:
         raise ConfigError(f"select={spec} is neither all nor x,y in the first view")
-    row = first.weights[point[0] * camera.width + point[1]]
-    own = route[row.indices] >= 0
-    if not own.any():
+    at = np.zeros((camera.height * camera.width, 1), np.float32)
+    at[point[0] * camera.width + point[1]] = 1
+    part = np.where(route >= 0, np.asarray(first.weights.T @ at)[:, 0], 0)
+    if not part.any():
         raise ConfigError(f"select={spec}: nothing that is restyled is there in the first view")
-    start = int(row.indices[own][row.data[own].argmax()])
+    start = int(part.argmax())
     of = np.flatnonzero(route == route[start])
     piece = _pieces(splats.means[of], splats.scales[of].max(1), ball.radius)
     out = np.zeros(len(route), bool)
@@ -217,64 +228,36 @@ def _targets(
     return targets, frozen
 
 
-def _solved(
-    splats: Splats,
-    views: list[_View],
-    targets: list[Floats],
-    touched: Mask,
-    flat: bool,
-    request: Request,
-) -> Floats:
-    """Returns colours ``(N,3)`` by conjugate gradients on the normal equations.
-
-    They are scaled by how much each splat is seen. It starts from the mean of what a splat should
-    look like where it is seen, and few steps are made: what the views disagree on would only be
-    fitted to the noise of strokes. Splats that no view sees take their neighbours' colour.
-    """
+def _asked(
+    splats: Splats, views: list[_View], targets: list[Floats], touched: Mask, flat: bool
+) -> list[Asked]:
+    """Returns what the views ask of the colours of the touched splats."""
     own = np.flatnonzero(touched)
-    out = np.array(splats.colours, dtype=np.float64)
-    if not len(own):
-        return out
-    maps = [view.weights[:, own] for view in views]
-    seen = sum(np.asarray(a.sum(0))[0] for a in maps)
-    assert isinstance(seen, np.ndarray)
-    scale = 1 / np.maximum(seen, 1e-6)[:, None]
-    free = [_free(view, splats.colours, touched, flat) for view in views]
-    wanted = [b - f for b, f in zip(targets, free, strict=True)]
-
-    def transposed(pictures: list[Floats]) -> Floats:
-        return np.asarray(sum(a.T @ p for a, p in zip(maps, pictures, strict=True)))
-
-    shown = [np.maximum(np.asarray(a.sum(1)), 0.05) for a in maps]
-    x = transposed([b / s for b, s in zip(wanted, shown, strict=True)]) * scale
-    with request.progress("solving for colours", request.iterations) as step:
-        residual = transposed([b - a @ x for a, b in zip(maps, wanted, strict=True)])
-        z = residual * scale
-        ahead, before = z, (residual * z).sum(0)
-        for _ in range(request.iterations):
-            carried = transposed([a @ ahead for a in maps])
-            length = before / np.maximum((ahead * carried).sum(0), 1e-30)
-            x = x + length * ahead
-            residual = residual - length * carried
-            z = residual * scale
-            now = (residual * z).sum(0)
-            ahead = z + now / np.maximum(before, 1e-30) * ahead
-            before = now
-            step()
-    x = np.clip(x, 0, 1)
-    faint = seen < 0.05
-    if faint.any() and not faint.all():
-        _, near = cKDTree(splats.means[own[~faint]]).query(splats.means[own[faint]])
-        x[faint] = x[~faint][near]
-    out[own] = x
+    out = []
+    for view, target in zip(views, targets, strict=True):
+        held = np.maximum(splats.colours + view.shine, 0)
+        held[own] = 0 if flat else view.shine[own]
+        free = np.asarray(view.weights @ held + (1 - view.cover) * PAPER)
+        size = (view.camera.height, view.camera.width)
+        out.append(Asked(restricted(view.weights, own), free, target, size))
     return out
 
 
-def _free(view: _View, colours: Floats, touched: Mask, flat: bool) -> Floats:
-    """Returns the part of a picture that is not solved for, ``(P,3)``."""
-    held = np.maximum(colours + view.shine, 0)
-    held[touched] = 0 if flat else view.shine[touched]
-    return np.asarray(view.weights @ held + (1 - view.cover) * PAPER)
+def _coloured(
+    splats: Splats, asked: list[Asked], touched: Mask, request: Request
+) -> tuple[Floats, dict[str, object]]:
+    """Returns colours ``(N,3)``, and what the report tells of how they were found."""
+    out = np.array(splats.colours, dtype=np.float64)
+    if not touched.any():
+        return out, {}
+    own = solved(asked, splats.means[touched], request.iterations, request.progress)
+    told: dict[str, object] = {}
+    if request.refine is not None and request.steps:
+        device = request.workshop.device
+        own, losses = refined(asked, own, request.refine, request.steps, device, request.progress)
+        told["refined"] = {"steps": len(losses), "loss": [round(loss, 5) for loss in losses]}
+    out[touched] = own
+    return out, told
 
 
 def _after(splats: Splats, colours: Floats, touched: Mask, flat: bool) -> Splats:
@@ -297,9 +280,9 @@ class _Shots:
 
     def __init__(self, splatter: Splatter) -> None:
         self.splatter = splatter
-        self._known: list[tuple[Camera, csr_matrix]] = []
+        self._known: list[tuple[Camera, Weights]] = []
 
-    def _weights(self, camera: Camera) -> csr_matrix:
+    def _weights(self, camera: Camera) -> Weights:
         for known, weights in self._known:
             if known is camera:
                 return weights
@@ -315,8 +298,9 @@ class _Shots:
     def depth(self, camera: Camera) -> Floats:
         """Returns ``(H,W)``, the mean depth of what a pixel shows (`Restyled.depth`)."""
         weights = self._weights(camera)
-        cover = np.asarray(weights.sum(1))[:, 0]
-        mean = weights @ self.splatter.depths(camera).cpu().numpy() / np.maximum(cover, 1e-9)
+        depths = self.splatter.depths(camera).cpu().numpy()
+        both = weights @ np.stack([depths, np.ones_like(depths)], 1)
+        mean, cover = both[:, 0] / np.maximum(both[:, 1], 1e-9), both[:, 1]
         out = np.where(cover > OPAQUE, mean, np.inf)
         return np.asarray(out.reshape(camera.height, camera.width))
 

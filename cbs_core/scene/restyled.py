@@ -88,6 +88,12 @@ class Request:
     distance: Distance | None = None
     """Of views of the same points, measured beside RMSE."""
 
+    refine: Distance | None = None
+    """Of splats: by what their colours are refined."""
+
+    steps: int = 0
+    """Of that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Restyled:

@@ -20,6 +20,7 @@ from rich.progress import Progress as Bars
 from cbs_core.choose import registry
 from cbs_core.choose.sections import flag
 from cbs_core.contract.errors import ConfigError, PluginNotFoundError, SourceError
+from cbs_core.contract.extensions import Distance
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine import device as devices
 from cbs_core.machine.files import MARK, is_marked, marked, replace
@@ -44,7 +45,7 @@ SIDE = 384
 TILT = 14.0
 """Degrees from which the turntable looks down."""
 
-VERSIONS = ("class-based-styling", "torch", "numpy", "scipy", "embreex")
+VERSIONS = ("class-based-styling", "torch", "numpy", "scipy", "embreex", "gsplat")
 
 
 def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
@@ -167,6 +168,8 @@ def _parts(file: SceneFile, path: Path) -> list[Path]:
 
 def _restyled(file: SceneFile, request: Request) -> Restyled:
     if isinstance(file, MeshFile):
+        if request.refine is not None:
+            raise ConfigError("refine= is of splats: leave it out for a mesh")
         from cbs_core.scene.meshes import restyle
     else:
         from cbs_core.scene.clouds import restyle  # type: ignore[assignment]
@@ -176,7 +179,6 @@ def _restyled(file: SceneFile, request: Request) -> Restyled:
 def _request(config: Mapping[str, object], workshop: Workshop, progress: object) -> Request:
     if config["harmonics"] not in ("flat", "keep"):
         raise ConfigError(f"harmonics={config['harmonics']} is neither flat nor keep")
-    name = config["distance"]
     return Request(
         workshop=workshop,
         segmenter=config["segmenter"],
@@ -190,9 +192,15 @@ def _request(config: Mapping[str, object], workshop: Workshop, progress: object)
         harmonics=str(config["harmonics"]),
         iterations=_count(config, "iterations", 0, 100),
         grain=_share(config, "grain"),
-        distance=None if name is None else registry.distances.create(str(name)),
+        distance=_distance(config["distance"]),
+        refine=_distance(config["refine"]),
+        steps=_count(config, "steps", 1, 100_000),
         progress=progress,  # type: ignore[arg-type]
     )
+
+
+def _distance(name: object) -> Distance | None:
+    return None if name is None else registry.distances.create(str(name))
 
 
 def _count(config: Mapping[str, object], key: str, least: int, most: int) -> int:

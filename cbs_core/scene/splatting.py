@@ -18,14 +18,16 @@ Letters: ``N`` splats, ``H W`` picture.
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from scipy.sparse import csc_matrix, csr_matrix
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from torch import Tensor
 
 from cbs_core.scene.cameras import Camera
-from cbs_core.scene.types import Floats, Splats
+from cbs_core.scene.types import Floats, Ints, Splats
 
 BLUR = 0.3
 """Pixels squared that are added to a splat's variance, so that none falls between pixels."""
@@ -66,6 +68,10 @@ C3 = (
 """Real spherical harmonics, in the order of 3DGS's files."""
 
 
+Weights: TypeAlias = csr_matrix | LinearOperator
+"""A picture's linear map ``(P,N)`` of colours: ``weights @ colours``, ``weights.T @ picture``."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Flat:
     """Splats in a picture, front to back."""
@@ -91,6 +97,9 @@ class Splatter:
         dtype: float32, or float64 for a reference.
     """
 
+    name = "torch"
+    """For the report."""
+
     def __init__(
         self, splats: Splats, device: torch.device, dtype: torch.dtype = torch.float32
     ) -> None:
@@ -109,7 +118,7 @@ class Splatter:
         basis = harmonics(away, self.harmonics.shape[1])
         return torch.einsum("nd,ndc->nc", basis, self.harmonics)
 
-    def weights(self, camera: Camera) -> csr_matrix:
+    def weights(self, camera: Camera) -> Weights:
         """Returns the picture's linear map, ``(H*W,N)``: the part of each splat in each pixel."""
         flat = self._flat(camera)
         # A band of rows at a time: what is tried at once has a bound.
@@ -187,6 +196,15 @@ class Splatter:
         rotation = torch.as_tensor(camera.rotation, device=self.device, dtype=self.dtype)
         place = torch.as_tensor(camera.position, device=self.device, dtype=self.dtype)
         return (self.means - place) @ rotation[2]
+
+
+def restricted(weights: Weights, own: Ints) -> Weights:
+    """Returns the map ``(P,n)`` of those splats alone."""
+    if isinstance(weights, csr_matrix):
+        return weights[:, own]
+    count = len(own)
+    parts = (np.ones(count, np.float32), own, np.arange(count + 1))
+    return weights @ aslinearoperator(csc_matrix(parts, (weights.shape[1], count)))
 
 
 def _spread(flat: _Flat, width: int, low: int, high: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -85,3 +85,21 @@ def test_the_distance_of_features_is_nothing_between_a_picture_and_itself() -> N
     assert far.shape == (1, 1, 32, 48)
     assert far.mean() > near.mean() > 0
     assert far[..., 40:].mean() > 2 * far[..., :8].mean()
+
+
+@needs_weights
+def test_nearest_features_look_for_like_places_anywhere() -> None:
+    one = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    nearest, features = registry.distances.create("nnfm"), registry.distances.create("vgg19")
+    moved = one.roll(16, 3)
+    found = nearest(one, moved)
+    assert found.shape == (1, 1, 64, 96)
+    # Away from the borders, which the nets' padding makes other.
+    inside = (..., slice(28, 36), slice(28, 52))
+    assert found[inside].abs().max() < 1e-3
+    assert features(one, moved)[inside].min() > 0.1
+    assert nearest(one, 1 - moved)[inside].min() > 0.01
+    one.requires_grad_()
+    nearest(one, 1 - moved).sum().backward()
+    assert one.grad is not None
+    assert one.grad.abs().sum() > 0
