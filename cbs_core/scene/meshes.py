@@ -20,6 +20,7 @@ from cbs_core.scene.classes import of_routes, palette, parsed
 from cbs_core.scene.nets import Segmenting
 from cbs_core.scene.rays import Caster, Hits, View, lit, shown
 from cbs_core.scene.restyled import GREY, PAPER, Request, Restyled, by_route
+from cbs_core.scene.texels import finer
 from cbs_core.scene.types import Bytes, Floats, Ints, Mask, Mesh, MeshFile, srgb
 from cbs_core.words.vocabularies import Colour
 
@@ -70,12 +71,13 @@ def restyle(file: MeshFile, request: Request) -> Restyled:
     route = vote.routed(mesh, found.labels, found.names, routes)
     chosen = vote.selected_faces(mesh, route, request.select, views[0])
     route = np.where(chosen, route, -1)
-    points = bake.wanted(mesh, route)
+    fine = finer(mesh, route, grain.pixel(views))
+    points = bake.wanted(fine, route)
     baking = bake.Baking(caster, points, ball.radius)
     frozen = _style(views, routes, route, points, baking, request)
     colours, heard = baking.colours()
-    painted = bake.painted(mesh, points, colours)
-    after = bake.with_paints(mesh, painted)
+    painted = bake.painted(fine, points, colours)
+    after = bake.with_paints(fine, painted)
     shades = _shades(mesh, found, routes, route)
     shots = _Shots(caster)
     return Restyled(
@@ -91,7 +93,7 @@ def restyle(file: MeshFile, request: Request) -> Restyled:
             "kind": "mesh",
             "vertices": len(mesh.vertices),
             "faces": len(mesh.faces),
-            "textures": [list(p.pixels.shape[:2]) for p in mesh.paints],
+            "textures": [list(p.pixels.shape[:2]) for p in after.paints],
             "views": len(views),
             "frozen_statistics": frozen,
             "classes": _told(mesh, found, routes, route),

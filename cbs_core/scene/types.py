@@ -97,7 +97,8 @@ class Painted:
     """What a mesh's restyling changes."""
 
     paints: Mapping[int, Bytes] = field(default_factory=dict)
-    """The new pixels of each paint that changes, of the same shape."""
+    """The new pixels of each paint that changes, of as many channels; where all that a paint is on
+    is restyled, its sides may be 2 or 4 times as long."""
 
     colours: Floats | None = None
     """``(V,3)`` linear RGB, or None where no vertex changes."""

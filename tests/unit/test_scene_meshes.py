@@ -98,6 +98,25 @@ def test_a_material_without_texture_gets_one(tmp_path) -> None:
     )
 
 
+def test_a_coarse_texture_is_made_finer_where_all_of_it_is_restyled(tmp_path) -> None:
+    path = scenes.glb(tmp_path / "box.glb", picture=scenes.png(8))
+    old, _ = parts(path.read_bytes())
+    for routes, side in ((["rest"], 32), (["red"], 8)):
+        restyled = restyle(opened(path), request(routes=routes, labels="material"))
+        restyled.write(tmp_path / "out.glb")
+        again = opened(tmp_path / "out.glb")
+        assert isinstance(again, MeshFile)
+        assert again.mesh.paints[0].pixels.shape[:2] == (side, side)
+        assert restyled.facts["textures"][0] == [side, side]
+        new, _ = parts((tmp_path / "out.glb").read_bytes())
+        assert new["meshes"][0]["primitives"][:2] == old["meshes"][0]["primitives"][:2]
+        assert np.array_equal(again.mesh.uv, opened(path).mesh.uv)
+        view = cameras.orbit(restyled.ball, 30, 20, 64)
+        was, now = restyled.before(view), restyled.after(view)
+        red = (was[..., 0] > 0.6) & (was[..., 2] < 0.3)
+        assert np.abs(now[red] - GREEN).mean() < 0.02
+
+
 def test_an_obj_is_restyled_with_its_text_as_it_was(tmp_path) -> None:
     file = opened(scenes.obj(tmp_path))
     restyle(file, request()).write(tmp_path / "out" / "new.obj")
