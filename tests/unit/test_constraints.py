@@ -17,8 +17,8 @@ PINNED = {
         r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE
     )
 }
-UNTRIED = {"setuptools"}
-"""What pip brings along."""
+UNTRIED = {"gsplat", "setuptools"}
+"""What needs a GPU, and what pip brings along."""
 
 WANTED = sorted(
     want
