@@ -19,7 +19,9 @@ SUFFIX = ".png"
 
 
 class Preview:
-    """Gives the first frame of a source at or behind a place (`Source`).
+    """Gives the first frame of a source at or behind a place, or the last, while it is shown.
+
+    It is a `Source`.
 
     Args:
         source: is entered and left with this one.
@@ -50,13 +52,19 @@ class Preview:
         """
         source, place = self._source, self._place
         time = source.seek(place) if isinstance(source, Seekable) else None
-        for index, frame in enumerate(source):
+        last: RawFrame | None = None
+        for index, last in enumerate(source):
             if time is None:
-                reached = place.reached(index, frame.pts + self.info.start)
+                reached = place.reached(index, last.pts + self.info.start)
             else:
-                reached = frame.pts >= time
+                reached = last.pts >= time
             if reached:
-                yield replace(frame, index=0)
+                yield replace(last, index=0)
+                return
+        if last is not None and place.seconds is not None:
+            wanted = place.seconds - self.info.start if time is None else time
+            if last.pts + (last.duration or 1 / self.info.rate) > wanted:  # it is shown then
+                yield replace(last, index=0)
                 return
         raise SourceError(f"'{self.info.name}' has no frame at preview={place}: it ends before")
 

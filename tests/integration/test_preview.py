@@ -72,6 +72,16 @@ def test_only_the_group_of_pictures_is_decoded(clip: Path, monkeypatch: pytest.M
         assert len(decoded) < 2 * GOP
 
 
+def test_the_last_frame_is_there_while_it_is_shown(clip: Path) -> None:
+    pixels, pts = all_frames(clip)[-1]
+    for place in ("11.97", "11.999"):
+        got, time_ = shown(clip, place)
+        assert time_ == pts
+        assert np.array_equal(got, pixels)
+    with pytest.raises(SourceError, match="no frame at preview=12"):
+        shown(clip, "12")
+
+
 def test_a_place_behind_the_end_is_told(clip: Path) -> None:
     with pytest.raises(SourceError, match="no frame at preview=00:10:00"):
         shown(clip, "00:10:00")
