@@ -505,6 +505,47 @@ def test_classes_that_weights_know_are_kept_and_others_begin_as_background(tmp_p
     assert torch.equal(new.bias[[1, 3]], old.bias[[15, 7]])
 
 
+def test_stuff_is_learnt_beside_things_that_stay(drawn, tmp_path):
+    pytest.importorskip("segmentation_models_pytorch")
+    options = {"encoder": "tu-resnet10t", "options": {"upsampling": 1}, "trimmed": False}
+    first = SMPSegmenter.task(**{"data": str(drawn), **QUICK, **options})
+    run(first, tmp_path / "first", 2)
+    file = tmp_path / "things.safetensors"
+    export.write(file, *first.export())
+    things = SMPSegmenter(weights=str(file)).eval()
+
+    (drawn / "classes.txt").write_text("square\nabove\nbelow\n")
+    for path in (drawn / "labels").iterdir():
+        labels = np.asarray(Image.open(path))
+        half = np.where(np.arange(48)[:, None] < 24, 1, 2)
+        Image.fromarray(np.where(labels == 1, 0, half).astype(np.uint8)).save(path)
+    told = {"data": str(drawn), **QUICK, "things": str(file), "width": 12}
+    task = SMPSegmenter.task(**told)
+    before = {name: tensor.clone() for name, tensor in task.net.state_dict().items()}
+    run(task, tmp_path / "run", 3)
+    moved = {n for n, t in task.net.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved
+    assert all(name.startswith("stuff.") for name in moved)
+
+    both = tmp_path / "both.safetensors"
+    export.write(both, *task.export())
+    plugin = SMPSegmenter(weights=str(both)).eval()
+    assert plugin.classes == ("square", "above", "below")
+    image = torch.rand(1, 3, 64, 64, generator=generator())
+    with torch.inference_mode():
+        known, found = things(image), plugin(image)
+        torch.testing.assert_close(found[:, :1], known[:, 1:])
+        shares = found.softmax(1)[:, 1:].sum(1)
+        torch.testing.assert_close(shares, known.softmax(1)[:, 0], atol=1e-3, rtol=1e-3)
+    with pytest.raises(ConfigError, match="must be a background and the first ones"):
+        SMPSegmenter.task(**told | {"things": str(both)})
+    (drawn / "classes.txt").write_text("square\nabove or below\n")
+    for path in (drawn / "labels").iterdir():
+        Image.fromarray(np.asarray(Image.open(path)).clip(max=1)).save(path)
+    with pytest.raises(ConfigError, match="there is none to learn"):
+        SMPSegmenter.task(**told)
+
+
 def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):
     pytest.importorskip("segmentation_models_pytorch")
     timm = pytest.importorskip("timm")

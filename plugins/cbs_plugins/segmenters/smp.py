@@ -35,6 +35,7 @@ from cbs_plugins.nets.backbones import (
     said_rgb,
 )
 from cbs_plugins.nets.smp import trim
+from cbs_plugins.nets.stuff import ThingsAndStuff
 
 if TYPE_CHECKING:
     from cbs_plugins.training.segmentation import SegmentationTask
@@ -68,7 +69,8 @@ class SMPSegmenter(PaddedSegmenter):
 
     Whatever is None is taken from the metadata of a safetensors file: ``arch``, ``encoder`` and
     ``vocabulary`` as strings; ``classes``, ``mean`` and ``std`` as JSON lists. A model with one
-    output (a sigmoid's) gets a class ``background`` beside it, whose logit is 0.
+    output (a sigmoid's) gets a class ``background`` beside it, whose logit is 0. Weights named
+    ``stuff.*`` are those of `cbs_plugins.nets.stuff.ThingsAndStuff`.
 
     Args:
         arch: ``unet``, ``fpn``, ``deeplabv3plus``, ...; see ``smp.create_model``.
@@ -128,6 +130,8 @@ class SMPSegmenter(PaddedSegmenter):
         heavy = arch.lower() in ("unetplusplus", "upernet")
         self.bytes_per_pixel = (1400 if heavy else 850) + 5 * count
 
+        if isinstance(net, ThingsAndStuff):
+            count += net.stuff.classes - 1
         names = class_names(checkpoint, count, vocabulary=vocabulary, classes=classes)
         self.classes = names if count > 1 else ("background", *names)
         self.good_size = good_size(checkpoint, names)
@@ -251,4 +255,8 @@ def _create(arch: str, encoder: str, count: int, source: _Source) -> tuple[Any, 
     )
     if source.trimmed:
         trim(net)
+    weights = source.checkpoint.tensors
+    if "stuff.head.weight" in weights and "stuff.whole.weight" in weights:
+        stuff, width = len(weights["stuff.head.weight"]), len(weights["stuff.whole.weight"])
+        net = ThingsAndStuff(net, stuff, width)
     return net, multiple

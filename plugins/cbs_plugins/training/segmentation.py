@@ -82,6 +82,9 @@ class Trainee:
     last: str | None = None
     """The name of the convolution that gives the logits, where it has a bias."""
 
+    known: Sequence[nn.Module] = ()
+    """Parts of the net that stay as they are."""
+
 
 class SegmentationTask:
     """Trains a net on a labelled set, and on unlabelled photographs by a teacher's soft labels.
@@ -119,8 +122,10 @@ class SegmentationTask:
         self.name = self.vocabulary or "segmenter"
         self.trainee = self._created(create)
         self.net = self.trainee.net
-        norms = [module for module in self.net.modules() if isinstance(module, nn.BatchNorm2d)]
-        self._frozen = norms if recipe.weights.frozen_norm else []
+        norms = [part for part in self.net.modules() if isinstance(part, nn.BatchNorm2d)]
+        self._frozen = [*self.trainee.known, *(norms if recipe.weights.frozen_norm else ())]
+        for part in self.trainee.known:
+            part.requires_grad_(False)
         self.segmenter = self._normalised(self.net)
         steps, share = recipe.optimisation.steps, recipe.weights.average
         self._kept = Kept(
@@ -132,7 +137,9 @@ class SegmentationTask:
         self.module = self._kept.module
         how = recipe.optimisation
         self.optimizer = OPTIMIZERS[how.optimizer](
-            self.net.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay
+            [weight for weight in self.net.parameters() if weight.requires_grad],
+            lr=how.learning_rate,
+            weight_decay=how.weight_decay,
         )
         self.scheduler: LRScheduler = LambdaLR(
             self.optimizer, lambda step: poly(step, how.steps, how.warm_up)

@@ -9,13 +9,16 @@ from typing import Any
 from torch import nn
 
 from cbs_core.choose.weights import load
-from cbs_core.contract.errors import PluginLoadError, WeightsKeysError
+from cbs_core.contract.errors import ConfigError, PluginLoadError, WeightsKeysError
+from cbs_core.datasets.labelled import class_map
+from cbs_core.words.shares import BACKGROUND
 from cbs_plugins.nets.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     create_for_any_size,
 )
 from cbs_plugins.nets.smp import trim
+from cbs_plugins.nets.stuff import ThingsAndStuff
 from cbs_plugins.training.segmentation import Trainee
 
 LITE0 = "efficientnet-lite0"
@@ -34,6 +37,8 @@ def create(
     trimmed: bool = False,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    things: str | None = None,
+    width: int = 192,
 ) -> Trainee:
     """Returns a net for the classes.
 
@@ -48,11 +53,18 @@ def create(
         trimmed: see `cbs_plugins.nets.smp.trim`.
         mean: RGB of [0,1]; None for that of `LITE0`, where it is named, else ImageNet's.
         std: likewise.
+        things: a weight file of the plugin, of a net whose first class is a background and whose
+            other classes come first here. It stays as it is, and tells all of the above; a light
+            decoder beside it learns the classes that are left
+            (`cbs_plugins.nets.stuff.ThingsAndStuff`).
+        width: of that decoder.
 
     Raises:
-        ConfigError: no such net, or none that can be trimmed.
-        WeightsError: ``encoder_weights`` cannot be read, or are of another encoder.
+        ConfigError: no such net, or none that can be trimmed, or ``things`` are of other classes.
+        WeightsError: ``encoder_weights`` or ``things`` cannot be read, or are of another encoder.
     """
+    if things is not None:
+        return _beside(things, classes, width)
     import segmentation_models_pytorch as smp
 
     net: Any
@@ -82,6 +94,35 @@ def create(
     name = f"smp's {arch} on {encoder}"
     # Its head begins with the convolution that gives the logits.
     return Trainee(name, net, multiple, mean, std, metadata, last="segmentation_head.0")
+
+
+def _beside(things: str, classes: tuple[str, ...], width: int) -> Trainee:
+    """Returns a trained net with a decoder beside it for the classes that it does not know."""
+    from cbs_plugins.segmenters.smp import SMPSegmenter
+
+    known = SMPSegmenter(weights=things)
+    named = known.classes[1:]
+    if known.classes[0] != BACKGROUND or class_map(classes, named).tolist()[: len(named)] != [
+        *range(len(named))
+    ]:
+        raise ConfigError(
+            f"recipe.things={things}: its classes must be a background and the first ones of "
+            f"the vocabulary, and are {', '.join(known.classes)}"
+        )
+    if len(classes) < len(named) + 2:
+        raise ConfigError(
+            f"recipe.things={things} knows all the classes but its background: there is none to "
+            "learn"
+        )
+    net = ThingsAndStuff(known.net, len(classes) - len(named), width)
+    mean, std = (values.flatten().tolist() for values in (known.mean, known.std))
+    said = load(things).metadata
+    told = ("arch", "encoder", "mean", "std", "options", "trimmed")
+    metadata = {key: said[key] for key in told if key in said} | {
+        "things": known.weights_files[0].sha256
+    }
+    kept = (net.encoder, net.decoder, net.segmentation_head)
+    return Trainee(f"the net of '{things}'", net, known.multiple, mean, std, metadata, known=kept)
 
 
 def _lite0() -> Path:
