@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from cbs_plugins.nets.backbones import IMAGENET_MEAN
+from cbs_plugins.nets.smp import Summed
 from cbs_plugins.segmenters.smp import SMPSegmenter
 from safetensors.torch import save_file
 
@@ -268,3 +269,40 @@ def test_malformed_metadata_is_one_clear_line(tmp_path, key, text):
 def test_wrong_normalisation_is_refused(file, given):
     with pytest.raises(ConfigError, match="must be three numbers"):
         SMPSegmenter(weights=str(file), **ARCH, **given)
+
+
+@pytest.mark.parametrize("upsampling", [1, 4])
+@torch.inference_mode()
+def test_an_fpn_that_sums_before_it_enlarges_gives_the_same_logits(tmp_path, upsampling):
+    options = {
+        "decoder_pyramid_channels": 96,
+        "decoder_segmentation_channels": 64,
+        "upsampling": upsampling,
+    }
+    torch.manual_seed(0)
+    net = smp.create_model("fpn", "resnet18", encoder_weights=None, classes=3, **options).eval()
+    for norm in (m for m in net.decoder.modules() if isinstance(m, torch.nn.GroupNorm)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 2)
+        torch.nn.init.uniform_(norm.bias, -1, 1)
+    path = tmp_path / "net.safetensors"
+    told = {"arch": "fpn", "encoder": "resnet18", "classes": json.dumps(["a", "b", "c"])}
+    save_file(net.state_dict(), path, metadata=told | {"options": json.dumps(options)})
+    segmenter = SMPSegmenter(weights=str(path)).eval()
+    assert isinstance(segmenter.net, Summed)
+    image = torch.rand(2, 3, 64, 96)
+    want = net.double()((image.double() - segmenter.mean) / segmenter.std)
+    assert want.std() > 0.1
+    torch.testing.assert_close(segmenter(image).double(), want, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_an_fpn_that_joins_its_levels_is_left_as_it_is(tmp_path):
+    options = {"decoder_merge_policy": "cat"}
+    net = smp.create_model("fpn", "resnet18", encoder_weights=None, classes=3, **options).eval()
+    path = tmp_path / "net.safetensors"
+    told = {"arch": "fpn", "encoder": "resnet18", "classes": json.dumps(["a", "b", "c"])}
+    save_file(net.state_dict(), path, metadata=told | {"options": json.dumps(options)})
+    segmenter = SMPSegmenter(weights=str(path)).eval()
+    image = torch.rand(1, 3, 64, 64)
+    want = net((image - segmenter.mean) / segmenter.std)
+    torch.testing.assert_close(segmenter(image), want, atol=1e-4, rtol=1e-4)

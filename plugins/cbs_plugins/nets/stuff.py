@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.contract.tensors import to_size
+from cbs_plugins.nets.smp import Summed
 
 DILATIONS = (1, 2, 4, 1)
 """Of the blocks at a sixteenth of the size: stuff is told by what is far around it."""
@@ -89,12 +90,11 @@ def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-class ThingsAndStuff(nn.Module):
+class ThingsAndStuff(Summed):
     """A net of segmentation-models-pytorch, whose background a second decoder divides.
 
-    The probability of a thing is the net's own, to the bit of its logits; that of stuff is the
-    net's background times the stuff's share of it by the `StuffDecoder`, which sees the same
-    features of the same encoder.
+    The probability of a thing is the net's own; that of stuff is the net's background times the
+    stuff's share of it by the `StuffDecoder`, which sees the same features of the same encoder.
 
     Args:
         net: of ``smp``, with an encoder of five strides; its first class is a background.
@@ -103,10 +103,8 @@ class ThingsAndStuff(nn.Module):
     """
 
     def __init__(self, net: Any, stuff: int, width: int) -> None:
-        super().__init__()
-        self.encoder, self.decoder = net.encoder, net.decoder
-        self.segmentation_head = net.segmentation_head
-        training = net.training
+        super().__init__(net)
+        training = self.encoder.training
         with torch.no_grad():
             features = self.encoder.eval()(torch.zeros(1, 3, 64, 64))
         self.encoder.train(training)
@@ -115,6 +113,6 @@ class ThingsAndStuff(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B,3,H,W)`` -> logits ``(B,T+S,h,w)``, of the net's own size; H, W multiples of 32."""
         features = self.encoder(x)
-        known = self.segmentation_head(self.decoder(features))
+        known = self.known(features)
         shares = to_size(self.stuff(features[-4:]).log_softmax(1), known.shape[-2:])
         return torch.cat([known[:, 1:], known[:, :1] + shares], 1)

@@ -34,7 +34,7 @@ from cbs_plugins.nets.backbones import (
     good_size,
     said_rgb,
 )
-from cbs_plugins.nets.smp import trim
+from cbs_plugins.nets.smp import Summed, is_summed, trim
 from cbs_plugins.nets.stuff import ThingsAndStuff
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class SMPSegmenter(PaddedSegmenter):
         load_into(net, checkpoint, net=f"smp's {arch} on {encoder}")
         # An auxiliary classifier of the whole picture; the net would return its output too.
         net.classification_head = None
+        if not isinstance(net, Summed) and is_summed(net.decoder, net.segmentation_head):
+            net = Summed(net)
         super().__init__(
             net,
             multiple=multiple,
