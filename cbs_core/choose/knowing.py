@@ -23,7 +23,7 @@ FILE = "words.yaml"
 
 ANY = "any"
 
-PREFERENCE = ("voc", "cityscapes", "camvid")
+PREFERENCE = ("scene", "voc", "cityscapes", "camvid")
 """Which vocabulary's weights are taken where neither a file nor a vocabulary is named."""
 
 FREE = ("Apache-2.0", "MIT", "BSD", "CC0", "CC BY 4", "CC-BY-4")

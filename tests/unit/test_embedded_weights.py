@@ -34,7 +34,7 @@ def test_they_are_there_and_small():
     assert names >= {"starry_night", "wave", "the_scream", "composition_vii"}
     assert len(names) >= 6
     assert {path.stem for path in FILES} >= {"voc"}
-    assert all(path.stat().st_size < 6_000_000 for path in FILES)
+    assert all(path.stat().st_size < 7_000_000 for path in FILES)
     assert sum(path.stat().st_size for path in FILES) < 40_000_000
 
 
@@ -103,7 +103,7 @@ def test_a_style_changes_a_picture_and_keeps_its_layout(path):
     [
         ("astronaut", "person", np.s_[60:200, 170:280], np.s_[:60, 320:400], 0.85),
         ("cat", "cat", np.s_[60:250, 100:300], np.s_[100:200, 415:450], 0.87),  # nearly fills it
-        ("motorcycle", "motorbike", np.s_[200:400, 150:450], np.s_[:100, 150:600], 0.85),
+        ("motorcycle", "motorcycle", np.s_[200:400, 150:450], np.s_[:100, 150:600], 0.85),
     ],
 )
 @torch.inference_mode()

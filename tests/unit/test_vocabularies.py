@@ -19,7 +19,7 @@ COUNTS = {
     "coco": 80,
     "coco_panoptic": 133,
     "coco_stuff": 171,
-    "scene": 28,
+    "scene": 32,
 }
 
 

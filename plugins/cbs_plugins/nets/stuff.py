@@ -93,8 +93,11 @@ def _twice(x: Tensor) -> Tensor:
 class ThingsAndStuff(Summed):
     """A net of segmentation-models-pytorch, whose background a second decoder divides.
 
-    The probability of a thing is the net's own; that of stuff is the net's background times the
-    stuff's share of it by the `StuffDecoder`, which sees the same features of the same encoder.
+    While it is trained the probability of a thing is the net's own, and that of stuff is the net's
+    background times the stuff's share of it by the `StuffDecoder`, which sees the same features of
+    the same encoder. Afterwards the likeliest stuff has the background's own logit: where the net
+    finds a thing, and which, stays as it was. Shares would make things larger (horses of VOC: an
+    IoU of 0.854 for 0.878), since a background that is divided wins against nothing.
 
     Args:
         net: of ``smp``, with an encoder of five strides; its first class is a background.
@@ -114,5 +117,6 @@ class ThingsAndStuff(Summed):
         """``(B,3,H,W)`` -> logits ``(B,T+S,h,w)``, of the net's own size; H, W multiples of 32."""
         features = self.encoder(x)
         known = self.known(features)
-        shares = to_size(self.stuff(features[-4:]).log_softmax(1), known.shape[-2:])
-        return torch.cat([known[:, 1:], known[:, :1] + shares], 1)
+        stuff = to_size(self.stuff(features[-4:]), known.shape[-2:])
+        whole = stuff.logsumexp(1, True) if self.training else stuff.amax(1, True)
+        return torch.cat([known[:, 1:], known[:, :1] + stuff - whole], 1)

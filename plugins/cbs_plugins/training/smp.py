@@ -121,6 +121,8 @@ def _beside(things: str, classes: tuple[str, ...], width: int) -> Trainee:
     metadata = {key: said[key] for key in told if key in said} | {
         "things": known.weights_files[0].sha256
     }
+    if known.good_size is not None:
+        metadata["good_size"] = json.dumps(known.good_size)
     kept = (net.encoder, net.decoder, net.segmentation_head)
     return Trainee(f"the net of '{things}'", net, known.multiple, mean, std, metadata, known=kept)
 
