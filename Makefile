@@ -31,7 +31,7 @@ scenes: $(READY)
 	$(BIN)/python -m benchmarks.scenes ../shared/data/3d
 
 steady: $(READY)
-	$(BIN)/python -m benchmarks.steady ../shared/data/video 'routes=[person,car]'
+	$(BIN)/python -m benchmarks.steady ../shared/data/video 'routes=[person,car]' --docs docs/steady.md
 
 soak: $(READY)
 	$(BIN)/python -m benchmarks.soak --minutes 30

@@ -1,55 +1,82 @@
-"""``make steady``: how much mattes flicker on real clips, with ``steady=off`` and ``steady=matte``.
+"""``make steady``: how steady mattes and strokes are, by ``steady=off``, ``matte`` and ``full``.
 
-Flicker is 1 - IoU of a frame's matte, carried along the motion of the input, and the next frame's,
-averaged over the frames that have one. The motion is that of `cbs_core.temporal.flow`, at the size
-at which mattes are held. What is kept of the mattes themselves stands beside it: the share of the
-frame's own mattes that the held ones cover (recall), and of the held ones that these cover
-(precision). The frame's own are no truth: they are what a net saw. Both ways see the same
-segmentation, which is done once.
+On real clips: **flicker** is 1 - IoU of a frame's matte, carried along the motion of the input, and
+the next frame's, averaged over the frames that have one. **Recall** is of objects that were drawn
+by hand (`benchmarks.clips`). The **warping error** (Lai et al. 2018) is the mean squared
+difference in [0,1] of a shown frame and the one before it, moved along, where a check of the motion
+forth and back calls a pixel visible; inside of both frames' mattes, and outside. Blur is steady
+too, so beside it stand the gradient energy and the style loss inside of the mattes, as ratios to
+``off``, and frames a second. All ways see the same segmentation, which is done once.
 
-    python -m benchmarks.steady FOLDER [--frames 32] [--strips FOLDER] [WORDS ...]
+Then follow clips whose motion or object is known to the pixel: `benchmarks.strokes` and
+`benchmarks.discs`.
 
-FOLDER holds videos; WORDS are as after ``cbs-run``: ``segmenter=dabnet``, ``routes=[car]``.
+    python -m benchmarks.steady FOLDER [--frames 28] [--strips FOLDER] [--docs FILE] [WORDS ...]
+
+FOLDER holds videos; WORDS are as after ``cbs-run``: ``segmenter=dabnet``, ``routes=[car]``. With
+``--docs`` the tables are written between the marks of a document, and the chart beside it.
 """
 
 import argparse
+import json
 import sys
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-import av
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks import discs, machine, strokes
+from benchmarks import steady_tables as tables
+from benchmarks.clips import drawn, pixels
 from benchmarks.machine import untaken
+from benchmarks.strokes import Judge
 from benchmarks.workloads import compose
+from cbs_core.contract.types import RawFrame
 from cbs_core.frame.plan import Plan
 from cbs_core.run import workshop
 from cbs_core.run.stream import Stream
 from cbs_core.temporal.carrying import Seen
 from cbs_core.temporal.flow import resized, warped
 
-WIDTH = 480
-"""Pixels to which clips are reduced."""
-
 SIX = 6
 """Frames of a strip, from the middle of the clip."""
+
+WAYS = {
+    "off": ("off", 0),
+    "matte": ("matte", 0),
+    "matte, lookahead=4": ("matte", 4),
+    "full": ("full", 0),
+}
+"""What is compared: `Plan.steady` and `Plan.lookahead`."""
+
+BEGUN = 2
+"""Frames that do not count: nothing is held yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one clip gave."""
+    """What one clip gave in one way; ratios are to ``off``."""
 
-    off: float
-    held: float
+    flicker: float
     recall: float
-    precision: float
-    step_ms: float
-    segment_ms: float
+    """NaN where nothing was drawn."""
+
+    inside: float
+    """Warping error; NaN where the mattes are empty."""
+
+    outside: float
+    gradient: float
+    style: float
+    """Style loss; NaN without the painting or VGG-19."""
+
+    fps: float
 
 
 class Once:
@@ -62,77 +89,137 @@ class Once:
     def __init__(self, call: object) -> None:
         self._call = call
         # With the frame, so that no other takes its number.
-        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+        self._known: dict[bytes, Tensor] = {}
         self.seconds: list[float] = []
 
     def __call__(self, image: Tensor) -> Tensor:
         """Returns the logits of a frame."""
-        if id(image) not in self._known:
+        key = image.numpy().tobytes()
+        if key not in self._known:
             begun = time.perf_counter()
-            self._known[id(image)] = image, self._call(image)  # type: ignore[operator]
+            self._known[key] = self._call(image)  # type: ignore[operator]
             self.seconds.append(time.perf_counter() - begun)
-        return self._known[id(image)][1]
+        return self._known[key]
 
 
-def clip(path: Path, frames: int) -> list[Tensor]:
-    """Returns the first frames ``(1,3,h,WIDTH)`` of a video."""
-    out = []
-    with av.open(str(path)) as file:
-        for frame in file.decode(video=0):
-            height = round(frame.height * WIDTH / frame.width / 2) * 2
-            small = frame.reformat(WIDTH, height, "rgb24", interpolation="AREA").to_ndarray()
-            out.append(torch.from_numpy(small).permute(2, 0, 1)[None] / 255)
-            if len(out) == frames:
-                break
-    return out
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """From each frame to the next."""
+
+    flows: list[Tensor]
+    """``(1,2,H,W)``, from the later frame to the earlier."""
+
+    visible: list[Tensor]
+    """``(H,W)`` bool."""
+
+    @classmethod
+    def of(cls, frames: Sequence[Tensor]) -> "Motion":
+        """Returns that of a clip ``(1,3,H,W)``; visible as in Ruder et al. 2016, section 5.1."""
+        flows, visible = [], []
+        size = (frames[0].shape[2], frames[0].shape[3])
+        for before, now in pairwise(Seen.of(frame, 0) for frame in frames):
+            back, forth = now.since(before).motion, before.since(now).motion
+            error = (back + warped(forth, back)).square().sum(1)
+            lengths = back.square().sum(1) + forth.square().sum(1)
+            seen = error < 0.01 * lengths + 0.5
+            scale = size[1] / back.shape[3]
+            flows.append(resized(back, size) * scale)
+            visible.append(resized(seen[None].float(), size)[0, 0] > 0.99)
+        return cls(flows, visible)
 
 
 @torch.inference_mode()
-def measure(plan: Plan, frames: list[Tensor], strip: Path | None = None) -> Row:
-    """Runs a clip both ways."""
+def measure(
+    plan: Plan, path: Path, count: int, judge: Judge, strip: Path | None = None
+) -> dict[str, Row]:
+    """Runs a clip in each way."""
     once = Once(plan.segmenter.call)
     plan = replace(plan, segmenter=replace(plan.segmenter, call=once))
-    off, _ = _mattes(replace(plan, steady="off"), frames)
-    held, seconds = _mattes(replace(plan, steady="matte"), frames)
-    seen = [Seen.of(frame, 0) for frame in frames]
-    steps = [now.since(before).motion for before, now in pairwise(seen)]
-    common = sum(int((a & b).sum()) for a, b in zip(off, held, strict=True))
-    if strip is not None:
-        _draw(frames, off, held, strip)
-    return Row(
-        _flicker(off, steps),
-        _flicker(held, steps),
-        common / max(1, sum(int(one.sum()) for one in off)),
-        common / max(1, sum(int(one.sum()) for one in held)),
-        1e3 * float(np.median(seconds)),
-        1e3 * float(np.median(once.seconds)),
-    )
-
-
-def _mattes(plan: Plan, frames: list[Tensor]) -> tuple[list[Tensor], list[float]]:
-    """Returns the mattes ``(H,W)`` of all routes together, and seconds beside the segmentation."""
-    stream, out, seconds = Stream(plan), [], []
+    raws = [RawFrame(one, index) for index, one in enumerate(pixels(path, count))]
+    frames = [one.pixels.permute(2, 0, 1)[None] / 255 for one in raws]
+    motion = Motion.of(frames)
     for frame in frames:
+        once(frame)
+    segment, rows, mattes = float(np.median(once.seconds)), {}, {}
+    for way, (mode, lookahead) in WAYS.items():
+        chosen = replace(plan, steady=mode, lookahead=lookahead)
+        mattes[way], pictures, seconds = shown(chosen, raws)
+        fps = 1 / (segment + float(np.median(seconds[BEGUN:])))
+        found = figures(path.stem, mattes[way], pictures, motion)
+        rows[way] = Row(*found, judged(judge, pictures, frames, mattes["off"]), fps)
+    if strip is not None:
+        draw(frames, [mattes[way] for way in ("off", "matte")], strip)
+    return rows
+
+
+def judged(
+    judge: Judge, pictures: list[Tensor], frames: list[Tensor], mattes: list[Tensor]
+) -> float:
+    """Returns the style loss of what is around the mattes of the middle and the last frame."""
+    some = [index for index in (len(frames) // 2, len(frames) - 1) if mattes[index].any()]
+    losses = []
+    for index in some:
+        places = [mattes[index].any(axis).nonzero()[:, 0] for axis in (1, 0)]
+        part = (..., *(slice(int(one[0]), int(one[-1]) + 33) for one in places))
+        losses.append(judge([pictures[index][part]], [frames[index][part]]))
+    return float(np.mean(losses)) if losses else float("nan")
+
+
+def shown(plan: Plan, raws: Sequence[RawFrame]) -> tuple[list[Tensor], list[Tensor], list[float]]:
+    """Returns the mattes ``(H,W)`` of all routes together, the pictures, and seconds a frame."""
+    stream, mattes, pictures, seconds = Stream(plan), [], [], []
+    for index, raw in enumerate(raws):
         begun = time.perf_counter()
-        scores = stream.score(frame, plan)
+        image = stream.upload(raw)
+        ahead = raws[index + 1 : index + 1 + plan.lookahead]
+        result = stream.restyle(image, stream.score(image, plan, ahead=ahead), plan)
         seconds.append(time.perf_counter() - begun)
-        size = (frame.shape[2], frame.shape[3])
-        out.append(plan.regions(scores.logits, size)[0].sum(0) > 0.5)
-    return out, seconds
+        mattes.append(result.mattes[0].sum(0) > 0.5)
+        pictures.append(result.image)
+    return mattes, pictures, seconds
 
 
-def _flicker(mattes: list[Tensor], steps: list[Tensor]) -> float:
-    found = []
-    for before, now, motion in zip(mattes, mattes[1:], steps, strict=False):
-        size = (now.shape[0], now.shape[1])
-        larger = resized(motion, size) * (size[1] / motion.shape[3])
-        carried = warped(before[None, None].float(), larger)[0, 0] > 0.5
-        if union := int((carried | now).sum()):
-            found.append(1 - int((carried & now).sum()) / union)
-    return float(np.mean(found)) if found else 0.0
+def figures(
+    name: str, mattes: list[Tensor], pictures: list[Tensor], motion: Motion
+) -> tuple[float, ...]:
+    """Returns the figures of a clip as it was shown, up to the gradient, in the order of `Row`."""
+    flicker: list[float] = []
+    errors: tuple[list[float], list[float]] = ([], [])
+    steps = zip(motion.flows, motion.visible, strict=True)
+    for index, (flow, visible) in list(enumerate(steps, 1))[BEGUN:]:
+        carried = warped(mattes[index - 1][None, None].float(), flow)[0, 0] > 0.5
+        if union := int((carried | mattes[index]).sum()):
+            flicker.append(1 - int((carried & mattes[index]).sum()) / union)
+        off = (warped(pictures[index - 1], flow) - pictures[index]).square().mean(1)[0]
+        both = (carried & mattes[index], ~(carried | mattes[index]))
+        for found, where in zip(errors, both, strict=True):
+            if (some := where & visible).any():
+                found.append(float(off[some].mean()))
+    size = (mattes[0].shape[0], mattes[0].shape[1])
+    truths = [(index, drawn(name, index, size)) for index in range(len(mattes))]
+    recalls = [
+        int((mattes[index] & truth).sum()) / int(truth.sum())
+        for index, truth in truths
+        if truth is not None
+    ]
+    edges = [gradient(*pair) for pair in list(zip(pictures, mattes, strict=True))[BEGUN:]]
+    means = [float(np.mean(one)) if one else float("nan") for one in (flicker, recalls, *errors)]
+    return (*means, float(np.nanmean(edges)))
 
 
-def _draw(frames: list[Tensor], off: list[Tensor], held: list[Tensor], path: Path) -> None:
+def gradient(picture: Tensor, matte: Tensor) -> float:
+    """Returns the mean squared gradient of ``(1,3,H,W)`` inside of a matte; NaN of none."""
+    total, count = 0.0, 0
+    for axis in (0, 1):
+        inside = matte.narrow(axis, 1, matte.shape[axis] - 1)
+        inside = inside & matte.narrow(axis, 0, matte.shape[axis] - 1)
+        total += float(picture[0].diff(dim=axis + 1).square().mean(0)[inside].sum())
+        count += int(inside.sum())
+    return total / count if count else float("nan")
+
+
+def draw(frames: list[Tensor], ways: list[list[Tensor]], path: Path) -> None:
+    """Writes six frames of a clip with their mattes, a row a way."""
     start = max(0, len(frames) // 2 - SIX // 2)
     red = torch.tensor([1.0, 0, 0])[:, None, None]
     rows = [
@@ -143,19 +230,21 @@ def _draw(frames: list[Tensor], off: list[Tensor], held: list[Tensor], path: Pat
             ],
             2,
         )
-        for mattes in (off, held)
+        for mattes in ways
     ]
     picture = torch.cat(rows, 1).permute(1, 2, 0).mul(255).byte().numpy()
     Image.fromarray(picture).save(path)
 
 
 def main() -> int:
-    """Measures and prints."""
+    """Measures, prints and, where that is asked for, writes down."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("words", nargs="*")
-    parser.add_argument("--frames", type=int, default=32)
+    parser.add_argument("--frames", type=int, default=28)
     parser.add_argument("--strips", type=Path)
+    parser.add_argument("--docs", type=Path)
+    parser.add_argument("--paintings", type=Path, default=strokes.PAINTINGS)
     given = parser.parse_intermixed_args()
     clips = sorted(given.folder.glob("*.mp4"))
     if given.strips:
@@ -164,21 +253,30 @@ def main() -> int:
     if not given.folder.is_dir():
         print(f"no folder {given.folder}: nothing measured")
         return 0
-    usual = ["accelerator=eager", "precision=fp32", "device=cpu"]
+    usual = ["accelerator=eager", "precision=fp32", "device=cpu", "styler.style=starry_night"]
     config = compose([*usual, *given.words])
-    plan = workshop.plan(config, device=torch.device("cpu"), dtype=torch.float32)
-    print("| clip | flicker: off | matte | ratio | recall | precision | step, ms | segment, ms |")
-    print("|---|---|---|---|---|---|---|---|")
+    device = torch.device("cpu")
+    plan = workshop.plan(config, device=device, dtype=torch.float32)
+    judge = Judge(given.paintings / "starry_night.jpg")
+    results: dict[str, Any] = {"machine": machine.facts(device), "words": given.words, "clips": {}}
     for path in clips:
         strip = given.strips / f"{path.stem}.png" if given.strips else None
-        row = measure(plan, clip(path, given.frames), strip)
-        ratio = f"{row.held / row.off:.2f}" if row.off else "-"
-        print(
-            f"| {path.stem} | {100 * row.off:.1f}% | {100 * row.held:.1f}% | {ratio} "
-            f"| {row.recall:.2f} | {row.precision:.2f} "
-            f"| {row.step_ms:.0f} | {row.segment_ms:.0f} |",
-            flush=True,
-        )
+        rows = measure(plan, path, given.frames, judge, strip)
+        results["clips"][path.stem] = {way: asdict(row) for way, row in rows.items()}
+        print("\n".join(tables.clip_rows(path.stem, results["clips"][path.stem])), flush=True)
+    results["exact"] = strokes.exact(given.words)
+    results["sky"] = strokes.skies(clips, given.words)
+    results["discs"] = {
+        name: {mode: asdict(one) for mode, one in ways.items()}
+        for name, ways in discs.measured().items()
+    }
+    print("\n".join(tables.text(results)), flush=True)
+    if given.docs:
+        folder = machine.RESULTS / machine.machine_class(device)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "steady.json").write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        tables.chart(results).save(folder / "steady.png")
+        tables.fill(given.docs, results, f"../benchmarks/results/{folder.name}/steady.png")
     return 0
 
 

@@ -6,17 +6,19 @@ frame and the one before it moved along; no flow is estimated for it. Blur is st
 it stand the gradient energy and the style loss of VGG-19 (where that and the painting are there),
 each as a ratio to ``off``. The first frames, in which nothing is carried yet, do not count.
 
-    python -m benchmarks.strokes [--frames N] [--styles NAME ..] [--video FILE] [WORDS ...]
+    python -m benchmarks.strokes [--frames N] [--styles NAME ..] [--videos FILE ..] [WORDS ...]
 
-Of a video the mean change from frame to frame is taken, in levels of 255, where the source changes
-by less than `CALM` levels on average: in a sky.
+Of a video the change from frame to frame is taken, in levels of 255, where the source changes by
+less than `CALM` levels on average: in a sky. Its mean, and that of the worst pair of frames.
 """
 
 import argparse
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,7 @@ from cbs_plugins.sources.pan import PanSource
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.steady import clip
+from benchmarks.clips import clip
 from benchmarks.workloads import compose
 from cbs_core.contract.errors import CbsError
 from cbs_core.run import workshop
@@ -35,6 +37,8 @@ from cbs_core.run.stream import Stream
 PHOTOGRAPHS = ("cat", "astronaut")
 
 STYLES = ("starry_night", "wave")
+
+PAINTINGS = Path("../shared/data/styles")
 
 MODES = ("off", "full")
 
@@ -124,55 +128,85 @@ class Judge:
         return float(np.mean([float(self._objective(*one)["style"]) for one in given]))
 
 
-def changes(frames: list[Tensor], pictures: list[Tensor]) -> tuple[float, float]:
-    """Returns the levels by which the calm part of a video changes, in the source and as shown."""
+def changes(frames: list[Tensor], pictures: list[Tensor]) -> list[list[float]]:
+    """Returns by how many levels the calm part of a video changes, in the source and as shown."""
     levels = [
-        255 * torch.stack([(b - a).abs().mean(1)[0] for a, b in pairwise(one)]).mean(0)
-        for one in (frames, pictures)
+        [255 * (b - a).abs().mean(1)[0] for a, b in pairwise(one)] for one in (frames, pictures)
     ]
     size = 16
-    source, out = (F.avg_pool2d(one[None, None], size)[0, 0] for one in levels)
+    source = F.avg_pool2d(torch.stack(levels[0]).mean(0)[None, None], size)
     # With its neighbours, as strokes next to what moves do move.
-    calm = F.max_pool2d(source[None, None], 3, 1, 1)[0, 0] < CALM
-    return float(source[calm].mean()), float(out[calm].mean())
+    calm = F.max_pool2d(source, 3, 1, 1)[0, 0] < CALM
+    return [
+        [float(F.avg_pool2d(pair[None, None], size)[0, 0][calm].mean()) for pair in one]
+        for one in levels
+    ]
+
+
+def exact(
+    words: list[str],
+    *,
+    styles: Sequence[str] = STYLES[:1],
+    count: int = 14,
+    paintings: Path = PAINTINGS,
+) -> list[dict[str, Any]]:
+    """Returns the figures of ``full`` as ratios to ``off``, of each style and photograph."""
+    rows = []
+    for style in styles:
+        judge = Judge(paintings / f"{style}.jpg")
+        for name in PHOTOGRAPHS:
+            frames, places = pan(name, count)
+            off, full = (
+                figures(shown(mode, style, frames, words), frames, places, judge) for mode in MODES
+            )
+            ratios = {key: value / asdict(off)[key] for key, value in asdict(full).items()}
+            ratios["style loss"] = ratios.pop("style")
+            rows.append({"style": style, "clip": name, **ratios})
+    return rows
+
+
+def skies(
+    videos: Sequence[Path], words: list[str], *, styles: Sequence[str] = STYLES[:1], count: int = 28
+) -> list[dict[str, Any]]:
+    """Returns the mean and the worst change of calm parts, of each video that has one."""
+    rows = []
+    for video in videos:
+        frames = clip(video, count)
+        for style in styles:
+            found: dict[str, list[float]] = {}
+            for mode in MODES:
+                found["source"], found[mode] = changes(frames, shown(mode, style, frames, words))
+            if np.isnan(found["source"]).any():
+                break
+            means = {key: float(np.mean(one)) for key, one in found.items()}
+            worst = {f"{key}, worst": max(one) for key, one in found.items()}
+            rows.append({"style": style, "clip": video.stem, **means, **worst})
+    return rows
 
 
 def main() -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("words", nargs="*")
-    parser.add_argument("--frames", type=int, default=14)
-    parser.add_argument("--paintings", type=Path, default=Path("../shared/data/styles"))
-    parser.add_argument("--video", type=Path)
+    parser.add_argument("--frames", type=int, default=28)
+    parser.add_argument("--paintings", type=Path, default=PAINTINGS)
+    parser.add_argument("--videos", type=Path, nargs="*", default=[])
     parser.add_argument("--styles", nargs="+", default=STYLES)
     given = parser.parse_intermixed_args()
-    print("| style | clip | warping error: off | full | ratio | gradient energy | style loss |")
-    print("|---|---|---|---|---|---|---|")
-    for style in given.styles:
-        judge = Judge(given.paintings / f"{style}.jpg")
-        for name in PHOTOGRAPHS:
-            frames, places = pan(name, given.frames)
-            off, full = (
-                figures(shown(mode, style, frames, given.words), frames, places, judge)
-                for mode in MODES
-            )
-            print(
-                f"| {style} | {name} | {off.warping:.4f} | {full.warping:.4f} "
-                f"| {full.warping / off.warping:.2f} | {full.gradient / off.gradient:.2f} "
-                f"| {full.style / off.style:.2f} |",
-                flush=True,
-            )
-    if given.video is None or not given.video.is_file():
-        print("no --video: no sky measured")
-        return 0
-    frames = clip(given.video, given.frames)
-    print("\n| style | calm part, levels a frame: source | off | full |\n|---|---|---|---|")
-    for style in given.styles:
-        parts = [changes(frames, shown(mode, style, frames, given.words)) for mode in MODES]
-        print(
-            f"| {style} | {parts[0][0]:.1f} | {parts[0][1]:.1f} | {parts[1][1]:.1f} |", flush=True
-        )
+    for row in exact(given.words, styles=given.styles, paintings=given.paintings):
+        print(told(row), flush=True)
+    videos = [path for path in given.videos if path.is_file()]
+    for row in skies(videos, given.words, styles=given.styles, count=given.frames):
+        print(told(row), flush=True)
     return 0
+
+
+def told(row: dict[str, Any]) -> str:
+    """Returns a row in words."""
+    return ", ".join(
+        f"{key} {value:.2f}" if isinstance(value, float) else str(value)
+        for key, value in row.items()
+    )
 
 
 if __name__ == "__main__":

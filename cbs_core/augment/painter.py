@@ -17,7 +17,7 @@ from cbs_core.augment.rules import Drawn, Rule
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import WeightsFile
-from cbs_core.frame import pipeline
+from cbs_core.frame import pipeline, scoring
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.pipeline import Located
 from cbs_core.frame.plan import Plan
@@ -144,7 +144,7 @@ class Painter:
         """Returns ids of `classes`, int64 ``(B,H,W)``."""
         if self._scorer is not None:
             size = (images.shape[2], images.shape[3])
-            return self._scorer.regions.labels(pipeline.segment(images, self._scorer), size)
+            return self._scorer.regions.labels(scoring.segment(images, self._scorer), size)
         if labels is None:
             raise ConfigError("where classes are is told by labels: give a mask with each picture")
         ids, last = labels.to(images.device).long(), len(self.classes) - 1

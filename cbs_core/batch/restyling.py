@@ -18,6 +18,7 @@ from cbs_core.contract.windows import Indexed, Seekable, SegmentSink
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
 from cbs_core.machine.meter import Meter
+from cbs_core.run.ahead import with_next
 from cbs_core.run.job import shown_by, source_of, unhurried, worth_trials
 from cbs_core.run.parts import digest, fingerprint
 from cbs_core.run.runner import Runner
@@ -124,13 +125,15 @@ class Within:
     Args:
         source: was entered, by whoever leaves it too.
         span: which frames.
+        lookahead: how many frames each is given as `RawFrame.ahead`, beyond the span's end too.
     """
 
     info: StreamInfo
 
-    def __init__(self, source: Source, span: Span) -> None:
+    def __init__(self, source: Source, span: Span, lookahead: int = 0) -> None:
         self._source = source
         self._span = span
+        self._lookahead = lookahead
         self.info = replace(source.info, frames=span.frames)
         self.last: RawFrame | None = None
         """The last that was given."""
@@ -159,7 +162,7 @@ class Within:
         if first is None or (span.start is not None and first.pts != span.start):
             return False
         self.before = None if before is None else digest(before)
-        self._frames = chain([first], frames)
+        self._frames = with_next(chain([first], frames), self._lookahead)
         return True
 
     def __enter__(self) -> Self:
@@ -233,7 +236,7 @@ def window(settings: Settings, shop: Workshop, task: Window) -> Made:
         stream = Stream(plan, _start(task), ahead=info.sizes == 1 and worth_trials(info))
         stream.exports = replace(stream.exports, cutout=settings.cutout)
         stream.check(info.height, info.width)
-        frames = Within(source, task.span)
+        frames = Within(source, task.span, plan.lookahead)
         if not frames.find(stream if task.run_up else None):
             return Made(0, found=False)
         sink = sink_of(settings)

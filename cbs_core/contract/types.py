@@ -86,6 +86,9 @@ class RawFrame:
     """uint8 ``(H, W)`` each, a route's matte as it was blended, in the order of the routes; empty
     but where they are written too."""
 
+    ahead: tuple[RawFrame, ...] = ()
+    """The next frames, as many as are looked at before this one is done; empty in most runs."""
+
     def __post_init__(self) -> None:
         import torch
 

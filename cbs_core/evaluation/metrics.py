@@ -26,18 +26,19 @@ def iou(mask: Mask, truth: Mask) -> float:
     return np.count_nonzero(mask & truth) / union if union else 1.0
 
 
-def boundary_f(mask: Mask, truth: Mask) -> float:
+def boundary_f(mask: Mask, truth: Mask, *, tolerance: int | None = None) -> float:
     """Returns the boundary F-measure in [0,1]; two masks without a boundary agree fully.
 
     Source: Perazzi et al. 2016 (DAVIS), section 5: the harmonic mean of the shares of either
-    boundary that lies within ``ceil(0.008 * diagonal)`` pixels of the other.
+    boundary that lies within ``ceil(0.008 * diagonal)`` pixels of the other, or ``tolerance``.
     """
     ours, theirs = _boundary(mask), _boundary(truth)
     if not ours.any() and not theirs.any():
         return 1.0
     if not ours.any() or not theirs.any():
         return 0.0
-    tolerance = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*mask.shape))
+    if tolerance is None:
+        tolerance = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*mask.shape))
     precision = np.mean(distance_transform_edt(~theirs)[ours] <= tolerance)
     recall = np.mean(distance_transform_edt(~ours)[theirs] <= tolerance)
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0

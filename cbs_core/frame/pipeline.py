@@ -6,39 +6,34 @@ is computed as ``U = I + Σ (C_r - I)``, C_r being what the compositor makes of 
 two are equal for every compositor that is linear in its matte, and one route is the compositor's
 own output to the bit.
 
-`pipeline` is the whole of it. Schedulers call its steps, `score` and `restyle`, or the steps of
-`restyle`, each with its half of the state; a stream's frames must pass each step in order.
+`pipeline` is the whole of it. Schedulers call its steps, `score` (`cbs_core.frame.scoring`) and
+`restyle`, or the steps of `restyle`, each with its half of the state; a stream's frames must pass
+each step in order.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import kornia.color
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cbs_core.contract.accelerated import Accelerated
-from cbs_core.contract.errors import PluginContractError
 from cbs_core.contract.tensors import to_image
-from cbs_core.contract.types import Instances, Scores
+from cbs_core.contract.types import Scores
 from cbs_core.frame.covers import covered
-from cbs_core.frame.enlarging import resized
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
-from cbs_core.frame.stage import kind, shape
+from cbs_core.frame.scoring import score, segment, timed, to_segment
 from cbs_core.frame.styling import Shown
 from cbs_core.frame.windows import INVISIBLE, Presence, occupancy, painted
 from cbs_core.machine.device import fetch
-from cbs_core.machine.memory import check_memory
 from cbs_core.machine.meter import Meter
-from cbs_core.temporal import carrying, leaps, objects, steady, strokes
-from cbs_core.temporal.carrying import Key, Seen
+from cbs_core.temporal import objects, strokes
 from cbs_core.temporal.flow import Step, moved
 from cbs_core.temporal.scenes import thumbnail
-from cbs_core.temporal.state import Scoring, State, Styling
+from cbs_core.temporal.state import State, Styling
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,62 +96,6 @@ def pipeline(
     return result, State(scoring, styling)
 
 
-def score(
-    image: Tensor, plan: Plan, state: Scoring, *, meter: Meter | None = None
-) -> tuple[Scores, Scoring]:
-    """Segments ``(B,3,H,W)``, the first step.
-
-    Waits for the device where something goes along with the motion from frame to frame.
-    """
-    with torch.inference_mode(), _timed("segment", plan, meter):
-        plan.segmenter.at(state.segmenter)
-        if plan.segment_every == 1 and plan.steady == "off":
-            scores = _scores(image, plan)
-            return scores, Scoring(state.scene, segmenter=plan.segmenter.memory())
-        scene = state.scene.after(fetch(thumbnail(image)))
-        scores, state = _carried(image, Seen.of(image, scene.number), plan, state)
-        scores = replace(scores, scene=scene.number)
-        return scores, replace(state, scene=scene, segmenter=plan.segmenter.memory())
-
-
-def _carried(image: Tensor, now: Seen, plan: Plan, state: Scoring) -> tuple[Scores, Scoring]:
-    """Scores a frame by itself or by the last one, by the one motion between the two."""
-    before = state.seen if now.follows(state.seen) else None
-    key = state.key if before is not None else None
-    lasts = carrying.lasts(key, every=plan.segment_every, of=plan.scored_by)
-    step = followed = None
-    if before is not None and (lasts or plan.steady != "off"):
-        before = before.to(image.device)
-        step = now.since(before)
-        if state.belief is not None:
-            shares = state.belief.to(image.device).shares
-            followed = leaps.follow(step, now.colour, before.colour, shares)
-            step = followed.step
-    if key is not None and step is not None and lasts:
-        key = key.to(image.device).moved(step.motion)
-        scores = key.carried()
-    else:
-        scores = _scores(image, plan)
-        key = None if plan.segment_every == 1 else Key(plan.scored_by, scores)
-    belief = None
-    if plan.steady != "off" and plan.routes and scores.instances is None:
-        member, of = plan.regions.weights > 0, plan.believed_by
-        scores, belief = steady.hold(
-            scores, member, now.size, state.belief, followed, of=of, segmented=not lasts
-        )
-    if plan.steady == "full" and step is not None and before is not None:
-        step = strokes.settled(step, now.colour, before.colour)
-        scores = replace(scores, motion=step.motion, trust=step.trust)
-    return scores, replace(state, seen=now, key=key, belief=belief)
-
-
-def _scores(image: Tensor, plan: Plan) -> Scores:
-    if plan.detector is None:
-        return Scores(segment(image, plan), None)
-    found = instances(image, plan)
-    return Scores(objects.logits(found, plan.regions.weights.shape[1]), found)
-
-
 def restyle(
     image: Tensor,
     scores: Scores,
@@ -174,72 +113,6 @@ def restyle(
     return Result(out, scores.logits, located.mattes, styled, located.shown, plan, found), state
 
 
-def segment(image: Tensor, plan: Plan) -> Tensor:
-    """Returns the logits ``(B,K,h,w)``.
-
-    Raises:
-        PluginContractError: the segmenter broke its interface.
-    """
-
-    def logits(seen: Tensor) -> Tensor:
-        out, classes = plan.segmenter(seen), plan.regions.weights.shape[1]
-        if out.ndim != 4 or out.shape[:2] != (seen.shape[0], classes):
-            raise PluginContractError(
-                f"the {plan.segmenter.what} returned {shape(out)} where "
-                f"({seen.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
-            )
-        if not out.is_floating_point() or out.device != seen.device:
-            raise PluginContractError(
-                f"the {plan.segmenter.what} returned {kind(out)} where logits, floats on "
-                f"{seen.device}, are due"
-            )
-        return plan.regions.sure(plan.segmenter.scores(out))
-
-    return plan.tiles(logits, plan.segmenter.what, _to_segment(image, plan))
-
-
-def _to_segment(image: Tensor, plan: Plan) -> Tensor:
-    """Returns the picture that the segmenter is given.
-
-    Raises:
-        MemoryLimitError: it is larger than the frame, and too large.
-    """
-    size = plan.segment_size
-    if isinstance(size, tuple) and size[0] * size[1] > image.shape[2] * image.shape[3]:
-        tiled = plan.device.type == "cuda"
-        cost = 2 * 3 * 4 + (0 if tiled else plan.segmenter.bytes_per_pixel)
-        check_memory(
-            *size, cost, plan.device, what=f"segment_size=[{size[0]},{size[1]}], a picture"
-        )
-    return resized(image, size)
-
-
-def instances(image: Tensor, plan: Plan) -> list[Instances]:
-    """Returns the objects of each frame, by the plan's detector.
-
-    Raises:
-        PluginContractError: the segmenter broke its interface.
-    """
-    assert plan.detector is not None
-    seen = _to_segment(image, plan)
-    found = plan.detector.run(seen, *plan.told(image.shape[2], image.shape[3]))
-    if (
-        not isinstance(found, list)
-        or len(found) != len(image)
-        or not all(isinstance(one, Instances) for one in found)
-        or not all(one.masks.shape[1:] == seen.shape[2:] for one in found)
-    ):
-        raise PluginContractError(
-            f"the {plan.detector.what} returned {found!r} where a list of {len(image)} "
-            f"Instances with masks of {shape(seen[0, 0])} is due"
-        )
-    for one in found:
-        plan.detector.scores(one.masks)
-    if seen is image:
-        return found
-    return [_enlarged(one, image.shape[2:]) for one in found]
-
-
 def locate(
     image: Tensor, scores: Scores, plan: Plan, state: Styling, *, meter: Meter | None = None
 ) -> tuple[Located, Styling]:
@@ -249,11 +122,11 @@ def locate(
         ConfigError: the selected point is outside the frame.
     """
     with torch.inference_mode():
-        with _timed("matte", plan, meter):
+        with timed("matte", plan, meter):
             mattes = plan.regions(scores.logits, (image.shape[2], image.shape[3]))
             if plan.selection is None:
                 return _present(image, mattes, scores, plan, state)
-        with _timed("select", plan, meter):
+        with timed("select", plan, meter):
             found = _objects(mattes, scores, plan)
             mattes, followed = objects.follow(plan.selection, state.followed, mattes, found)
             return _present(image, mattes, scores, plan, replace(state, followed=followed))
@@ -291,7 +164,7 @@ def paint(
     Raises:
         PluginContractError: a styler broke its interface.
     """
-    with torch.inference_mode(), _timed("style", plan, meter):
+    with torch.inference_mode(), timed("style", plan, meter):
         pairs = zip(plan.routes, located.shown, strict=True)
         due = dict.fromkeys(route.style for route, shown in pairs if shown)
         styled = {}
@@ -333,7 +206,7 @@ def composite(
     Raises:
         PluginContractError: the compositor broke its interface.
     """
-    with torch.inference_mode(), _timed("composite", plan, meter):
+    with torch.inference_mode(), timed("composite", plan, meter):
         parts = []
         plan.compositor.at(state.compositor)
         for index, route in enumerate(plan.routes):
@@ -366,7 +239,7 @@ def prepare(image: Tensor, plan: Plan) -> None:
     """
     with torch.inference_mode():
         net = plan.segmenter.call
-        seen = _to_segment(image, plan)
+        seen = to_segment(image, plan)
         if isinstance(net, Accelerated) and tuple(seen.shape) not in net.built:
             segment(image, plan)
         for styling in plan.stylings.values():
@@ -378,10 +251,6 @@ def upload(pixels: Tensor, device: torch.device) -> Tensor:
     return to_image(pixels.to(device, non_blocking=True))
 
 
-def _timed(name: str, plan: Plan, meter: Meter | None) -> AbstractContextManager[None]:
-    return nullcontext() if meter is None else meter.stage(name, device=plan.device)
-
-
 def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     """Returns the lightness of ``styled`` with the colours of ``image``, both ``(B,3,H,W)``.
 
@@ -390,10 +259,3 @@ def keep_color(styled: Tensor, image: Tensor) -> Tensor:
     light = kornia.color.rgb_to_ycbcr(styled)[:, :1]
     chroma = kornia.color.rgb_to_ycbcr(image)[:, 1:]
     return kornia.color.ycbcr_to_rgb(torch.cat([light, chroma], dim=1)).clamp_(0, 1)
-
-
-def _enlarged(found: Instances, size: Sequence[int]) -> Instances:
-    if not len(found.masks):
-        return Instances(found.masks.new_zeros(0, *size), found.classes, found.scores)
-    masks = F.interpolate(found.masks[None], tuple(size), mode="bilinear")[0]
-    return Instances(masks, found.classes, found.scores)

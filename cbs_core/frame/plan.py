@@ -81,6 +81,9 @@ class Plan:
     steady: str = "off"
     """One of `cbs_core.temporal.wanted.STEADY`: what is held from frame to frame."""
 
+    lookahead: int = 0
+    """Frames after each one that its mattes go by too (`cbs_core.temporal.lookahead`)."""
+
     facts: Facts = field(default_factory=Facts)
 
     tiles: Tiles = field(default_factory=Tiles)
@@ -140,6 +143,7 @@ class Plan:
         mattes = 2 * 4 * self.regions.weights.shape[1]
         pictures = 3 if self.steady == "full" else 1  # of a style: what is held of it, too
         own = 3 * 4 * (2 + pictures * len(self.stylings)) + 4 * len(self.routes)
+        own += 3 * self.lookahead
         if self.device.type == "cuda":
             return own + mattes
         share = math.prod(size_of(self.segment_size, height, width)) / (height * width)

@@ -24,6 +24,7 @@ from cbs_core.machine.device import Device
 from cbs_core.machine.memory import MemoryLimitError
 from cbs_core.machine.meter import Meter
 from cbs_core.run import destinations, exports, preview, report, sinks
+from cbs_core.run.ahead import Ahead
 from cbs_core.run.controls import Controls
 from cbs_core.run.destinations import Places
 from cbs_core.run.fingerprint import Fingerprint
@@ -130,6 +131,8 @@ class Job:
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             parts = (source, stream, scheduler, sink)
             source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
+            if stream.plan.lookahead:
+                scheduler = Ahead(scheduler, stream.plan.lookahead)
             begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(source, sink))
             with show(begun) as tick:
                 runner = self._runner(source, scheduler, sink, tick)
@@ -197,6 +200,7 @@ class Job:
         )
 
     def _stream(self, info: StreamInfo, look: Look) -> Stream:
+        self._check_lookahead(info, look)
         check_inside(look.select, info.height, info.width)
         long = worth_trials(info)
         plan = self._workshop.plan(look if long else unhurried(look))
@@ -211,6 +215,15 @@ class Job:
             with opened(source_of(self.settings)[0]) as again:
                 stream(stream.upload(preview.first_frame(again)))
         return stream
+
+    def _check_lookahead(self, info: StreamInfo, look: Look) -> None:
+        waits = f"lookahead={look.lookahead} waits for frames that are yet to come"
+        if look.lookahead and info.live:
+            raise ConfigError(f"{waits}, and '{info.name}' is live: leave it out")
+        by_clock = self.settings.target_fps is not None or self.settings.policy == FRESHEST
+        if look.lookahead and by_clock:
+            key = "policy=freshest" if self.settings.target_fps is None else "target_fps"
+            raise ConfigError(f"{waits}, and {key} goes by the clock: say one")
 
     def _sinks(self, info: StreamInfo) -> tuple[Sink, list[str], Places]:
         """Builds the sinks; also returns the run's files."""
@@ -336,8 +349,9 @@ def unhurried(look: Look) -> Look:
 
 def shown_by(look: Look, info: StreamInfo) -> Look:
     """Returns what a run shows: of frames that follow each other, mattes that do too."""
-    follow = look.steady is None and info.moving and info.frames != 1
-    return replace(look, steady="matte") if follow else look
+    if not info.moving or info.frames == 1:
+        return replace(look, lookahead=0)
+    return replace(look, steady=look.steady or "matte")
 
 
 class _Pace(TypedDict):

@@ -20,8 +20,15 @@ def detection(segmenter: object, what: str, look: Look) -> Callable[..., object]
         look: what is wanted.
 
     Raises:
-        ConfigError: it finds what lies at a point, and none is given.
+        ConfigError: it finds what lies at a point, and none is given; or ``lookahead`` is asked of
+            it.
     """
+    finds = isinstance(segmenter, PointSegmenter | InstanceSegmenter) and look.select is not None
+    if finds and look.lookahead:
+        raise ConfigError(
+            f"lookahead={look.lookahead} is for mattes that are held, and what the {what} finds by "
+            "select= is not: leave it out"
+        )
     if isinstance(segmenter, PointSegmenter):
         if isinstance(look.select, tuple):
             return segmenter.instances_at

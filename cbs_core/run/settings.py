@@ -20,7 +20,13 @@ from cbs_core.frame.sizes import Auto, Scale, parse_size
 from cbs_core.frame.wanted import WHOLE, Extent, parse_confidence, parse_extent, parse_matte
 from cbs_core.machine import asked
 from cbs_core.machine.stores import stored
-from cbs_core.temporal.wanted import Wanted, parse_every, parse_select, parse_steady
+from cbs_core.temporal.wanted import (
+    Wanted,
+    parse_every,
+    parse_lookahead,
+    parse_select,
+    parse_steady,
+)
 
 T = TypeVar("T")
 
@@ -57,6 +63,9 @@ class Look:
     steady: str | None = None
     """One of `cbs_core.temporal.wanted.STEADY`; None is ``matte`` in a run whose frames follow each
     other, and else ``off``."""
+
+    lookahead: int = 0
+    """Frames after each one that its mattes go by too."""
 
     def with_routes(self, routes: tuple[Route, ...]) -> "Look":
         """Returns it with other routes."""
@@ -184,6 +193,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
     styler = read(choice, config.get("styler"), "styler", default=nothing)
     params = dict(styler.params)
     where, statistics = params.pop("where", None), params.pop("statistics", None)
+    every, steady = config.get("segment_every", 1), config.get("steady")
     return Look(
         segmenter=read(choice, config.get("segmenter"), "segmenter", default=nothing),
         styler=Choice(styler.name, params),
@@ -194,10 +204,11 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         matte=read(parse_matte, config.get("matte"), default="argmax"),
         segment_size=read(parse_size, config.get("segment_size", "auto")),
         style_size=read(parse_size, config.get("style_size", "auto"), "style_size"),
-        segment_every=read(parse_every, config.get("segment_every", 1), default=1),
+        segment_every=read(parse_every, every, default=1),
         select=read(parse_select, config.get("select")),
         confidence=read(parse_confidence, config.get("confidence", 0.5), default=0.5),
-        steady=read(parse_steady, config.get("steady")),
+        steady=read(parse_steady, steady),
+        lookahead=read(parse_lookahead, config.get("lookahead", 0), every, steady, default=0),
     )
 
 

@@ -5,9 +5,10 @@ that no frame is done by two. The two halves of the state belong to the two step
 the frames in order, in one thread at a time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.tensors import to_pixels
 from cbs_core.contract.types import RawFrame, Scores
-from cbs_core.frame import cutout, pipeline
+from cbs_core.frame import cutout, pipeline, scoring
 from cbs_core.frame.covers import covered
 from cbs_core.frame.cutout import Exports
 from cbs_core.frame.pipeline import Located, Result
@@ -123,11 +124,28 @@ class Stream:
         """Moves a frame to the device: float32 ``(1,3,H,W)`` in [0,1]."""
         return pipeline.upload(raw.pixels, self.device)
 
-    def score(self, image: Tensor, plan: Plan, *, meter: Meter | None = None) -> Scores:
-        """Segments ``(B,3,H,W)``, the first step; a frame of a new size waits for its nets."""
+    def score(
+        self,
+        image: Tensor,
+        plan: Plan,
+        *,
+        meter: Meter | None = None,
+        ahead: Sequence[RawFrame] = (),
+    ) -> Scores:
+        """Segments ``(B,3,H,W)``, the first step; a frame of a new size waits for its nets.
+
+        Args:
+            image: the frame.
+            plan: by which it was admitted.
+            meter: times it.
+            ahead: `RawFrame.ahead` of it.
+        """
         if self.ahead:
             self._prepare(image, plan, meter)
-        scores, self._scoring = pipeline.score(image, plan, self._scoring, meter=meter)
+        pictures = [partial(self.upload, raw) for raw in ahead[: plan.lookahead]]
+        scores, self._scoring = scoring.score(
+            image, plan, self._scoring, meter=meter, ahead=pictures
+        )
         return scores
 
     def _prepare(self, image: Tensor, plan: Plan, meter: Meter | None) -> None:
@@ -187,7 +205,7 @@ class Stream:
             alpha = cover if alpha is None else _both(cover, alpha.cpu())
         if pixels is None:
             pixels = to_pixels(result.image).cpu()
-        return replace(raw, pixels=pixels, alpha=alpha, mattes=mattes)
+        return replace(raw, pixels=pixels, alpha=alpha, mattes=mattes, ahead=())
 
     def __call__(self, image: Tensor, *, meter: Meter | None = None) -> Result:
         """Restyles the next ``(B,3,H,W)``, both steps one after the other."""

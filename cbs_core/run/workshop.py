@@ -184,6 +184,7 @@ class Workshop:
             segment_size=sizing.scale(look.segment_size, segmenter.plugin, segmenter.stage.what),
             segment_every=look.segment_every,
             steady=look.steady or "off",
+            lookahead=look.lookahead,
             facts=_together(look, [segmenter, compositor, *stylings.values()]),
             builder=_Builder(self, look, told),
         )

@@ -14,6 +14,7 @@ Letters: ``B`` batch, ``R`` routes, ``h w`` the grid that motion is measured on.
 """
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,7 +23,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from cbs_core.machine.device import fetch
+from cbs_core.temporal.around import highest_around
 from cbs_core.temporal.flow import Step, fit, outside, warped
+
+Mask: TypeAlias = NDArray[np.bool_]
 
 SUSPECTED = 0.2
 """Belief from which on something is followed: less than is shown, since what is new and fast would
@@ -38,10 +42,10 @@ much of it hidden is no motion."""
 MOST = 6
 """Regions that are looked for in a frame, the largest first."""
 
-EXPLAINED = 0.8
+EXPLAINED = 0.95
 """Share of a region that the flow has to explain, for it not to be looked for."""
 
-BETTER = 0.1
+BETTER = 0.03
 """Share of the region by which a shift has to explain more than the flow."""
 
 LOST = 0.5
@@ -49,6 +53,10 @@ LOST = 0.5
 
 IN_VIEW = 0.2
 """Share of a region that a shift leaves within the picture, at least."""
+
+THICK = 3
+"""Grid pixels a side of the square of which the best trust counts, where a thing has moved whole:
+its edge is mixed with another background in each frame."""
 
 FARTHEST = 0.2
 """Of the longer side of the picture, that anything leaps."""
@@ -86,43 +94,62 @@ def follow(step: Step, now: Tensor, before: Tensor, shares: Tensor) -> Followed:
     for picture in range(len(levels)):
         one = slice(picture, picture + 1)
         routes = enumerate(levels[picture])
-        regions = [(route, mask) for route, level in routes for mask in _regions(level)]
+        regions = [(route, *masks) for route, level in routes for masks in _regions(level)]
         if not regions:
             continue
-        regions = sorted(regions, key=lambda pair: -int(pair[1].sum()))[:MOST]
-        found = torch.from_numpy(np.stack([mask for _, mask in regions])).to(shares.device).float()
+        regions = sorted(regions, key=lambda one: -int(one[1].sum()))[:MOST]
+        found, whole = (
+            torch.from_numpy(np.stack([one[which] for one in regions])).to(shares.device).float()
+            for which in (1, 2)
+        )
         carried = warped(found[None], step.motion[one])[0]
-        areas = [int(np.count_nonzero(mask)) for _, mask in regions]
         explained = fetch((carried * step.trust[picture]).sum((1, 2)) / found.sum((1, 2))).tolist()
-        for index, (route, _) in enumerate(regions):
+        for index, (route, mask, _) in enumerate(regions):
             region = found[index]
             left = (region > 0.5) & (carried[index] < 0.5)
             if explained[index] >= EXPLAINED:
                 bared[picture, 0] |= left
                 continue
-            small = areas[index] <= LARGEST * region.numel()
-            leap = _sought(region, now[one], before[one]) if small else None
+            small = np.count_nonzero(mask) <= LARGEST * mask.size
+            leap = _sought(region, whole[index], now[one], before[one]) if small else None
             if leap is not None and leap.explained > explained[index] + BETTER:
                 gone = (left | (carried[index] > 0.5)) & ~leap.where
                 bared[picture, 0] |= gone
                 _moved(motion[picture], trust[picture], leap, gone)
-            elif explained[index] < LOST:
+            elif explained[index] >= LOST:
+                continue
+            elif _leaves(mask):
+                trust[picture] *= ~(left | (carried[index] > 0.5))
+            else:
                 lost[picture, route] = torch.maximum(lost[picture, route], region)
     return Followed(replace(step, motion=motion, trust=trust), lost, bared)
 
 
-def _regions(level: NDArray[np.uint8]) -> list[NDArray[np.bool_]]:
-    """Returns what is held of ``(h,w)``, 2 where it is shown and 1 where suspected alone."""
+def _leaves(mask: Mask) -> bool:
+    """Tells whether a region is at the border: lost there, it has left, and nothing is carried."""
+    return bool(mask[[0, -1]].any() or mask[:, [0, -1]].any())
+
+
+def _regions(level: NDArray[np.uint8]) -> list[tuple[Mask, Mask]]:
+    """Returns what is held of ``(h,w)``, 2 where it is shown and 1 where suspected alone.
+
+    Each region is followed by what is surely of it, and comes with all that is suspected beside:
+    what has just come into view.
+    """
     shown, some = (ndimage.label(level >= least, np.ones((3, 3)))[0] for least in (2, 1))
+    cores = [shown == number for number in _largest(shown)]
     out = [
-        ndimage.binary_dilation(shown == number, iterations=2, mask=level >= 1)
-        for number in _largest(shown)
+        (
+            ndimage.binary_dilation(core, iterations=2, mask=level >= 1),
+            np.isin(some, np.unique(some[core])) & ((shown == 0) | core),
+        )
+        for core in cores
     ]
     known = np.bincount(some[level == 2], minlength=some.max() + 1)
     suspected = np.where(known[some] > 0, 0, some)
-    out += [suspected == number for number in _largest(suspected)]
-    out = [mask for mask in out if np.count_nonzero(mask) >= LEAST]
-    return sorted(out, key=np.count_nonzero, reverse=True)[:MOST]
+    out += [(suspected == number,) * 2 for number in _largest(suspected)]
+    out = [masks for masks in out if np.count_nonzero(masks[0]) >= LEAST]
+    return sorted(out, key=lambda masks: -np.count_nonzero(masks[0]))[:MOST]
 
 
 def _largest(labels: NDArray[np.int32]) -> list[int]:
@@ -150,8 +177,11 @@ class _Leap:
     """Share of what is in view of it that looks as before."""
 
 
-def _sought(region: Tensor, now: Tensor, before: Tensor) -> _Leap | None:
-    """Looks for a region ``(h,w)`` of ``before`` in ``now``, both ``(1,3,h,w)``."""
+def _sought(region: Tensor, whole: Tensor, now: Tensor, before: Tensor) -> _Leap | None:
+    """Looks for a region ``(h,w)`` of ``before`` in ``now``, both ``(1,3,h,w)``.
+
+    What else is ``whole`` with it, ``(h,w)``, goes along where it looks as before there.
+    """
     height, width = region.shape
     misfit = _misfits(region, now[0], before[0])
     at = int(misfit.argmin())
@@ -164,10 +194,11 @@ def _sought(region: Tensor, now: Tensor, before: Tensor) -> _Leap | None:
     ]
     back = torch.tensor([-shift[1], -shift[0]], device=region.device)
     motion = back[None, :, None, None].expand(1, 2, height, width)
-    where = warped(region[None, None], motion)[0, 0] > 0.5
-    trust = fit(motion, now, before)[0, 0]
+    where, beside = warped(torch.stack([region, whole])[None], motion)[0] > 0.5
+    trust = highest_around(fit(motion, now, before), THICK)[0, 0]
     count = max(1, int((where & ~outside(motion)[0, 0]).sum()))
-    return _Leap(where, back, trust, float((trust * where).sum()) / count)
+    explained = float((trust * where).sum()) / count
+    return _Leap(where | beside & (trust > 0.5), back, trust, explained)
 
 
 def _misfits(region: Tensor, now: Tensor, before: Tensor) -> Tensor:

@@ -12,13 +12,14 @@ from typing import Any, Self, TypeAlias
 from cbs_core.contract.errors import StateError
 from cbs_core.machine import snapshot
 from cbs_core.temporal.carrying import Key, Seen
+from cbs_core.temporal.lookahead import Coming
 from cbs_core.temporal.objects import Followed
 from cbs_core.temporal.scenes import Scene
 from cbs_core.temporal.statistics import Statistics
 from cbs_core.temporal.steady import Belief
 from cbs_core.temporal.strokes import Strokes
 
-VERSION = 3
+VERSION = 4
 """Of the saved form; another is refused."""
 
 Memory: TypeAlias = Statistics | Mapping[str, Any] | None
@@ -51,6 +52,9 @@ class Scoring:
 
     belief: Belief | None = None
     """What mattes are held by, where they are."""
+
+    coming: tuple[Coming, ...] = ()
+    """The frames after the last one that were segmented ahead."""
 
     segmenter: Memory = None
 
@@ -91,6 +95,7 @@ class State:
                 "seen": None if scoring.seen is None else scoring.seen.state(),
                 "key": None if scoring.key is None else scoring.key.state(),
                 "belief": None if scoring.belief is None else scoring.belief.state(),
+                "coming": [one.state() for one in scoring.coming],
                 "segmenter": _kept(scoring.segmenter),
             },
             "styling": {
@@ -121,6 +126,7 @@ class State:
                 None if scoring["seen"] is None else Seen.restore(scoring["seen"]),
                 None if scoring["key"] is None else Key.restore(scoring["key"]),
                 None if scoring["belief"] is None else Belief.restore(scoring["belief"]),
+                tuple(Coming.restore(one) for one in scoring["coming"]),
                 _memory(scoring["segmenter"]),
             ),
             Styling(

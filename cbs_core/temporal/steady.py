@@ -20,11 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 
 from cbs_core.contract.types import Scores
+from cbs_core.machine.device import fetch
 from cbs_core.temporal.around import highest_around, sums
 from cbs_core.temporal.flow import outside, resized, warped
 from cbs_core.temporal.leaps import Followed
@@ -34,6 +37,12 @@ RISE = 0.4
 
 FALL = 0.15
 """And down. It is less, because nets miss what is there more often than they invent what is not."""
+
+PATIENCE = 2
+"""Frames, one after the other, that may miss something; from the next one on it falls by"""
+
+LETS_GO = 0.4
+"""so that what a wrong motion has left behind is soon gone."""
 
 DRAWN = 0.8
 """How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
@@ -56,6 +65,14 @@ DOUBTED = 0.1
 RELIED = 0.5
 """and from which on all is: edges are trusted a little less, and would flicker."""
 
+SUSPECTED = 0.1
+"""Belief from which on something may have been there in the last frames,"""
+
+ALIKE = 0.5
+"""and the intersection over union with it that makes it the same."""
+
+SQUARE = np.ones((3, 3))
+
 EDGE = 3e-4
 """Least probability of what is not believed, and of its opposite: it bounds the logits."""
 
@@ -70,13 +87,16 @@ class Belief:
     shares: Tensor
     """``(B,R,h,w)`` in [0,1]."""
 
+    missed: Tensor
+    """Likewise: how many frames, one after the other, have not seen them."""
+
     def to(self, device: torch.device) -> "Belief":
         """Returns it on a device."""
-        return Belief(self.of, self.shares.to(device))
+        return Belief(self.of, self.shares.to(device), self.missed.to(device))
 
     def state(self) -> dict[str, object]:
         """Returns it as plain values and tensors."""
-        return {"of": self.of, "shares": self.shares}
+        return {"of": self.of, "shares": self.shares, "missed": self.missed}
 
     @classmethod
     def restore(cls, kept: Mapping[str, Any]) -> Self:
@@ -93,6 +113,7 @@ def hold(
     *,
     of: str,
     segmented: bool,
+    later: Tensor | None = None,
 ) -> tuple[Scores, Belief]:
     """Returns the scores of a frame by what is believed after it, and that belief.
 
@@ -107,33 +128,86 @@ def hold(
         followed: the motion since; None begins anew.
         of: names what was segmented into which routes.
         segmented: whether the scores are new; those that were carried along say nothing new.
+        later: what is believed by the frames after this one, where they are known.
     """
     own = _on_grid(scores.logits, size)
     routed, rest = _strongest(own, member)
-    seen = torch.sigmoid(routed - _rival(routed, rest))
+    seen = _seen(routed, rest)
     if followed is None or before is None or before.of != of or before.shares.shape != seen.shape:
-        now = seen
+        now = Belief(of, seen, torch.zeros_like(seen))
     else:
-        now = _believed(before.to(seen.device).shares, seen, followed, segmented=segmented)
-    shown = cleaned(now)
+        now = believed(before.to(seen.device), seen, followed, segmented=segmented)
+    shown = cleaned(now.shares if later is None else torch.maximum(now.shares, later))
     shift = rest + torch.logit(shown, eps=EDGE) - routed
     for index, row in enumerate(member.cpu()):
         own[:, row] += shift[:, index : index + 1]
-    return Scores(own, scores.instances, scores.scene), Belief(of, now)
+    return Scores(own, scores.instances, scores.scene), now
 
 
-def _believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: bool) -> Tensor:
+def seen_in(logits: Tensor, member: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns how sure a frame alone is of each route, ``(B,R,h,w)``; arguments as of `hold`."""
+    return _seen(*_strongest(_on_grid(logits, size), member))
+
+
+def _seen(routed: Tensor, rest: Tensor) -> Tensor:
+    return torch.sigmoid(routed - _rival(routed, rest))
+
+
+def new(seen: Tensor) -> Tensor:
+    """Returns what is believed of what one frame alone has seen: less than is shown."""
+    return torch.where(seen > 0.5, RISE * seen, seen)
+
+
+def believed(before: Belief, seen: Tensor, followed: Followed, *, segmented: bool = True) -> Belief:
+    """Returns what is believed after a frame.
+
+    Args:
+        before: what was before.
+        seen: how sure the frame alone is, ``(B,R,h,w)``.
+        followed: the motion since.
+        segmented: as in `hold`.
+    """
     step = followed.step
-    was = warped(before, step.motion)
+    was = warped(before.shares, step.motion)
+    missed = warped(before.missed, step.motion, mode="nearest")
     was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
     near = highest_around(was, BESIDE) > 0.5
     near = near | (highest_around(followed.lost, NEAR) > 0.5)
     near = near | (highest_around(was, NEAR) > 0.5) & outside(step.motion)
-    anew = torch.where((seen > 0.5) & ~(near & ~followed.bared), RISE * seen, seen)
-    if segmented:
-        was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
+    anew = torch.where(near & ~followed.bared, seen, new(seen))
     trust = ((step.trust - DOUBTED) / (RELIED - DOUBTED)).clamp(0, 1)
-    return torch.lerp(anew, was, trust)
+    if segmented:
+        missed = (missed + 1).where(seen <= 0.5, 0)
+        chance = _by_chance(seen, was)
+        fall = torch.where(missed > PATIENCE, LETS_GO, FALL)
+        was = was + torch.where(seen > was, RISE, fall) * (seen - was)
+        was = torch.where(chance, was.clamp(max=RISE), was)
+    return Belief(before.of, torch.lerp(anew, was, trust), missed)
+
+
+def _by_chance(seen: Tensor, was: Tensor) -> Tensor:
+    """Returns where something new is that is not what was suspected there, bool ``(B,R,h,w)``.
+
+    Two patches of noise may overlap; what is there has about the same shape in the next frame. What
+    touches what is held is more of it.
+    """
+    new, held = (seen > 0.5) & (was <= 0.5), was > 0.5
+    suspected = (was > SUSPECTED) & ~held
+    levels = fetch(new.to(torch.uint8) + 2 * suspected.to(torch.uint8) + 4 * held.to(torch.uint8))
+    out = np.zeros(levels.shape, bool)
+    size = (-1, *seen.shape[2:])
+    for level, chance in zip(levels.numpy().reshape(size), out.reshape(size), strict=True):
+        if not (level == 3).any():
+            continue
+        now, before = (ndimage.label(level & bit, SQUARE)[0] for bit in (1, 2))
+        beside = ndimage.binary_dilation(level & 4, SQUARE)
+        for number in np.unique(now[level == 3]):
+            region = now == number
+            both = np.isin(before, np.unique(before[region & (before > 0)]))
+            alike = np.count_nonzero(region & both) >= ALIKE * np.count_nonzero(region | both)
+            if not alike and not (beside & region).any():
+                chance |= region
+    return torch.from_numpy(out).to(seen.device)
 
 
 def cleaned(shares: Tensor) -> Tensor:

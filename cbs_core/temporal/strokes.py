@@ -26,10 +26,11 @@ LASTS = 4
 """Frames that strokes last where it moves by a pixel of the grid a frame or more."""
 
 LEAST = 0.1
-"""Of a frame's wear, what one costs where nothing moves: light changes little by little."""
+"""Of a frame's wear, what one costs where nothing moves: light changes little by little, and every
+change is seen."""
 
 FADE = 2
-"""Frames in which others take their place."""
+"""Frames in which others take their place there."""
 
 PLACE = 16
 """Grid pixels from a place to one that wears out at another time."""
@@ -112,8 +113,8 @@ def hold(
     worn = warped(before.wear, step.motion, mode="nearest")
     fading = worn >= LASTS
     torn = _torn(step.motion)
-    way = step.motion.norm(dim=1, keepdim=True) + torn / TORN
-    worn = worn + way.clamp(LEAST, 1).where(~fading, 1)
+    pace = (step.motion.norm(dim=1, keepdim=True) + torn / TORN).clamp(LEAST, 1)
+    worn = worn + pace
     # Averaged, so that neighbours are not picked from two frames, which would look like sand.
     right = (mean_around(step.trust, TOGETHER) > SEEN) & (torn < TORN)
     right &= warped(before.painted, step.motion) > WITHIN
@@ -121,14 +122,14 @@ def hold(
     both = torch.cat([before.shown, before.coming], 1)
     shown, coming = warped(both, step.motion, mode="bicubic").clamp_(0, 1).chunk(2, 1)
     coming = torch.where(_enlarged(fading & right, size), coming, own)
-    # Each frame goes the same part of the whole way: a half, then all of what is left.
-    left = (LASTS + FADE - wear).clamp(min=1)
-    share = torch.where(wear >= LASTS, 1 / left, 0)
+    # Each frame goes its part of the whole way, at a pace of 1 a half, then all of what is left.
+    left = torch.maximum(LASTS + FADE - wear, pace)
+    share = torch.where(wear >= LASTS, pace / left, 0)
     shown = shown.lerp(coming, resized(share, size))
     shown = own.lerp(shown, resized(right.float(), size))
-    over = (wear >= LASTS) & (left <= 1)
+    over = (wear >= LASTS) & (left <= pace)
     kept = Strokes(shown, coming, wear.where(~over, 0), painted)
-    gone = ((wear - LASTS + 1) / FADE).clamp(0, 1)
+    gone = ((wear - LASTS + pace) / FADE).clamp(0, 1).where(wear >= LASTS, 0)
     return _clear(shown, gone.where(~over, 0)).to(styled.dtype), kept
 
 

@@ -9,6 +9,9 @@ from cbs_core.contract.errors import ConfigError, closest
 STEADY = ("off", "matte", "full")
 """What may be held from frame to frame."""
 
+MOST_AHEAD = 30
+"""Frames, at most, of ``lookahead``: each is kept in memory, and costs as much as a belief does."""
+
 Wanted: TypeAlias = int | tuple[int, int]
 """The number of an object by size, from 1, the largest; or the x and y of a point in it."""
 
@@ -90,6 +93,33 @@ def parse_steady(spec: object) -> str | None:
     if mode not in STEADY:
         raise ConfigError(f"steady={mode} is none of {', '.join(STEADY)}{closest(mode, STEADY)}")
     return mode
+
+
+def parse_lookahead(spec: object, every: object = 1, mode: object = None) -> int:
+    """Reads the ``lookahead`` value of the configuration.
+
+    Args:
+        spec: how many frames after each one are used.
+        every: ``segment_every``,
+        mode: and ``steady``, which it has to go with.
+
+    Raises:
+        ConfigError: no whole number from 0 to `MOST_AHEAD`, or what it does not go with.
+
+    Example:
+        >>> parse_lookahead(3)
+        3
+    """
+    if not isinstance(spec, int) or isinstance(spec, bool) or not 0 <= spec <= MOST_AHEAD:
+        raise ConfigError(f"lookahead={spec} is no whole number from 0 to {MOST_AHEAD}")
+    if spec and every != 1:
+        raise ConfigError(
+            f"lookahead={spec} goes by what is seen in each frame, and segment_every={every} "
+            "leaves frames out: say one of them"
+        )
+    if spec and mode in ("off", False):
+        raise ConfigError(f"lookahead={spec} is for mattes that are held: leave out steady=off")
+    return spec
 
 
 def parse_statistics(spec: object) -> Policy | None:

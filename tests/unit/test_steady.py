@@ -161,7 +161,7 @@ def test_of_a_picture_full_of_specks_the_largest_alone_are_looked_at(monkeypatch
     monkeypatch.setattr(leaps.ndimage, "binary_dilation", dilated)
     found = leaps._regions(level)
     assert len(looked) <= leaps.MOST
-    assert [int(mask[10:20].sum()) // 10 for mask in found] == [19, 17, 15, 13, 11, 9]
+    assert [int(mask[10:20].sum()) // 10 for mask, _ in found] == [19, 17, 15, 13, 11, 9]
 
 
 def test_a_scene_cut_begins_anew():

@@ -230,7 +230,9 @@ class PipelineScheduler:
     def _segment(self, frame: Admitted) -> _Half:
         with self._meter.stage("upload"):
             image = self._stream.upload(frame.raw)
-        return _Half(frame, image, self._stream.score(image, frame.plan, meter=self._meter))
+        ahead = frame.raw.ahead
+        scores = self._stream.score(image, frame.plan, meter=self._meter, ahead=ahead)
+        return _Half(frame, image, scores)
 
     def _restyle(self, half: _Half | BaseException) -> RawFrame:
         try:

@@ -32,7 +32,7 @@ class SerialScheduler:
         stream, frame = self._stream, self._stream.admit(raw)
         with self._meter.stage("upload", device=stream.device):
             image = stream.upload(raw)
-        scores = stream.score(image, frame.plan, meter=self._meter)
+        scores = stream.score(image, frame.plan, meter=self._meter, ahead=raw.ahead)
         result = stream.restyle(image, scores, frame.plan, meter=self._meter)
         with self._meter.stage("download"):
             self._done.append(stream.finished(raw, result))

@@ -152,7 +152,7 @@ class StreamsScheduler:
         with self._on(slot, "upload"):
             slot.image = self._stream.upload(replace(raw, pixels=slot.pixels))
         with self._on(slot, "segment", "upload"):
-            slot.scores = self._stream.score(slot.image, frame.plan)
+            slot.scores = self._stream.score(slot.image, frame.plan, ahead=frame.raw.ahead)
 
     def _launch(self) -> None:
         slot = self._segmented.popleft()
