@@ -191,9 +191,9 @@ def _by_chance(seen: Tensor, was: Tensor) -> Tensor:
     Two patches of noise may overlap; what is there has about the same shape in the next frame. What
     touches what is held is more of it.
     """
-    new, held = (seen > 0.5) & (was <= 0.5), was > 0.5
+    fresh, held = (seen > 0.5) & (was <= 0.5), was > 0.5
     suspected = (was > SUSPECTED) & ~held
-    levels = fetch(new.to(torch.uint8) + 2 * suspected.to(torch.uint8) + 4 * held.to(torch.uint8))
+    levels = fetch(fresh.to(torch.uint8) + 2 * suspected.to(torch.uint8) + 4 * held.to(torch.uint8))
     out = np.zeros(levels.shape, bool)
     size = (-1, *seen.shape[2:])
     for level, chance in zip(levels.numpy().reshape(size), out.reshape(size), strict=True):
