@@ -41,7 +41,7 @@ FALL = 0.15
 PATIENCE = 2
 """Frames, one after the other, that may miss something; from the next one on it falls by"""
 
-LETS_GO = 0.4
+LETS_GO = 0.6
 """so that what a wrong motion has left behind is soon gone."""
 
 DRAWN = 0.8

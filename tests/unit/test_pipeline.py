@@ -11,7 +11,7 @@ from kornia.color import rgb_to_ycbcr
 
 from cbs_core.contract.errors import ConfigError, PluginContractError
 from cbs_core.contract.types import Instances
-from cbs_core.frame import pipeline as module
+from cbs_core.frame import scoring
 from cbs_core.frame.enlarging import resized
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.pipeline import keep_color
@@ -305,7 +305,7 @@ def test_instances_found_at_another_size_are_enlarged():
         return [Instances(masks, torch.ones(1, dtype=torch.int64), torch.ones(1)), none]
 
     plan = build(ROUTES["one"], detector=Stage(detect, "detector"), segment_size=0.5).plan
-    one, none = module.instances(torch.rand(2, 3, 64, 96), plan)
+    one, none = scoring.instances(torch.rand(2, 3, 64, 96), plan)
     assert one.masks.shape == (1, 64, 96)
     assert none.masks.shape == (0, 64, 96)
     assert (one.masks[0].mean(1).round() == (torch.arange(64) < 32)).all()
