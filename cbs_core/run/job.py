@@ -131,11 +131,9 @@ class Job:
             scheduler, scheduler_id = self._scheduler(stream, info, watch, governed)
             parts = (source, stream, scheduler, sink)
             source, scheduler, sink, resumed = self._in_windows(*parts, there.output)
-            if stream.plan.lookahead:
-                scheduler = Ahead(scheduler, stream.plan.lookahead)
             begun = Begun(self._device, stream.plan, info, self.meter, lambda: _notes(source, sink))
             with show(begun) as tick:
-                runner = self._runner(source, scheduler, sink, tick)
+                runner = self._runner(source, scheduler, sink, stream, tick)
                 interrupted, cut = _run(runner, resumed)
             sha256 = fingerprint.result(wait=not interrupted and cut is None)
         kept = runner.kept if resumed is None else resumed.kept(runner.kept)
@@ -182,7 +180,11 @@ class Job:
         place = self.settings.preview
         return (source if place is None else preview.Preview(source, place)), name
 
-    def _runner(self, source: Source, scheduler: Scheduler, sink: Sink, tick: Tick) -> Runner:
+    def _runner(
+        self, source: Source, scheduler: Scheduler, sink: Sink, stream: Stream, tick: Tick
+    ) -> Runner:
+        if stream.plan.lookahead:
+            scheduler = Ahead(scheduler, stream.plan.lookahead)
         info, hearing = source.info, Hearing()
         if sounds := info.live and isinstance(source, HasSound) and source.sounds:
             source.hear(hearing.put)
