@@ -27,6 +27,10 @@ def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refuse(**given: object) -> None:
+    early.refuse(configured(**given))
+
+
+def configured(**given: object) -> dict[str, object]:
     config = defaults() | {"input": "photo.png", "output": "out.png"} | given
     for kind, choose, key in (
         ("source", streams.source_for, "input"),
@@ -34,6 +38,13 @@ def refuse(**given: object) -> None:
     ):
         path = str(config[key])
         config[kind] = {**section(kind, choose(path)), "path": path}
+    return config
+
+
+def test_without_an_output_the_run_gives_one(photo: Path) -> None:
+    config = configured()
+    config["output"] = None
+    config["sink"] = {**section("sink", "image"), "path": None}
     early.refuse(config)
 
 
