@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from cbs_core.choose import registry
 from cbs_core.choose.weights import load
 from cbs_core.contract.errors import ConfigError, PluginLoadError, WeightsKeysError
 from cbs_core.datasets.labelled import class_map
@@ -15,7 +16,9 @@ from cbs_core.words.shares import BACKGROUND
 from cbs_plugins.nets.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    PaddedSegmenter,
     create_for_any_size,
+    good_size,
 )
 from cbs_plugins.nets.smp import trim
 from cbs_plugins.nets.stuff import ThingsAndStuff
@@ -98,9 +101,8 @@ def create(
 
 def _beside(things: str, classes: tuple[str, ...], width: int) -> Trainee:
     """Returns a trained net with a decoder beside it for the classes that it does not know."""
-    from cbs_plugins.segmenters.smp import SMPSegmenter
-
-    known = SMPSegmenter(weights=things)
+    known = registry.segmenters.create("smp", weights=things)
+    assert isinstance(known, PaddedSegmenter)
     named = known.classes[1:]
     if known.classes[0] != BACKGROUND or class_map(classes, named).tolist()[: len(named)] != [
         *range(len(named))
@@ -116,13 +118,12 @@ def _beside(things: str, classes: tuple[str, ...], width: int) -> Trainee:
         )
     net = ThingsAndStuff(known.net, len(classes) - len(named), width)
     mean, std = (values.flatten().tolist() for values in (known.mean, known.std))
-    said = load(things).metadata
+    file = load(things)
     told = ("arch", "encoder", "mean", "std", "options", "trimmed")
-    metadata = {key: said[key] for key in told if key in said} | {
-        "things": known.weights_files[0].sha256
-    }
-    if known.good_size is not None:
-        metadata["good_size"] = json.dumps(known.good_size)
+    metadata = {key: file.metadata[key] for key in told if key in file.metadata}
+    metadata["things"] = file.file.sha256
+    if (size := good_size(file, known.classes)) is not None:
+        metadata["good_size"] = json.dumps(size)
     kept = (net.encoder, net.decoder, net.segmentation_head)
     return Trainee(f"the net of '{things}'", net, known.multiple, mean, std, metadata, known=kept)
 
