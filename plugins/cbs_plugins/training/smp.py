@@ -68,16 +68,7 @@ def create(
     """
     if things is not None:
         return _beside(things, classes, width)
-    import segmentation_models_pytorch as smp
-
-    net: Any
-    net, multiple = create_for_any_size(
-        lambda **of_size: smp.create_model(
-            arch, encoder, encoder_weights=None, classes=len(classes), **of_size, **options or {}
-        ),
-        lambda net: net.encoder.output_stride,
-        what=f"smp's {arch} on {encoder}",
-    )
+    net, multiple = _built(len(classes), arch, encoder, dict(options or {}))
     if trimmed:
         trim(net)
     of_lite0 = encoder_weights == LITE0
@@ -97,6 +88,19 @@ def create(
     name = f"smp's {arch} on {encoder}"
     # Its head begins with the convolution that gives the logits.
     return Trainee(name, net, multiple, mean, std, metadata, last="segmentation_head.0")
+
+
+def _built(count: int, arch: str, encoder: str, options: Mapping[str, Any]) -> tuple[Any, int]:
+    """Returns a net of chance, and the multiple in pixels that the sides of its pictures are."""
+    import segmentation_models_pytorch as smp
+
+    return create_for_any_size(
+        lambda **of_size: smp.create_model(
+            arch, encoder, encoder_weights=None, classes=count, **of_size, **options
+        ),
+        lambda net: net.encoder.output_stride,
+        what=f"smp's {arch} on {encoder}",
+    )
 
 
 def _beside(things: str, classes: tuple[str, ...], width: int) -> Trainee:
