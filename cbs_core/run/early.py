@@ -43,8 +43,8 @@ def _plugins(config: Mapping[str, object]) -> None:
         name, section = _section(config, kind)
         if section:
             of_all = {"name", *(("where", "statistics") if kind == "styler" else ())}
-            if kind == "sink" and section.get("path") is None:
-                of_all.add("path")  # output=null: the run gives one in its own folder
+            if kind in ("source", "sink"):
+                of_all.add("path")  # input= and output=: lists and nothing too, to some commands
             signatures.check(kind, name, {k: section[k] for k in section if k not in of_all})
 
 
