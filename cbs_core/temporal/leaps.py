@@ -45,8 +45,11 @@ MOST = 6
 EXPLAINED = 0.95
 """Share of a region that the flow has to explain, for it not to be looked for."""
 
-BETTER = 0.03
-"""Share of the region by which a shift has to explain more than the flow."""
+BETTER = 0.1
+"""Share of the region by which a shift has to explain more than the flow,"""
+
+WHOLE = 0.97
+"""or all of it but this: then it is one stiff thing, and the flow is wrong at its edge."""
 
 LOST = 0.5
 """Share of which less is explained where a region is lost."""
@@ -112,7 +115,8 @@ def follow(step: Step, now: Tensor, before: Tensor, shares: Tensor) -> Followed:
                 continue
             small = np.count_nonzero(mask) <= LARGEST * mask.size
             leap = _sought(region, whole[index], now[one], before[one]) if small else None
-            if leap is not None and leap.explained > explained[index] + BETTER:
+            due = min(explained[index] + BETTER, WHOLE)
+            if leap is not None and leap.explained > due:
                 gone = (left | (carried[index] > 0.5)) & ~leap.where
                 bared[picture, 0] |= gone
                 _moved(motion[picture], trust[picture], leap, gone)
@@ -195,9 +199,10 @@ def _sought(region: Tensor, whole: Tensor, now: Tensor, before: Tensor) -> _Leap
     back = torch.tensor([-shift[1], -shift[0]], device=region.device)
     motion = back[None, :, None, None].expand(1, 2, height, width)
     where, beside = warped(torch.stack([region, whole])[None], motion)[0] > 0.5
-    trust = highest_around(fit(motion, now, before), THICK)[0, 0]
+    alike = fit(motion, now, before)
+    trust = highest_around(alike, THICK)[0, 0]
     count = max(1, int((where & ~outside(motion)[0, 0]).sum()))
-    explained = float((trust * where).sum()) / count
+    explained = float((alike[0, 0] * where).sum()) / count
     return _Leap(where | beside & (trust > 0.5), back, trust, explained)
 
 

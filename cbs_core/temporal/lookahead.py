@@ -20,7 +20,6 @@ from cbs_core.temporal import leaps, steady
 from cbs_core.temporal.carrying import Seen
 from cbs_core.temporal.flow import Step
 from cbs_core.temporal.scenes import Scene
-from cbs_core.temporal.steady import Belief
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,12 +88,11 @@ def believed(coming: Sequence[Coming], member: Tensor) -> Tensor | None:
     if not count:
         return None
     later = coming[count]
-    seen = steady.seen_in(later.logits, member, later.seen.size)
-    belief = Belief(later.of, steady.new(seen), torch.zeros_like(seen))
+    belief = steady.new(steady.seen_in(later.logits, member, later.seen.size))
     for one in reversed(coming[:count]):
         assert one.back is not None
-        followed = leaps.follow(one.back, one.seen.colour, later.seen.colour, belief.shares)
+        followed = leaps.follow(one.back, one.seen.colour, later.seen.colour, belief)
         seen = steady.seen_in(one.logits, member, one.seen.size)
         belief = steady.believed(belief, seen, followed)
         later = one
-    return belief.shares
+    return belief

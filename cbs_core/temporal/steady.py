@@ -38,12 +38,6 @@ RISE = 0.4
 FALL = 0.15
 """And down. It is less, because nets miss what is there more often than they invent what is not."""
 
-PATIENCE = 2
-"""Frames, one after the other, that may miss something; from the next one on it falls by"""
-
-LETS_GO = 0.6
-"""so that what a wrong motion has left behind is soon gone."""
-
 DRAWN = 0.8
 """How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
 
@@ -87,16 +81,13 @@ class Belief:
     shares: Tensor
     """``(B,R,h,w)`` in [0,1]."""
 
-    missed: Tensor
-    """Likewise: how many frames, one after the other, have not seen them."""
-
     def to(self, device: torch.device) -> "Belief":
         """Returns it on a device."""
-        return Belief(self.of, self.shares.to(device), self.missed.to(device))
+        return Belief(self.of, self.shares.to(device))
 
     def state(self) -> dict[str, object]:
         """Returns it as plain values and tensors."""
-        return {"of": self.of, "shares": self.shares, "missed": self.missed}
+        return {"of": self.of, "shares": self.shares}
 
     @classmethod
     def restore(cls, kept: Mapping[str, Any]) -> Self:
@@ -134,14 +125,14 @@ def hold(
     routed, rest = _strongest(own, member)
     seen = _seen(routed, rest)
     if followed is None or before is None or before.of != of or before.shares.shape != seen.shape:
-        now = Belief(of, seen, torch.zeros_like(seen))
+        now = seen
     else:
-        now = believed(before.to(seen.device), seen, followed, segmented=segmented)
-    shown = cleaned(now.shares if later is None else torch.maximum(now.shares, later))
+        now = believed(before.to(seen.device).shares, seen, followed, segmented=segmented)
+    shown = cleaned(now if later is None else torch.maximum(now, later))
     shift = rest + torch.logit(shown, eps=EDGE) - routed
     for index, row in enumerate(member.cpu()):
         own[:, row] += shift[:, index : index + 1]
-    return Scores(own, scores.instances, scores.scene), now
+    return Scores(own, scores.instances, scores.scene), Belief(of, now)
 
 
 def seen_in(logits: Tensor, member: Tensor, size: tuple[int, int]) -> Tensor:
@@ -158,18 +149,17 @@ def new(seen: Tensor) -> Tensor:
     return torch.where(seen > 0.5, RISE * seen, seen)
 
 
-def believed(before: Belief, seen: Tensor, followed: Followed, *, segmented: bool = True) -> Belief:
-    """Returns what is believed after a frame.
+def believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: bool = True) -> Tensor:
+    """Returns what is believed after a frame, ``(B,R,h,w)``.
 
     Args:
-        before: what was before.
-        seen: how sure the frame alone is, ``(B,R,h,w)``.
+        before: what was before, likewise.
+        seen: how sure the frame alone is, likewise.
         followed: the motion since.
         segmented: as in `hold`.
     """
     step = followed.step
-    was = warped(before.shares, step.motion)
-    missed = warped(before.missed, step.motion, mode="nearest")
+    was = warped(before, step.motion)
     was = torch.lerp(was, was * was * (3 - 2 * was), DRAWN)
     near = highest_around(was, BESIDE) > 0.5
     near = near | (highest_around(followed.lost, NEAR) > 0.5)
@@ -177,12 +167,10 @@ def believed(before: Belief, seen: Tensor, followed: Followed, *, segmented: boo
     anew = torch.where(near & ~followed.bared, seen, new(seen))
     trust = ((step.trust - DOUBTED) / (RELIED - DOUBTED)).clamp(0, 1)
     if segmented:
-        missed = (missed + 1).where(seen <= 0.5, 0)
         chance = _by_chance(seen, was)
-        fall = torch.where(missed > PATIENCE, LETS_GO, FALL)
-        was = was + torch.where(seen > was, RISE, fall) * (seen - was)
+        was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
         was = torch.where(chance, was.clamp(max=RISE), was)
-    return Belief(before.of, torch.lerp(anew, was, trust), missed)
+    return torch.lerp(anew, was, trust)
 
 
 def _by_chance(seen: Tensor, was: Tensor) -> Tensor:
