@@ -26,7 +26,7 @@ from cbs_core.training import export
 
 FOLDER = Path(cbs_plugins.__path__[0]) / "weights"
 
-MOST = 7_000_000
+MOST = 6_000_000
 """Bytes of a file."""
 
 MOST_OF_ALL = 40_000_000

@@ -34,7 +34,7 @@ def test_they_are_there_and_small():
     assert names >= {"starry_night", "wave", "the_scream", "composition_vii"}
     assert len(names) >= 6
     assert {path.stem for path in FILES} >= {"voc"}
-    assert all(path.stat().st_size < 7_000_000 for path in FILES)
+    assert all(path.stat().st_size < 6_000_000 for path in FILES)
     assert sum(path.stat().st_size for path in FILES) < 40_000_000
 
 

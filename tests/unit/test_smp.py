@@ -6,12 +6,14 @@ import pytest
 import torch
 from cbs_plugins.nets.backbones import IMAGENET_MEAN
 from cbs_plugins.nets.smp import Summed
+from cbs_plugins.segmenters import smp as smp_plugin
 from cbs_plugins.segmenters.smp import SMPSegmenter
 from safetensors.torch import save_file
 
 from cbs_core.contract.errors import (
     ConfigError,
     WeightsError,
+    WeightsHashError,
     WeightsKeysError,
     WeightsMissingError,
 )
@@ -306,3 +308,24 @@ def test_an_fpn_that_joins_its_levels_is_left_as_it_is(tmp_path):
     image = torch.rand(1, 3, 64, 64)
     want = net((image - segmenter.mean) / segmenter.std)
     torch.testing.assert_close(segmenter(image), want, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_stuff_in_a_file_of_its_own_goes_with_the_things_it_was_learnt_beside(tmp_path):
+    weights = Path(smp_plugin.__file__).parents[1] / "weights/smp"
+    for name in ("scene", "voc"):
+        (tmp_path / f"{name}.safetensors").write_bytes(
+            (weights / f"{name}.safetensors").read_bytes()
+        )
+    segmenter = SMPSegmenter(weights=str(tmp_path / "scene.safetensors")).eval()
+    assert [file.path.stem for file in segmenter.weights_files] == ["scene", "voc"]
+    image = torch.rand(1, 3, 64, 64)
+    things = SMPSegmenter(weights=str(tmp_path / "voc.safetensors")).eval()(image)
+    torch.testing.assert_close(segmenter(image)[:, :20], things[:, 1:])
+    net = build("fpn", classes=21)
+    save_file(net.state_dict(), tmp_path / "voc.safetensors", metadata={"vocabulary": "voc"})
+    with pytest.raises(WeightsHashError, match="get the file again"):
+        SMPSegmenter(weights=str(tmp_path / "scene.safetensors"))
+    (tmp_path / "voc.safetensors").unlink()
+    with pytest.raises(WeightsMissingError, match=r"no weight file '.*voc\.safetensors'"):
+        SMPSegmenter(weights=str(tmp_path / "scene.safetensors"))

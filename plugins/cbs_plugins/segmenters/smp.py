@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,8 @@ class SMPSegmenter(PaddedSegmenter):
     Whatever is None is taken from the metadata of a safetensors file: ``arch``, ``encoder`` and
     ``vocabulary`` as strings; ``classes``, ``mean`` and ``std`` as JSON lists. A model with one
     output (a sigmoid's) gets a class ``background`` beside it, whose logit is 0. Weights named
-    ``stuff.*`` are those of `cbs_plugins.nets.stuff.ThingsAndStuff`.
+    ``stuff.*`` are those of `cbs_plugins.nets.stuff.ThingsAndStuff`; a file that holds nothing else
+    names in ``beside`` the one in its folder that holds the rest, by its SHA-256 in ``things``.
 
     Args:
         arch: ``unet``, ``fpn``, ``deeplabv3plus``, ...; see ``smp.create_model``.
@@ -158,9 +159,15 @@ def _read(path: Path) -> _Source:
     if not path.is_dir():
         checkpoint = load(path)
         said = checkpoint.metadata
+        files: tuple[WeightsFile, ...] = (checkpoint.file,)
+        if "beside" in said:
+            # Its things are another file's, to the bit: they are in the package once.
+            things = load(path.with_name(Path(said["beside"]).name), sha256=said.get("things"))
+            checkpoint = replace(checkpoint, tensors={**things.tensors, **checkpoint.tensors})
+            files = (checkpoint.file, things.file)
         return _Source(
             checkpoint,
-            (checkpoint.file,),
+            files,
             said.get("arch"),
             said.get("encoder"),
             _json(checkpoint, "options", dict) or {},
