@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cbs_core.batch.tasks import Bundle, Join, Whole
 from cbs_core.batch.units import Entry, Unit
 from cbs_core.contract.engines import Engine, Outcome, Task
+from cbs_core.contract.errors import error_words
 
 LOST = "its worker died each time; the memory it needs, or a plugin, may be why"
 
@@ -119,7 +120,7 @@ def told(outcome: Outcome) -> str | None:
         return LOST
     if outcome.error is None:
         return None
-    return " ".join(str(outcome.error).split()) or type(outcome.error).__name__
+    return error_words(outcome.error) or type(outcome.error).__name__
 
 
 def _repeated(task: Task) -> Task:

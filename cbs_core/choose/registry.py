@@ -22,7 +22,9 @@ from cbs_core.contract.errors import (
     PluginLoadError,
     PluginNotFoundError,
     closest,
+    error_line,
 )
+from cbs_core.machine.folder import staying
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -146,13 +148,14 @@ class Registry(Generic[T]):
             return self._registered[name]
         entry = self._entry(name)
         try:
-            target: Callable[..., T] = entry.load()
+            with staying():
+                target: Callable[..., T] = entry.load()
         except (PluginError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a stranger's import may raise anything
             raise PluginLoadError(
                 f"the {self.kind} '{name}' of {distribution(entry)} cannot be imported "
-                f"({type(error).__name__}: {_line(error)}): mend or uninstall that package"
+                f"({error_line(error)}): mend or uninstall that package"
             ) from error
         if not callable(target):
             raise PluginLoadError(
@@ -207,11 +210,12 @@ def guarded(what: str, call: Callable[..., T], /, *args: object, **kwargs: objec
     from cbs_core.contract.errors import CbsError
 
     try:
-        return call(*args, **kwargs)
+        with staying():
+            return call(*args, **kwargs)
     except (CbsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a stranger's code may raise anything
-        raise PluginLoadError(f"{what} failed ({type(error).__name__}: {_line(error)})") from error
+        raise PluginLoadError(f"{what} failed ({error_line(error)})") from error
 
 
 def checked_parameters(
@@ -310,10 +314,6 @@ def _checked_value(
         words = " or ".join(_WORDS[option] for option in allowed)
         raise ConfigError(f"the {owner} takes {words} as {key}, not '{value}'")
     return value
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "no message"
 
 
 def parameters(target: Callable[..., Any]) -> str:

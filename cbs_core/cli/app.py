@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -14,24 +15,31 @@ from typing import Any, NoReturn
 
 from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.errors import CbsError, ConfigError, error_line
 from cbs_core.machine import signals
 from cbs_core.machine.text import clean, printable
+
+log = logging.getLogger("cbs")
 
 DEBUG = "HYDRA_FULL_ERROR"
 """Set to 1, this environment variable shows tracebacks."""
 
 
 @contextmanager
-def one_line_errors(command: str) -> Iterator[None]:
-    """Turns an error into one line on stderr and an exit code, Ctrl-C into 130."""
+def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
+    """Turns an error into one line on stderr and an exit code, Ctrl-C into 130.
+
+    Args:
+        command: its name.
+        plugins: whether who exits is one, and has failed; else it is a library that has said all.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A middle dot on an ASCII terminal, a file's name that is no Unicode.
             stream.reconfigure(errors="backslashreplace")
-    log = logging.getLogger("cbs")
     if clean not in log.filters:
         log.addFilter(clean)
+    _tell_strays()
     try:
         yield
         sys.stdout.flush()
@@ -43,17 +51,44 @@ def one_line_errors(command: str) -> Iterator[None]:
         # The reader of a pipe left, as `head` does; nothing may be flushed to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         ending.watch(command).leave(141)
-    except Exception as error:
+    except SystemExit as asked:
+        if not plugins or ending.watch(command).left:
+            raise
+        fail(command, f"a plugin tried to end the program ({error_line(asked)})")
+    except BaseException as error:
         if _debug():
             raise
         if told := explain(error):
             fail(command, told)
         fail(
             command,
-            f"unexpected {type(error).__name__}: {error}. This is a fault of the program: run "
-            f"again with {DEBUG}=1 and report what it shows",
+            f"unexpected {error_line(error)}. This is a fault of the program: run again with "
+            f"{DEBUG}=1 and report what it shows",
             code=1,
         )
+
+
+def _tell_strays() -> None:
+    """Has what nobody can catch told in a line: a thread that fails, an object that goes badly."""
+
+    def of_thread(failed: threading.ExceptHookArgs) -> None:
+        if _debug():
+            threading.__excepthook__(failed)
+        elif failed.exc_value is not None and failed.exc_type is not SystemExit:
+            name = failed.thread.name if failed.thread else "?"
+            log.warning("the thread %s failed (%s)", name, error_line(failed.exc_value))
+
+    def of_object(failed: "sys.UnraisableHookArgs") -> None:
+        if _debug():
+            sys.__unraisablehook__(failed)
+        elif failed.exc_value is not None:
+            where = getattr(failed.object, "__qualname__", type(failed.object).__name__)
+            log.warning("%s failed (%s)", where, error_line(failed.exc_value))
+
+    if threading.excepthook is threading.__excepthook__:  # and no test's or notebook's
+        threading.excepthook = of_thread
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = of_object
 
 
 def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
@@ -122,7 +157,7 @@ def hydra_app(
 
         def run(config: DictConfig) -> None:
             # Here too, because Hydra prints lines of its own about what a task raises.
-            with one_line_errors(command):
+            with one_line_errors(command, plugins=True):
                 try:
                     sweeps.tell_apart(config, sys.argv[1:])
                     plain = finished(_plain(config), config_name)
@@ -173,7 +208,7 @@ def _missing(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
             yield from _missing(value, f"{prefix}{key}.")
 
 
-def explain(error: Exception) -> str | None:
+def explain(error: BaseException) -> str | None:
     """Returns an error that a user can mend as one line with what to do, or None."""
     if isinstance(error, CbsError):
         return str(error)

@@ -45,7 +45,8 @@ class Ending:
         self._handled = 0.0
         self._handler: object = None
         self._code = 1  # of a process that ends by what is raised
-        self._left = False
+        self.left = False
+        """Whether `leave` has been called."""
         self._process = os.getpid()
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
@@ -68,7 +69,7 @@ class Ending:
     def leave(self, code: int) -> NoReturn:
         """Ends the process with a code, whatever is left behind."""
         self._code = code
-        self._left = True
+        self.left = True
         sys.exit(code)
 
     def _leave_last(self) -> None:
@@ -86,7 +87,7 @@ class Ending:
     def _end(self) -> None:
         if os.getpid() == self._process:  # and no fork of it
             self._write.send(bytes([END]))
-            if self._left:
+            if self.left:
                 # The last that is registered is called first, and calls the others.
                 atexit.register(self._leave_last)
 

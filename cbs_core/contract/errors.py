@@ -129,6 +129,40 @@ class SinkClosedError(Exception):
     """
 
 
+LONGEST = 2000
+"""Characters of what a stranger's error says that are told."""
+
+
+def error_words(error: BaseException) -> str:
+    r"""Returns what an error says, in one line and bounded; empty where it says nothing.
+
+    Of a stranger's, whose ``__str__`` may raise too.
+
+    Example:
+        >>> error_words(ValueError("no such\n  thing"))
+        'no such thing'
+    """
+    try:
+        text = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        return ""
+    words = " ".join(text[: 2 * LONGEST].split())
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}..."
+
+
+def error_line(error: BaseException) -> str:
+    r"""Returns an error's kind and what it says.
+
+    Example:
+        >>> error_line(ValueError("no\nthing")), error_line(MemoryError())
+        ('ValueError: no thing', 'MemoryError')
+    """
+    words = error_words(error)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Returns the known name that is probably meant: two letters changed over, or a near one.
 

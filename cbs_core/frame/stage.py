@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cbs_core.contract.errors import CbsError, PluginContractError
+from cbs_core.choose.registry import guarded
+from cbs_core.contract.errors import CbsError, PluginContractError, error_line, error_words
 from cbs_core.contract.interfaces import Resettable, Stateful
 from cbs_core.machine.device import fetch
+from cbs_core.machine.folder import staying
 from cbs_core.temporal.state import Memory, Untold
 
 NO_ENGINE = "unable to find an engine"
@@ -82,17 +84,17 @@ class Stage:
 
     def _run(self, image: Tensor, *more: object) -> object:
         try:
-            return self.call(image, *more)
+            with staying():
+                return self.call(image, *more)
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # of the machine, not of the plugin
         except KeyboardInterrupt:
             raise  # the user's
         except BaseException as error:  # a stranger's code may raise anything, sys.exit(0) too
-            if NO_ENGINE in str(error):
-                raise torch.OutOfMemoryError(str(error)) from error
+            if NO_ENGINE in (words := error_words(error)):
+                raise torch.OutOfMemoryError(words) from error
             raise PluginContractError(
-                f"the {self.what} failed on a frame of {shape(image)} "
-                f"({type(error).__name__}: {' '.join(str(error).split())})"
+                f"the {self.what} failed on a frame of {shape(image)} ({error_line(error)})"
             ) from error
 
     def __call__(self, image: Tensor, *more: object) -> Tensor:
@@ -225,10 +227,10 @@ class Recall:
             if memory is at:
                 return
             if memory is None:
-                self._plugin.reset()
+                guarded(f"the {self._what}", self._plugin.reset)
             elif isinstance(self._plugin, Stateful) and not isinstance(memory, Untold):
                 assert isinstance(memory, Mapping)
-                self._plugin.restore(memory)
+                guarded(f"the {self._what}", self._plugin.restore, memory)
             else:
                 raise PluginContractError(
                     f"the {self._what} cannot go on from an earlier frame's state: it has reset(), "
@@ -238,7 +240,9 @@ class Recall:
     def now(self) -> Memory:
         """Returns where the plugin is after the frame that it has just seen."""
         with self._lock:
-            told = self._plugin.state() if isinstance(self._plugin, Stateful) else None
+            told = None
+            if isinstance(self._plugin, Stateful):
+                told = guarded(f"the {self._what}", self._plugin.state)
             self._at = Untold(self._what) if told is None else told
             return self._at
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cbs_core.contract.errors import CbsError
+from cbs_core.contract.errors import CbsError, error_line
 from cbs_core.contract.live import Heard
 from cbs_core.frame import pipeline
 from cbs_core.frame.plan import Plan
@@ -209,7 +209,7 @@ class Feed:
             except CbsError as error:
                 self.error = str(error)
             except Exception as error:  # a plugin may raise anything
-                self.error = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self.error = error_line(error)
             self._building = None
             then()
             self.tell()

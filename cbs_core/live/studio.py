@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import Choice
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.errors import CbsError, ConfigError, error_line, error_words
 from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.frame import pipeline
 from cbs_core.frame.pipeline import Located
@@ -263,9 +263,8 @@ class Studio:
                 feed.well()
                 self._hold(feed, taken.pixels)
             except Exception as error:  # a plugin may raise anything, and the show goes on
-                line = " ".join(str(error).split())
                 known = isinstance(error, CbsError)
-                feed.fail(line if known else f"{type(error).__name__}: {line}")
+                feed.fail(error_words(error) if known else error_line(error))
                 log.warning("a frame was passed over: %s", feed.error)
                 feed.tell()
                 time.sleep(PAUSE)

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from cbs_core.choose import weights
+from cbs_core.contract.errors import error_words
 from cbs_core.frame.plan import Plan
 from cbs_core.frame.routes import Route
 from cbs_core.run.settings import Look
@@ -94,7 +95,7 @@ class Controls:
         if done.cancelled():
             return
         if (error := done.exception()) is not None:
-            log.warning("%s", " ".join(str(error).split()))
+            log.warning("%s", error_words(error) or type(error).__name__)
         elif wish == self._wish:
             if self.lowered(self.look) == look:
                 self._stream.plan = done.result()

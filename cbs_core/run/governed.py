@@ -13,6 +13,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from cbs_core.choose import registry
+from cbs_core.contract.errors import error_words
 from cbs_core.frame import pipeline
 from cbs_core.frame.enlarging import Enlarged
 from cbs_core.frame.plan import Plan
@@ -132,7 +133,7 @@ class Governed:
             return
         self._ordered = None
         if (error := done.exception()) is not None:
-            log.warning("%s", " ".join(str(error).split()))
+            log.warning("%s", error_words(error) or type(error).__name__)
             self._governor.settled(now)
             return
         if self.lowered(self._wanted()) == look:

@@ -4,7 +4,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from cbs_core.contract.errors import LostError, SinkClosedError, SinkError, SinkLostError
+from cbs_core.contract.errors import (
+    LostError,
+    SinkClosedError,
+    SinkError,
+    SinkLostError,
+    error_words,
+)
 from cbs_core.contract.interfaces import LiveSink, Sink
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.run.channel import SLOTS, Channel, ClosedError
@@ -95,7 +101,7 @@ class Outputs:
                 "output": name,
                 "frames": branch.writer.written,
                 "dropped": branch.frames.dropped,
-                "failed": None if branch.error is None else _line(branch.error),
+                "failed": None if branch.error is None else error_words(branch.error),
             }
             for name, branch in zip(self.names, self._branches, strict=False)
         )
@@ -182,7 +188,7 @@ class Outputs:
         for name, branch in zip(self.names, self._branches, strict=True):
             if branch.error is not None and branch.error is not but:
                 what = "closed with what it has" if branch.writer.kept else "removed"
-                log.warning("%s ended early and is %s: %s", name, what, _line(branch.error))
+                log.warning("%s ended early and is %s: %s", name, what, error_words(branch.error))
 
 
 def beside(sink: Sink, name: str, more: Sequence[Sink], names: Sequence[str]) -> Outputs:
@@ -197,7 +203,3 @@ def beside(sink: Sink, name: str, more: Sequence[Sink], names: Sequence[str]) ->
     if isinstance(sink, Outputs):
         return Outputs([*sink.sinks, *more], [*sink.names, *names])
     return Outputs([sink, *more], [name, *names])
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -22,6 +22,8 @@ from cbs_core.contract.errors import (
     SourceError,
     SourceLostError,
     StreamError,
+    error_line,
+    error_words,
 )
 from cbs_core.contract.interfaces import Closable, Scheduler, Sink, Source
 from cbs_core.contract.live import CountsDrops
@@ -263,7 +265,7 @@ class Runner:
                 f"({str(error).partition('. ')[0]}): make it smaller, or use a smaller net"
             )
         elif isinstance(error, SystemExit):
-            line = PluginContractError(f"a plugin tried to end the program (SystemExit: {error})")
+            line = PluginContractError(f"a plugin tried to end the program ({error_line(error)})")
         else:
             return error
         line.__cause__ = error
@@ -330,7 +332,7 @@ class Runner:
         with self._lock:
             first, self._error = self._error, self._error or error
         if first is not None and not isinstance(error, KeyboardInterrupt):
-            log.warning("and then: %s", " ".join(str(error).split()) or type(error).__name__)
+            log.warning("and then: %s", error_words(error) or type(error).__name__)
 
     def _nothing(self) -> StreamError:
         if self._stale_in or self._stale_out:

@@ -1,6 +1,6 @@
 """How large the pictures are that plugins are given, by the configuration and by what they say."""
 
-from cbs_core.contract.attributes import HasGoodSize
+from cbs_core.choose.registry import guarded
 from cbs_core.contract.errors import PluginContractError
 from cbs_core.frame.enlarging import Enlarged
 from cbs_core.frame.sizes import Auto, Fit, Scale
@@ -20,16 +20,16 @@ def scale(spec: Scale | Auto, plugin: object, words: str) -> Scale:
     """
     if spec != "auto":
         return spec
-    if not isinstance(plugin, HasGoodSize) or plugin.good_size is None:
+    good = guarded(f"the {words}", getattr, plugin, "good_size", None)
+    if good is None:
         return None
     try:
-        height, width = map(int, plugin.good_size)
-    except (TypeError, ValueError):
+        height, width = map(int, good)
+    except (TypeError, ValueError, OverflowError):
         height = width = 0
     if height < 1 or width < 1:
         raise PluginContractError(
-            f"the {words} has good_size={plugin.good_size!r}, where a height and a width in "
-            "pixels are due"
+            f"the {words} has good_size={good!r}, where a height and a width in pixels are due"
         )
     return Fit(height, width)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
-from cbs_core.contract.errors import CbsError
+from cbs_core.contract.errors import CbsError, error_line
 from cbs_core.contract.interfaces import Source, Stoppable
 from cbs_core.machine.addresses import shown
 from cbs_core.run.channel import GLANCE
@@ -91,7 +91,7 @@ def told(
     if isinstance(error, CbsError):
         return error
     what = named(plugin, part) if _name(plugin) else f"the {part}"
-    line = kind(f"{what} failed ({_line(error)})")
+    line = kind(f"{what} failed ({error_line(error)})")
     line.__cause__ = error
     return line
 
@@ -104,7 +104,7 @@ def stop(source: Source) -> None:
     if not _within(PATIENCE / 2, source.stop, "cbs-stop", source, failed):
         log.warning("%s: its stop() does not return; its thread is left", named(source))
     elif failed:
-        log.warning("%s: its stop() failed (%s)", named(source), _line(failed[0]))
+        log.warning("%s: its stop() failed (%s)", named(source), error_line(failed[0]))
 
 
 @contextmanager
@@ -179,7 +179,3 @@ def _name(plugin: object) -> str:
     info = getattr(plugin, "info", None)
     name = getattr(plugin, "path", None) if info is None else info.name
     return shown(str(name or ""))
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -208,7 +208,7 @@ class Workshop:
             accelerate = Accelerate(accelerator, self.device, self.dtype)
             self._parts[key] = Part(
                 plugin,
-                make(plugin, words, accelerate),
+                registry.guarded(f"the {words}", make, plugin, words, accelerate),
                 Facts(
                     weights.of(plugin),
                     registry.origins(f"{kind}/{choice.name}"),
@@ -365,11 +365,10 @@ def _together(look: Look, parts: Sequence[Part]) -> Facts:
 
 
 def _classes(segmenter: Segmenter, name: str) -> tuple[str, ...]:
-    classes = getattr(segmenter, "classes", None)
+    words = words_of(registry.segmenters, name)
+    classes = registry.guarded(f"the {words}", getattr, segmenter, "classes", None)
     if not isinstance(classes, tuple | list) or not classes:
-        raise PluginContractError(
-            f"the {words_of(registry.segmenters, name)} has no `classes`: a tuple of names is due"
-        )
+        raise PluginContractError(f"the {words} has no `classes`: a tuple of names is due")
     return tuple(map(str, classes))
 
 

@@ -1,13 +1,15 @@
 """One line for every error, and the exit codes."""
 
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
 
 from cbs_core import __version__
-from cbs_core.cli import doctor, evaluate, export, plugins, run
+from cbs_core.cli import doctor, ending, evaluate, export, plugins, run
 from cbs_core.cli.app import DEBUG, fail, one_line_errors
 from cbs_core.contract.errors import CbsError
 
@@ -59,6 +61,49 @@ def test_the_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CbsError), one_line_errors("cbs-x"):
         raise CbsError("wrong")
     assert DEBUG == "HYDRA_FULL_ERROR"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (SystemExit(0), 2, "cbs-x: error: a plugin tried to end the program (SystemExit: 0)\n"),
+        (GeneratorExit("a"), 1, "unexpected GeneratorExit: a. This is a fault of the program"),
+    ],
+)
+def test_who_exits_in_a_run_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    monkeypatch.setattr(ending.watch("cbs-x"), "left", False)  # of another test
+    with pytest.raises(SystemExit) as ended, one_line_errors("cbs-x", plugins=True):
+        raise error
+    assert ended.value.code == code
+    assert line in capsys.readouterr().err
+
+
+def test_what_nobody_can_catch_is_a_line_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        def __del__(self) -> None:
+            raise ValueError("\x1b[31mgone")
+
+    monkeypatch.setattr("threading.excepthook", threading.__excepthook__)
+    monkeypatch.setattr("sys.unraisablehook", sys.__unraisablehook__)
+    with one_line_errors("cbs-x"):
+        del (odd := [Odd()])[0]
+        thread = threading.Thread(target=int, args=("x",), name="theirs")
+        thread.start()
+        thread.join()
+    assert not odd
+    assert caplog.messages == [
+        r"test_what_nobody_can_catch_is_a_line_too.<locals>.Odd.__del__ failed (ValueError: "
+        r"\x1b[31mgone)",
+        "the thread theirs failed (ValueError: invalid literal for int() with base 10: 'x')",
+    ]
 
 
 def test_leaving_cannot_be_interrupted(capsys: pytest.CaptureFixture[str]) -> None:

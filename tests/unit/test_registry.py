@@ -1,5 +1,6 @@
 """Names cost no import; every way a plugin can fail is one clear error."""
 
+import os
 import sys
 from importlib.metadata import EntryPoint
 
@@ -236,13 +237,41 @@ class Odd(BaseException):
     """Of a stranger's making."""
 
 
-@pytest.mark.parametrize("error", [SystemExit(0), Odd("gone"), GeneratorExit()], ids=repr)
+class Wordless(Exception):
+    """Cannot be told."""
+
+    def __str__(self):
+        raise Odd
+
+    def __repr__(self):
+        return "Wordless()"
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), Odd("gone"), GeneratorExit(), Wordless()], ids=repr
+)
 def test_what_ends_a_program_is_one_line(error):
     def fail():
         raise error
 
     with pytest.raises(PluginLoadError, match=f"the plugin failed .{type(error).__name__}"):
         module.guarded("the plugin", fail)
+
+
+def test_what_says_more_than_anybody_reads_is_cut():
+    def fail():
+        raise ValueError("x" * 10**7)
+
+    with pytest.raises(PluginLoadError) as told:
+        module.guarded("the plugin", fail)
+    assert len(str(told.value)) < 3000
+
+
+def test_a_plugin_does_not_take_the_working_folder_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "else").mkdir()
+    module.guarded("the plugin", lambda: os.chdir("else"))
+    assert os.getcwd() == str(tmp_path)
 
 
 def test_an_interrupt_stays_one():

@@ -1,6 +1,9 @@
 """What plugins return is looked at: values, and pictures that they were only lent."""
 
+import os
 import re
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,8 +11,8 @@ from cbs_plugins.compositors.guided import GuidedCompositor
 from cbs_plugins.compositors.hard import HardCompositor
 from test_pipeline import ROUTES, STYLES, build, restyle, scores
 
-from cbs_core.contract.errors import ConfigError, PluginContractError
-from cbs_core.frame.stage import EVERY, Stage
+from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
+from cbs_core.frame.stage import EVERY, Recall, Stage
 from cbs_core.testing import raw_frame
 
 
@@ -150,13 +153,51 @@ class Odd(BaseException):
     """Of a stranger's making."""
 
 
-@pytest.mark.parametrize("error", [SystemExit(0), Odd("gone"), GeneratorExit()], ids=repr)
+class Wordless(Exception):
+    """Cannot be told."""
+
+    def __str__(self):
+        raise Odd
+
+    def __repr__(self):
+        return "Wordless()"
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), Odd("gone"), GeneratorExit(), Wordless()], ids=repr
+)
 def test_what_ends_a_program_is_told_by_the_plugins_package(error):
     def fail(image):
         raise error
 
     with pytest.raises(PluginContractError, match=f"cbs-x 1.0 failed .*{type(error).__name__}"):
         restyle(stream({"styler": fail}), raw_frame(64, 96))
+
+
+@pytest.mark.parametrize("way", ["reset", "state", "restore"])
+def test_so_is_what_a_plugin_says_of_its_state(way):
+    def fail(*_):
+        raise Odd("gone")
+
+    plugin = SimpleNamespace(**{"reset": lambda: None, "state": dict, "restore": lambda s: None})
+    setattr(plugin, way, fail)
+    recall = Recall(plugin, "styler 'x' of cbs-x 1.0")
+    recall._at = {"one": 1}
+    ask = recall.now if way == "state" else partial(recall.bring, None if way == "reset" else {})
+    with pytest.raises(PluginLoadError, match=r"cbs-x 1\.0 failed \(Odd: gone\)"):
+        ask()
+
+
+def test_a_plugin_does_not_take_the_working_folder_along(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "else").mkdir()
+
+    def go(image):
+        os.chdir("else")
+        return image
+
+    restyle(stream({"styler": go}), raw_frame(64, 96))
+    assert os.getcwd() == str(tmp_path)
 
 
 def test_an_interrupt_in_a_plugin_stays_one():

@@ -267,6 +267,21 @@ def test_a_size_that_is_none_is_told_by_the_plugins_name(monkeypatch, good):
         make()
 
 
+@pytest.mark.parametrize(
+    ("plugin", "named", "attribute"),
+    [(Segmenter, "quarters", "classes"), (Segmenter, "quarters", "good_size"),
+     (Styler, "scaled", "good_size"), (Styler, "scaled", "eval")],
+)  # fmt: skip
+def test_who_exits_where_it_is_asked_what_it_is_is_named(monkeypatch, plugin, named, attribute):
+    def leave(self):
+        raise SystemExit(0)
+
+    told = leave if attribute == "eval" else property(leave)
+    monkeypatch.setattr(plugin, attribute, told, raising=False)
+    with pytest.raises(PluginLoadError, match=rf"'{named}' of this process failed \(SystemExit: 0"):
+        make()
+
+
 def test_what_is_kept_is_bounded():
     shop = workshop.Workshop(CPU, torch.float32)
     for number in range(2 * workshop.KEPT):
