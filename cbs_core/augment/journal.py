@@ -63,24 +63,27 @@ class Journal:
             raise
 
     def _read(self, path: Path) -> None:
-        lines = self._file.read().split(b"\n")
-        # What follows the last whole line is what a process that was killed left.
-        self._file.seek(-len(lines.pop()), os.SEEK_END)
-        self._file.truncate()
+        *lines, cut = self._file.read().split(b"\n")
         try:
             head, *rest = [json.loads(line) for line in lines]
             # Of a set that is being made a line has all of a picture's variants, or is not whole.
             for one in rest if self.whole else chain.from_iterable(rest):
                 self.done.setdefault(str(one["of"]), []).append(one)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"'{path}' is damaged ({error}): name another output=") from error
-        if changed := [key for key in {*head, *self._head} if head.get(key) != self._head.get(key)]:
+            changed = [key for key in {*head, *self._head} if head.get(key) != self._head.get(key)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"'{path}' is damaged, or none of cbs-augment ({error}): name another output="
+            ) from error
+        if changed:
             key = min(changed)
             was, now = json.dumps(head.get(key)), json.dumps(self._head.get(key))
             raise ConfigError(
                 f"'{self._output}' was begun with another {key} ({was[:200]}, and now "
                 f"{now[:200]}): say what was said then, or name another output="
             )
+        # What a process that was killed left; only now is it known to be none of the user's.
+        self._file.seek(-len(cut), os.SEEK_END)
+        self._file.truncate()
 
     def add(self, records: list[dict[str, Any]]) -> None:
         """Writes down what became of a picture of the old set.

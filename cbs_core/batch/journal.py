@@ -105,8 +105,6 @@ class Journal:
         """Takes what it tells; returns whether that is to be gone on with."""
         content = self.path.read_bytes()
         whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
         try:
             lines = [*map(json.loads, whole.splitlines())]
             # Of a store: one that was begun anew, and killed before what was there was removed.
@@ -120,13 +118,15 @@ class Journal:
                 self.done.update({one["name"]: one for one in line.get("done", ())})
                 self.facts = line.get("facts", self.facts)
                 self._shares = line.get("shares", self._shares)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"'{self.path}' is damaged: remove '{self.folder}' to begin anew"
             ) from error
         if self._whole and (anew or not any(map(self._is_there, self.done.values()))):
             return False
         self._same(presets.grown(identity, self._identity, "batch"), self._identity)
+        if len(whole) < len(content):  # only now is it known to be none of the user's
+            os.truncate(self.path, len(whole))
         return True
 
     def _same(self, old: object, new: object) -> None:

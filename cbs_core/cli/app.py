@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error in the program itself, 2 one that a user can mend
 import logging
 import os
 import re
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -47,15 +48,15 @@ def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
         ignore_interrupts()
         print(f"{command}: interrupted", file=sys.stderr)
         ending.watch(command).leave(130)
-    except BrokenPipeError:
-        # The reader of a pipe left, as `head` does; nothing may be flushed to it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        ending.watch(command).leave(141)
     except SystemExit as asked:
         if not plugins or ending.watch(command).left:
             raise
         fail(command, f"a plugin tried to end the program ({error_line(asked)})")
     except BaseException as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            # As `head` does; nothing may be flushed to it at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ending.watch(command).leave(141)
         if _debug():
             raise
         if told := explain(error):
@@ -66,6 +67,15 @@ def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
             f"{DEBUG}=1 and report what it shows",
             code=1,
         )
+
+
+def _reader_left() -> bool:
+    """Tells whether nobody reads any more what is printed; another's pipe may break too."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
+    seen = select.poll()
+    seen.register(1, 0)  # of errors it tells unasked
+    return bool(seen.poll(0))
 
 
 def _tell_strays() -> None:
@@ -242,7 +252,8 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return f"configuration: {str(error).splitlines()[0]}"
     if isinstance(error, OSError):
-        return f"{error.strerror or error}: '{error.filename}'"
+        what = error.strerror or error_line(error)
+        return what if error.filename is None else f"{what}: '{error.filename}'"
     return None
 
 

@@ -50,7 +50,8 @@ class HeldFolder:
     def _taken(self) -> int | None:
         """Returns the lock, which the system gives back whatever ends this process."""
         while True:
-            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            handle = os.open(self._lock, flags, 0o666)
             if not lock(handle):
                 os.close(handle)
                 return None

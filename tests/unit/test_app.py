@@ -29,6 +29,7 @@ def _handlers() -> Iterator[None]:
         (CbsError("no file\n'a': check it"), 2, "cbs-x: error: no file 'a': check it\n"),
         (KeyboardInterrupt(), 130, "cbs-x: interrupted\n"),
         (OSError(28, "No space left on device", "a b"), 2, "No space left on device: 'a b'\n"),
+        (BrokenPipeError(32, "Broken pipe"), 2, "cbs-x: error: Broken pipe\n"),
         (KeyError("lost"), 1, "unexpected KeyError: 'lost'. This is a fault of the program"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cbs_core.augment.journal import JOURNAL, MANIFEST
+from cbs_core.augment.journal import JOURNAL, MANIFEST, Journal
 from cbs_core.augment.session import augment_session
 from cbs_core.choose import presets, registry, weights
 from cbs_core.contract.engines import Outcome, Start, Task
@@ -166,6 +166,14 @@ def test_nothing_is_written_over(data, tmp_path) -> None:
     (output / "train" / "a_v1.png").write_text("mine")
     assert augment_session(config(data, output)) == 2
     assert (output / "train" / "a_v1.png").read_text() == "mine"
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"b": 2}', "[]\n[1", "mine"])
+def test_a_manifest_of_somebody_elses_loses_no_byte(text, tmp_path) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(ConfigError, match="name another output="):
+        Journal(tmp_path, {"data": "set"})
+    assert (tmp_path / MANIFEST).read_text() == text
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_the_rest_goes_on(tmp_path, capsys) -> None:

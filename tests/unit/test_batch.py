@@ -453,6 +453,15 @@ def test_a_video_without_a_frame_is_named() -> None:
     journal.close(complete=True)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1}\n{"b": 2}', "[]\n[1", "mine"])
+def test_a_journal_of_somebody_elses_loses_no_byte(text: str) -> None:
+    Path("out.batch").mkdir()
+    Path("out.batch/journal.jsonl").write_text(text)
+    with pytest.raises(ConfigError, match=r"out\.batch"):
+        Journal(Path("out"), {})
+    assert Path("out.batch/journal.jsonl").read_text() == text
+
+
 def test_a_journal_shows_no_password_and_is_known_again() -> None:
     item = Item("a.mp4", "https://me:secret@host/a.mp4", Path("out/a.mp4"))
     Path("out").mkdir()
