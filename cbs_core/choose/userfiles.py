@@ -27,6 +27,9 @@ TAGS = {
 JOB_NUMBER = "${hydra.job.num}"
 """What ``hydra.sweep.subdir`` may hold beside plain names."""
 
+ENDLESS = re.compile(r"[\d_]{1000}")
+"""A number that Python does not even read (more than 4300 digits), and nothing is counted by."""
+
 PLAIN = re.compile(r"\$\{\s*[\w.\[\]-]+\s*\}")
 """An interpolation that names a key and calls no resolver."""
 
@@ -180,6 +183,8 @@ def _wrong(path: tuple[str, ...], node: Any, key: bool) -> str:
         return "may not come from a file: it could run code"
     if "${" in PLAIN.sub("", text):
         return "may take another key's value, as ${input} does, and nothing else"
+    if ENDLESS.search(text):
+        return "is a number of a thousand digits and more"
     if path[:1] == ("defaults",):
         return _wrong_default(text)
     if re.match(r"hydra\b", path[0] if path else ""):

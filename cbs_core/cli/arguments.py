@@ -64,6 +64,9 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     for key in PATH_KEYS:
         if given.get(key) in ("", "''", '""'):
             raise ConfigError(f"{key}= names nothing: name a file or a folder, or leave it out")
+    for arg in overrides:
+        if userfiles.ENDLESS.search(arg):
+            raise ConfigError(f"{arg[:40]}... is a number of a thousand digits and more")
     for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")

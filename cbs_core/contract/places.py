@@ -45,14 +45,16 @@ def parse(key: str, value: object) -> Place:
     if value is None:
         return Place("null")
     text = str(value).strip()
-    if match := re.fullmatch(r"([0-9]+)f", text):
+    if match := re.fullmatch(r"([0-9]{1,15})f", text):
         return Place(text, frame=int(match[1]))
-    if match := re.fullmatch(r"(?:(?:([0-9]+):)?([0-9]{1,2}):)?([0-9]+(?:\.[0-9]*)?)", text):
+    if match := re.fullmatch(
+        r"(?:(?:([0-9]{1,9}):)?([0-9]{1,2}):)?([0-9]{1,15}(?:\.[0-9]{0,18})?)", text
+    ):
         hours, minutes, seconds = (Fraction(part or 0) for part in match.groups())
         # 00:99 is a slip: of a minute and 39 seconds, of 59, who knows.
         if (match[2] is None or seconds < 60) and (match[1] is None or minutes < 60):
             return Place(text, hours * 3600 + minutes * 60 + seconds)
     raise ConfigError(
-        f"{key}={text} is no place in a video: give seconds (65.5), a time (00:01:05.5) or "
+        f"{key}={text[:80]} is no place in a video: give seconds (65.5), a time (00:01:05.5) or "
         "a frame (1638f)"
     )

@@ -186,7 +186,9 @@ class Runner:
     def _open(self) -> None:
         try:
             self._sink.open(self._info or self._source.info)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             line = told(error, "sink", SinkError, self._sink)
             raise line from line.__cause__
 

@@ -90,7 +90,9 @@ def told(
     """
     if isinstance(error, CbsError):
         return error
-    what = named(plugin, part) if _name(plugin) else f"the {part}"
+    what = named(plugin, part)
+    if plugin is None or not _name(plugin):
+        what = f"the {part} {what}" if _package(plugin) else f"the {part}"
     line = kind(f"{what} failed ({error_line(error)})")
     line.__cause__ = error
     return line
@@ -167,15 +169,27 @@ def _within(
 def named(plugin: object, part: str = "source") -> str:
     """Returns how a plugin is called in a message: ``source 'desk' (Camera)``, or its class.
 
+    Of a stranger's class its package is told too: ``source 'desk' (Desk of cbs_desk)``.
+
     Args:
         plugin: a source, whose stream has a name, or a sink, whose file has.
         part: what it is.
     """
-    kind, name = type(plugin).__name__, _name(plugin)
+    kind, name, package = type(plugin).__name__, _name(plugin), _package(plugin)
+    kind += f" of {package}" if package else ""
     return f"{part} '{name}' ({kind})" if name else kind
 
 
+def _package(plugin: object) -> str:
+    """Returns the package that a plugin is of; nothing for the program's own."""
+    package = "" if plugin is None else type(plugin).__module__.partition(".")[0]
+    return "" if package in ("cbs_core", "cbs_plugins") else package
+
+
 def _name(plugin: object) -> str:
-    info = getattr(plugin, "info", None)
-    name = getattr(plugin, "path", None) if info is None else info.name
-    return shown(str(name or ""))
+    try:
+        info = getattr(plugin, "info", None)
+        name = getattr(plugin, "path", None) if info is None else info.name
+        return shown(str(name or ""))
+    except (Exception, SystemExit):  # it may be what fails
+        return ""

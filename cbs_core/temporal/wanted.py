@@ -67,13 +67,13 @@ def parse_select(spec: object) -> Wanted | None:
         return None
     if text == "largest":
         return 1
-    if re.fullmatch(r"0*[1-9]\d*", text):
+    if re.fullmatch(r"0*[1-9]\d{0,8}", text):
         return int(text)
-    if point := re.fullmatch(r"\[?\s*(-?\d+)\s*,\s*(-?\d+)\s*\]?", text):
+    if point := re.fullmatch(r"\[?\s*(-?\d{1,9})\s*,\s*(-?\d{1,9})\s*\]?", text):
         return int(point[1]), int(point[2])
     raise ConfigError(
-        f"select={text} is none of all, largest, an object's number by size from 1 (select=2) or "
-        "the pixel x,y of a point in it (select=320,200)"
+        f"select={text[:80]} is none of all, largest, an object's number by size from 1 (select=2) "
+        "or the pixel x,y of a point in it (select=320,200)"
     )
 
 

@@ -197,6 +197,7 @@ def test_a_quiet_sweep_silences_hydra() -> None:
         (["input="], "input= names nothing"),
         (["output=''"], "output= names nothing"),
         (["styler=null"], "styler=null chooses no plugin"),
+        (["select=" + "9" * 5000], "select=9+... is a number of a thousand digits"),
         (["-m", "input=a.png,b.mp4"], "one kind at a time"),
     ],
 )

@@ -288,7 +288,10 @@ def test_two_letters_changed_over_are_nearer_than_a_like_word() -> None:
     assert nearest("x", ["pole"]) is None
 
 
-@pytest.mark.parametrize("slip", ["00:99", "00:60:00", "1:75:00", "-1", "1e3", "nan", "12:", "5s"])
+@pytest.mark.parametrize(
+    "slip",
+    ["00:99", "00:60:00", "1:75:00", "-1", "1e3", "nan", "12:", "5s", "9" * 60, "9" * 60 + "f"],
+)
 def test_a_time_with_a_slip_is_refused(slip: str) -> None:
     with pytest.raises(ConfigError, match=f"preview={slip} is no place in a video"):
         places.parse("preview", slip)

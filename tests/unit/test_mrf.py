@@ -139,7 +139,8 @@ def test_batch_items_do_not_mix():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"width": 0}, {"smoothness": -1}, {"sigma": 0}, {"feather": -1}]
+    "arguments",
+    [{"width": 0}, {"smoothness": -1}, {"sigma": 1e-9}, {"smoothness": 1e300}, {"feather": -1}],
 )
 def test_values_out_of_range_are_refused(arguments):
     with pytest.raises(ConfigError, match="compositor"):

@@ -73,7 +73,10 @@ def test_what_select_may_be(spec, wanted):
     assert parse_select(spec) == wanted
 
 
-@pytest.mark.parametrize("spec", ["foo", 0, -1, "", True, 1.5, [1], [1, 2, 3], "1,x", [1.5, 2], {}])
+@pytest.mark.parametrize(
+    "spec",
+    ["foo", 0, -1, "", True, 1.5, [1], [1, 2, 3], "1,x", [1.5, 2], {}, "9" * 99, f"{'9' * 99},1"],
+)
 def test_nonsense_is_one_line_with_the_forms(spec):
     with pytest.raises(ConfigError, match=r"none of all, largest, .*select=320,200") as error:
         parse_select(spec)

@@ -97,6 +97,7 @@ HOSTILE = {
     "deep": f"{JOB}a: {'[' * 5000}{']' * 5000}\n",
     "deep mappings": f"{JOB}a: {'{a: ' * 3000}1{'}' * 3000}\n",
     "large": f"{JOB}a: {'x' * 100_000}\n",
+    "endless number": f"{JOB}select: {'9' * 5000}\n",
     "twice": f"{JOB}input: a.png\ninput: b.png\n",
     "recursive": f"{JOB}styler: {{_recursive_: false, _convert_: all}}\n",
     "args": f"{JOB}styler: {{_args_: [x]}}\n",

@@ -66,10 +66,10 @@ class MRFCompositor(nn.Module):
     ) -> None:
         super().__init__()
         inside = 1 <= width <= MOST and 0 <= feather <= MOST
-        if not inside or not 0 <= smoothness < math.inf or not 0 < sigma < math.inf:
+        if not inside or not 0 <= smoothness <= 1e6 or not 1e-3 <= sigma < math.inf:
             raise ConfigError(
                 f"compositor.width must be 1 to {MOST}, compositor.feather 0 to {MOST}, "
-                "compositor.smoothness not negative and compositor.sigma more than 0, not "
+                "compositor.smoothness 0 to 1e6 and compositor.sigma at least 0.001, not "
                 f"{width}, {feather}, {smoothness} and {sigma}"
             )
         self.width = width

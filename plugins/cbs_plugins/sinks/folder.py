@@ -12,6 +12,7 @@ from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
 from cbs_plugins.formats.beside import Rhythm, not_beside
+from cbs_plugins.formats.encoding import check_still
 from cbs_plugins.formats.files import reason, rename
 from cbs_plugins.formats.pictures import (
     checked_suffix,
@@ -52,6 +53,7 @@ class FolderSink:
         audio: bool = True,
     ) -> None:
         self.path = Path(path).expanduser()
+        check_still(quality, compress_level)
         self.quality = quality
         self.compress_level = compress_level
         self._suffix = checked_suffix(suffix, "a picture of the folder")

@@ -5,6 +5,7 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import Unfinished, left_over, remove, told
+from cbs_plugins.formats.encoding import check_still
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.pictures import (
     checked_suffix,
@@ -31,6 +32,7 @@ class ImageSink:
 
     def __init__(self, path: str, quality: int = 95, compress_level: int = 4) -> None:
         self.path = Path(path).expanduser()
+        check_still(quality, compress_level)
         self.quality = quality
         self.compress_level = compress_level
         self._suffix = checked_suffix(self.path.suffix, f"'{path}'")

@@ -64,8 +64,8 @@ class StreamSink:
         if scheme not in FORMATS or "://" not in path:
             known = ", ".join(f"{one}://" for one in FORMATS)
             raise SinkError(f"'{shown(path)}' is no address to send to: give one of {known}")
-        if bitrate < 10_000:
-            raise SinkError(f"sink.bitrate={bitrate} is below 10000 bits a second")
+        if not 10_000 <= bitrate <= 10**9:
+            raise SinkError(f"sink.bitrate={bitrate} is outside of 10000 to 10^9 bits a second")
         self.path = path
         self.format = FORMATS[scheme]
         self.bitrate = bitrate

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from cbs_core.choose.weights import SUFFIXES, load, load_into, search_folders
 from cbs_core.contract.errors import ConfigError, WeightsMissingError
 from cbs_core.contract.tensors import to_image
+from cbs_core.machine.memory import check_memory
 from cbs_plugins.formats.pictures import read_picture
 
 CHANNELS = 64
@@ -269,6 +270,8 @@ def read_style(path: str | Path, size: int) -> Tensor:
     height, width = pixels.shape[-2:]
     scale = size / min(height, width)
     new = (max(size, round(height * scale)), max(size, round(width * scale)))
+    what = f"styler.style_size={size}, a painting"
+    check_memory(*new, MicroASTStyler.bytes_per_pixel, pixels.device, what=what)
     return F.interpolate(pixels, new, mode="bilinear", antialias=True)
 
 
