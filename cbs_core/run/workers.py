@@ -90,9 +90,12 @@ def told(
     """
     if isinstance(error, CbsError):
         return error
-    what = named(plugin, part)
-    if plugin is None or not _name(plugin):
-        what = f"the {part} {what}" if _package(plugin) else f"the {part}"
+    what, package = f"the {part}", _package(plugin)
+    if _name(plugin):
+        what = named(plugin, part)
+    elif package:
+        what = f"the {part} {named(plugin)}"
+    what += f" of {package}" if package else ""
     line = kind(f"{what} failed ({error_line(error)})")
     line.__cause__ = error
     return line
@@ -169,21 +172,18 @@ def _within(
 def named(plugin: object, part: str = "source") -> str:
     """Returns how a plugin is called in a message: ``source 'desk' (Camera)``, or its class.
 
-    Of a stranger's class its package is told too: ``source 'desk' (Desk of cbs_desk)``.
-
     Args:
         plugin: a source, whose stream has a name, or a sink, whose file has.
         part: what it is.
     """
-    kind, name, package = type(plugin).__name__, _name(plugin), _package(plugin)
-    kind += f" of {package}" if package else ""
+    kind, name = type(plugin).__name__, _name(plugin)
     return f"{part} '{name}' ({kind})" if name else kind
 
 
 def _package(plugin: object) -> str:
-    """Returns the package that a plugin is of; nothing for the program's own."""
+    """Returns the package that a plugin is of; nothing of the framework's own."""
     package = "" if plugin is None else type(plugin).__module__.partition(".")[0]
-    return "" if package in ("cbs_core", "cbs_plugins") else package
+    return "" if package == __name__.partition(".")[0] else package
 
 
 def _name(plugin: object) -> str:

@@ -159,7 +159,9 @@ def test_where_one_cannot_be_opened_no_other_is_left():
             raise OSError("read-only")
 
     sinks = [MemorySink(), Unwritable(), MemorySink()]
-    with pytest.raises(SinkError, match=r"the sink failed \(OSError: read-only\)"):
+    with pytest.raises(
+        SinkError, match=r"the sink Unwritable of test_outputs failed \(OSError: read-only\)"
+    ):
         run(*sinks)
     assert [sink.calls for sink in sinks] == [["open", "abort"], ["abort"], []]
 

@@ -132,7 +132,7 @@ class TestASourceThatWaits:
         with pytest.raises(SinkError), opened(source):
             run(source, sink, policy="every_frame")
         assert time.monotonic() - sink.since < WITHIN
-        assert caplog.messages[0].startswith("source 'fake' (Faulty of test_run_ends): its stop() ")
+        assert caplog.messages[0].startswith("source 'fake' (Faulty): its stop() ")
         if fault == "raises":
             assert caplog.messages[0].endswith("failed (OSError: no device)")
         source.released.set()
@@ -153,7 +153,7 @@ class TestASourceThatWaits:
         with opened(Clinging()) as source:
             run(source)
         assert time.monotonic() - begun < WITHIN
-        assert "source 'fake' (Clinging of test_run_ends) cannot be closed" in caplog.messages[0]
+        assert "source 'fake' (Clinging) cannot be closed" in caplog.messages[0]
         let_go.set()
 
     def test_an_error_of_its_exit_is_raised_unless_another_came_first(self):
@@ -424,7 +424,7 @@ class TestCtrlC:
         outcome, took = self.ran([0.1, 0.3], sink, PassingScheduler(), ClipSource(None))
         assert outcome is None
         assert took < 0.3 + WITHIN
-        assert caplog.messages == ["Hanging of test_run_ends does not return; its thread is left"]
+        assert caplog.messages == ["Hanging does not return; its thread is left"]
         assert sink.calls == ["open"]
         let_go.set()
         end = time.monotonic() + WITHIN

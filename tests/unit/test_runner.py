@@ -326,13 +326,17 @@ def test_a_failure_in_the_sink_ends_the_run(at):
 
 @pytest.mark.parametrize("at", ["open", "write", "close"])
 def test_what_a_strangers_sink_raises_becomes_one_line(at):
-    with pytest.raises(SinkError, match=r"^the sink failed \(OSError: no room\)$") as raised:
+    with pytest.raises(
+        SinkError, match=r"^the sink Sink of test_runner failed \(OSError: no room\)$"
+    ) as raised:
         run(sink=Sink(OSError("no\n room"), at))
     assert isinstance(raised.value.__cause__, OSError)
 
 
 def test_what_a_strangers_source_raises_becomes_one_line():
-    with pytest.raises(SourceError, match=r"^source 'output' \(\w+\) failed \(KeyError: 'x'\)$"):
+    with pytest.raises(
+        SourceError, match=r"^source 'output' \(Source\) of test_runner failed \(KeyError: 'x'\)$"
+    ):
         run(Source(0, KeyError("x")))
 
 
