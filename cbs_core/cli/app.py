@@ -242,9 +242,11 @@ def explain(error: BaseException) -> str | None:
 
             return unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
         if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
+            key, _, values = several[1].partition("=")
             return (
-                f"'{several[1]}' holds several values: add -m to run each of them; where the "
-                "comma belongs to one value, quote it twice, as in \"KEY='a,b'\""
+                f"'{several[1]}' holds several values: add -m to run each of them; a list is "
+                f"{key}=[{values}]; where the comma belongs to one value, quote it twice, as in "
+                "\"KEY='a,b'\""
             )
         if merging := re.match(r"Error merging override (.+)", text):
             return f"'{merging[1]}' does not fit the value it replaces: give that option once only"

@@ -14,6 +14,9 @@ from cbs_core.words.vocabularies import VOCABULARIES, of_classes, read_lines, wo
 LEFT = ("rest", "everything")
 """Words for what no other word names; see `cbs_core.words.shares`."""
 
+SUBJECTS = "not background"
+"""People, animals and vehicles, likewise."""
+
 
 class Meaning(NamedTuple):
     """The classes that a name stands for."""
@@ -131,10 +134,12 @@ def _singulars(name: str) -> tuple[str, ...]:
 
 
 def _kin(name: str, classes: Sequence[str], aliases: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Returns the class that is nearest in meaning to a word, where one is near."""
+    """Returns the class, or word for others, nearest in meaning to a word, where one is near."""
     wanted = _singulars(plain(name))
     for near, others in _near():
         if not {*wanted}.isdisjoint(map(plain, others)):
+            if near in (*LEFT, SUBJECTS):
+                return near
             for known in _lookup(near, classes, aliases):
                 return known
     return None

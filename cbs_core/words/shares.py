@@ -4,10 +4,11 @@
 of the picture that no other word names, whatever a net takes it for.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, UnknownClassError
 from cbs_core.words.names import LEFT, groups_of, plain, resolve, synonyms_of
 
 CLASS, GROUP, NOT, REST = range(4)
@@ -20,6 +21,13 @@ SUBJECTS = ("vehicles", "animals")
 
 PEOPLE = ("person", "rider")
 """Likewise, with their other names."""
+
+_OTHERWISE = re.compile(
+    r"\s*(?:[-!~^]+|(?:(?:all|everything|anything) )?(?:but|except|excluding|without|non?)[ _-])"
+    r"\s*(.+)",
+    re.IGNORECASE,
+)
+"""How else people write ``not person``; taken for a name, ``-person`` would be ``person``."""
 
 
 class Share(NamedTuple):
@@ -40,7 +48,8 @@ def shares(words: Sequence[str], classes: Sequence[str]) -> list[Share]:
 
     - A class, by its name or an alias, is what it says.
     - A group (``vehicles``) is its classes that no word names itself.
-    - ``not person``, or ``not vehicles``, is all others that no such word names.
+    - ``not person``, or ``not vehicles``, is all others that no such word names; ``not background``
+      is people, animals and vehicles.
     - ``rest`` and ``everything`` are all that is left.
     - ``background`` is that too: what the net takes for a chair is background beside a person. Next
       to ``rest`` it is the net's own class of that name, and alone all but people, animals and
@@ -90,9 +99,9 @@ def is_left(word: str) -> bool:
 
 
 def negation(word: str) -> str | None:
-    """Returns ``person`` of ``not person``, and None of other words."""
-    head, _, name = word.strip().partition(" ")
-    return name.strip() if head.lower() == "not" and name.strip() else None
+    """Returns ``person`` of ``not person`` or ``not_person``, and None of other words."""
+    found = re.fullmatch(r"\s*not[\s_-]+(.*\S)\s*", word, re.IGNORECASE)
+    return found[1] if found else None
 
 
 def _share(word: str, words: Sequence[str], classes: Sequence[str]) -> Share:
@@ -102,15 +111,39 @@ def _share(word: str, words: Sequence[str], classes: Sequence[str]) -> Share:
         if BACKGROUND in own and {*others} & {*LEFT}:
             return Share((own[BACKGROUND],), CLASS, word)
         return Share(tuple(classes) if others else _without_subjects(classes), REST, word)
+    if word not in classes:
+        _refuse_otherwise(word, classes)
     if plain(word) in own:
         return Share((own[plain(word)],), CLASS, word)
     if plain(word) in LEFT:
         return Share(tuple(classes), REST, word)
     if (name := negation(word)) is not None:
-        named = resolve(name, classes).classes
-        return Share(tuple(one for one in classes if one not in named), NOT, word)
+        return Share(_but(name, word, classes), NOT, word)
     meaning = resolve(word, classes)
     return Share(meaning.classes, GROUP if meaning.is_group else CLASS, word)
+
+
+def _but(name: str, word: str, classes: Sequence[str]) -> tuple[str, ...]:
+    if plain(name) in LEFT:
+        raise ConfigError(f"routes: '{word}' names nothing: name the classes that are to be styled")
+    others = plain(name) == BACKGROUND
+    named = _without_subjects(classes) if others else resolve(name, classes).classes
+    return tuple(one for one in classes if one not in named)
+
+
+def _refuse_otherwise(word: str, classes: Sequence[str]) -> None:
+    """Refuses all but a class said in other words than ``not``.
+
+    Raises:
+        ConfigError: with those.
+    """
+    if (found := _OTHERWISE.fullmatch(word)) is None:
+        return
+    try:
+        _share(f"not {found[1]}", (), classes)
+    except UnknownClassError:
+        return  # it is about something else
+    raise ConfigError(f"routes: '{word}' is no class; all but {found[1]} is 'not {found[1]}'")
 
 
 def _without_subjects(classes: Sequence[str]) -> tuple[str, ...]:

@@ -361,6 +361,7 @@ def test_damaged_weights_and_those_of_another_net(
         (["input=clip.mp4", "sink.preset=fastest"], ["'fastest'", "veryfast"]),
         (["input=clip.mp4", "sink.crf=99"], ["crf", "99"]),
         (["styler.style=wave,starry_night"], ["several values", "add -m"]),
+        (["routes=car,person"], ["several values", "a list is routes=[car,person]"]),
         ([ROUTES, "routes={car: wave}"], ["give that option once"]),
         (["photo.png"], ["'photo.png' is no option", "input=photo.png"]),
         (["--input=photo.png"], ["no flag '--input=photo.png'", "without dashes"]),

@@ -29,6 +29,9 @@ STREET = tuple(VOCABULARIES["cityscapes"])
         (["background", "rest"], ["background", "chair dog car person"]),
         (["everything", "background", "dog"], ["chair car person", "background", "dog"]),
         (["not person"], ["background chair dog car"]),
+        (["not_person"], ["background chair dog car"]),
+        (["not background"], ["dog car person"]),
+        (["car", "not background", "background"], ["car", "dog person", "background chair"]),
         (["not Person", "person"], ["background chair dog car", "person"]),
         (["not animals", "chair", "rest"], ["background car person", "chair", "dog"]),
         (["vehicles", "not person", "rest"], ["car", "background chair dog", "person"]),
@@ -72,6 +75,12 @@ def test_what_is_none_is_nobodys():
         (["rst"], "no class 'rst'; did you mean 'rest'"),
         (["everythng"], "did you mean 'everything'"),
         (["face"], "no class 'face'; the nearest in meaning is 'person' "),
+        (["-person"], "all but person is 'not person'"),
+        (["!people"], "all but people is 'not people'"),
+        (["everything but person"], "all but person is 'not person'"),
+        (["no dogs"], "all but dogs is 'not dogs'"),
+        (["no parking sign"], "no class 'no parking sign'"),
+        (["not rest"], "'not rest' names nothing"),
     ],
 )
 def test_one_line_for_a_contradiction(spec, message):

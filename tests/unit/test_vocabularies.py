@@ -203,6 +203,9 @@ def test_names_are_read_without_torch():
         ("laptop", ("car", "television"), "the nearest in meaning is 'television' "),
         ("house", ("horse", "car"), "no class 'house' ("),  # a word that others know is no slip
         ("hosre", ("horse", "car"), "did you mean 'horse'?"),
+        ("all", ("wall", "car"), "the nearest in meaning is 'everything' "),
+        ("others", ("wall", "car"), "the nearest in meaning is 'rest' "),
+        ("foreground", ("ground", "car"), "the nearest in meaning is 'not background' "),
     ],
 )
 def test_an_unknown_word_is_offered_what_is_near_in_meaning(word, classes, said):
@@ -214,6 +217,7 @@ def test_an_unknown_word_is_offered_what_is_near_in_meaning(word, classes, said)
 
 
 def test_what_words_are_near_to_is_a_class_somewhere():
-    every = tuple(dict.fromkeys(name for table in VOCABULARIES.values() for name in table))
+    every = {name for table in VOCABULARIES.values() for name in table}
+    every |= {*names.LEFT, names.SUBJECTS}
     for near, _ in names._near():
         assert plain(near) in map(plain, every)
