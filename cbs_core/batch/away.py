@@ -10,7 +10,7 @@ from typing import Any
 
 from cbs_core.batch.items import Item
 from cbs_core.batch.mirror import STATE, Mirror
-from cbs_core.batch.tasks import Bundle, Done, Join, Made, Survey, Whole, Window
+from cbs_core.batch.tasks import Bundle, Done, Join, Lasting, Made, Survey, Whole, Window
 from cbs_core.choose import streams
 from cbs_core.contract.engines import Task, Worker
 from cbs_core.contract.errors import CbsError
@@ -129,7 +129,8 @@ class _Errand:
 
     def _picture(self, item: Item, made: Done | str) -> Done | str:
         if isinstance(made, str):
-            return self.told(made)
+            lasts = isinstance(made, Lasting) and stores.stored(item.input) is None
+            return Lasting(self.told(made)) if lasts else self.told(made)
         try:
             return self._put_output(item, made)
         except CbsError as error:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
-from cbs_core.batch.tasks import Bundle, Join, Whole
+from cbs_core.batch import tasks
+from cbs_core.batch.tasks import Bundle, Join, Lasting, Survey, Whole, Window
 from cbs_core.batch.units import Entry, Unit
 from cbs_core.contract.engines import Engine, Outcome, Task
-from cbs_core.contract.errors import error_words
 
 LOST = "its worker died each time; the memory it needs, or a plugin, may be why"
 
@@ -99,7 +99,8 @@ class Coordinator:
             self._tell(unit, unit.ended(outcome))
             return
         self._tried[task.name] += 1
-        if self._tried[task.name] < self._of[task.name].tries(self._tries):
+        most = 1 if isinstance(reason, Lasting) else self._of[task.name].tries(self._tries)
+        if self._tried[task.name] < most:
             self._watcher.again(task, reason, self._tried[task.name])
             self._again.append(_repeated(task))
             return
@@ -115,12 +116,14 @@ class Coordinator:
 
 
 def told(outcome: Outcome) -> str | None:
-    """Returns why a task failed, in a line; None where it did not."""
+    """Returns why a task failed, in a line, perhaps a `Lasting` one; None where it did not."""
     if outcome.lost:
         return LOST
     if outcome.error is None:
         return None
-    return error_words(outcome.error) or type(outcome.error).__name__
+    what = outcome.task.what
+    item = what.item if isinstance(what, Survey | Window | Join | Whole) else None
+    return tasks.reason(outcome.error, item)
 
 
 def _repeated(task: Task) -> Task:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cbs_core.batch.items import Item
-from cbs_core.batch.tasks import Bundle, Done
+from cbs_core.batch.tasks import Bundle, Done, reason
 from cbs_core.choose import registry
 from cbs_core.contract.errors import CbsError, SinkError
 from cbs_core.contract.types import StreamInfo
@@ -51,7 +51,7 @@ class Pictures:
         try:
             return self._one(item, folder)
         except CbsError as error:
-            return str(error)
+            return reason(error, item)
         except Exception as error:  # the next picture is none the worse for it
             return f"{type(error).__name__}: {error}"
 

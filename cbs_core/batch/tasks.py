@@ -7,6 +7,8 @@ from typing import Any
 
 from cbs_core.batch.items import Item
 from cbs_core.batch.pieces import APART, WHOLE, Carry, Span
+from cbs_core.contract.errors import ConfigError, SourceError, error_words
+from cbs_core.machine.stores import stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,10 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Asks for pictures; answered by a `Done` of each, or a text that tells why there is none."""
+    """Asks for pictures; answered by a `Done` of each, or a text that tells why there is none.
+
+    The text is `Lasting` where the picture is not to be tried again.
+    """
 
     items: tuple[Item, ...]
     folder: Path
@@ -112,6 +117,23 @@ class Done:
 
     output: str = ""
     """Its path, where that is another than was asked for."""
+
+
+class Lasting(str):
+    """Why there is no output, where another try would find the same: a damaged input."""
+
+    __slots__ = ()
+
+
+def reason(error: Exception, item: Item | None) -> str:
+    """Returns an error in a line, as `Lasting` where no other try would end otherwise.
+
+    What is read from a store may have been lost on its way.
+    """
+    line = error_words(error) or type(error).__name__
+    here = item is not None and stored(item.input) is None
+    lasts = here and isinstance(error, SourceError | ConfigError)
+    return Lasting(line) if lasts else line
 
 
 Facts = Mapping[str, Any]

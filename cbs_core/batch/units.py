@@ -13,7 +13,17 @@ from typing import Protocol
 from cbs_core.batch.items import Item
 from cbs_core.batch.journal import Journal
 from cbs_core.batch.pieces import STATE, WHOLE, Part, fit
-from cbs_core.batch.tasks import Bundle, Done, Join, Made, Survey, Surveyed, Whole, Window
+from cbs_core.batch.tasks import (
+    Bundle,
+    Done,
+    Join,
+    Lasting,
+    Made,
+    Survey,
+    Surveyed,
+    Whole,
+    Window,
+)
 from cbs_core.contract.engines import Outcome, Task
 from cbs_core.machine.addresses import shown
 
@@ -119,9 +129,9 @@ class Pictures:
         return [one for item in items for one in self._again(replace(item, over=True), reason)]
 
     def _again(self, item: Item, reason: str) -> list[Entry]:
-        """Has a picture tried again by itself; one that was tried as often as may be has failed."""
+        """Has a picture tried again by itself, where that may help and is not done often enough."""
         self._tried[item.name] += 1
-        if self._tried[item.name] >= self._tries:
+        if self._tried[item.name] >= self._tries or isinstance(reason, Lasting):
             return [Entry(item, error=reason)]
         self._due.append((item,))
         return []

@@ -19,7 +19,7 @@ from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
-from cbs_core.batch import restyling, units
+from cbs_core.batch import restyling, tasks, units
 from cbs_core.batch.coordinator import Coordinator
 from cbs_core.batch.items import Item, Naming, find
 from cbs_core.batch.journal import Journal
@@ -435,6 +435,30 @@ def test_a_picture_that_was_written_before_its_worker_died_is_written_over() -> 
     Coordinator(engine, parts, tries=3, watcher=watcher).run()
     assert [task.what.items[0].over for task in engine.tasks] == [False, True, True]
     assert [entry.error for entry in watcher.tally.entries] == [None]
+    journal.close(complete=True)
+
+
+@pytest.mark.parametrize(("place", "tried"), [("", 1), ("https://host/", 3)])
+def test_a_damaged_input_is_tried_once_and_what_may_have_been_lost_on_its_way_again(
+    place: str, tried: int
+) -> None:
+    journal = Journal(Path("out"), {})
+    film = Item("a.mp4", f"{place}a.mp4", Path("out/a.mp4"))
+    photo = Item("a.png", f"{place}a.png", Path("out/a.png"), still=True)
+    cut = SourceError("'a' is cut short")
+    for item, unit, outcome in (
+        (film, units.Film(film, journal, 8), lambda task: Outcome(task, error=cut)),
+        (
+            photo,
+            units.Pictures([photo], journal, 1, tries=3),
+            lambda task: Outcome(task, [tasks.reason(cut, photo)]),
+        ),
+    ):
+        engine = _Scripted(*[outcome] * 3)
+        watcher = Shown(PlainConsole(quiet=True), 1, 0)
+        Coordinator(engine, iter([unit]), tries=3, watcher=watcher).run()
+        assert len(engine.tasks) == tried
+        assert [(one.item, one.error) for one in watcher.tally.failed] == [(item, str(cut))]
     journal.close(complete=True)
 
 
