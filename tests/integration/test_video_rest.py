@@ -1,15 +1,19 @@
 """What a video file holds beside its pictures is copied, or named where it cannot be."""
 
+import resource
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from av.stream import Disposition
 from cbs_plugins.sinks.video import VideoSink
 from cbs_plugins.sources.video import VideoSource
 
+from cbs_core.contract.errors import SinkLostError
+from cbs_core.contract.types import RawFrame
 from tests.media import SOUND_RATE, make_clip, picture, sound_packets
 
 SUBTITLES = [(100, b"One"), (600, b"Two")]
@@ -130,6 +134,39 @@ def test_cover_art_is_kept_or_named(tmp_path: Path, suffix: str, kept: bool) -> 
         pictures = [s for s in media.streams.video if s.disposition & Disposition.attached_pic]
         assert len(pictures) == kept
         assert len(media.streams.video) == 1 + kept
+
+
+@pytest.mark.parametrize("frames", [96, 480])
+def test_of_a_film_with_cover_art_what_is_done_stays_on_a_full_disk(
+    tmp_path: Path, frames: int
+) -> None:
+    """The sound ends early, so that FFmpeg holds ten seconds back: of 96 frames all, to the end."""
+    with VideoSource(str(with_cover(tmp_path / "a.mp4"))) as video:
+        info = video.info
+    sink = VideoSink(str(tmp_path / "b.mp4"), crf=12, preset="ultrafast")
+    sink.open(info)
+    random = torch.Generator().manual_seed(0)
+
+    def film() -> None:
+        for index in range(frames):
+            size = (info.height, info.width, 3)
+            pixels = torch.randint(0, 255, size, generator=random, dtype=torch.uint8)
+            sink.write(RawFrame(pixels, index, index / info.rate))
+        sink.close()
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        with pytest.raises(SinkLostError, match="File too large"):
+            film()
+        sink.close(complete=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with av.open(str(tmp_path / "b.mp4")) as left:
+        pictures, *others = left.streams.video
+        assert [bool(one.disposition & Disposition.attached_pic) for one in others] == [True]
+        assert sum(1 for _ in left.decode(pictures)) == sink.kept > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4", "plain.mp4"}
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])

@@ -2,13 +2,16 @@
 
 import math
 import os
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from cbs_plugins.formats.media import open_media
@@ -63,17 +66,13 @@ def muxer_options(
     scale = math.lcm(tick.denominator, *units)
     options["movie_timescale"] = str(scale if scale < 2**31 else tick.denominator)
     flags = []
-    if media is None or bare or not covers(media):
-        # With cover art, fragments would leave an empty second video track in the file.
-        flags.append("hybrid_fragmented+frag_keyframe")
-        if not any(_is_adts(one) for one in sound):
-            # Without it FFmpeg shows of what a killed run left nothing before the second fragment.
-            flags.append("delay_moov")
-        options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1"}
-        if media is not None and not bare and unusual(media):
-            flags.append("use_metadata_tags")  # which leaves cover art out
-    if flags:
-        options["movflags"] = "+".join(flags)
+    flags = ["hybrid_fragmented+frag_keyframe"]
+    if not any(_is_adts(one) for one in sound):
+        # Without it FFmpeg shows of what a killed run left nothing before the second fragment.
+        flags.append("delay_moov")
+    if media is not None and not bare and unusual(media) and not covers(media):
+        flags.append("use_metadata_tags")  # which leaves cover art out
+    options |= {"frag_duration": str(_FRAGMENT), "use_editlist": "1", "movflags": "+".join(flags)}
     return options
 
 
@@ -111,6 +110,55 @@ def lasting(
         apart = shown - (last.pts or 0) * last.time_base
         if any(abs(one * rate - 1) > Fraction(1, 100) for one in (lasts, apart)):
             last.duration = round((shown + lasts) / last.time_base) - (last.pts or 0)
+
+
+def close(output: OutputContainer, path: Path) -> None:
+    """Closes a file.
+
+    Of a fragmented MP4's cover art FFmpeg writes an empty video track too, beside the place where
+    players look for it: that is made free space, so that nothing moves.
+    """
+    numbers = [one.index for one in output.streams if one.disposition & Disposition.attached_pic]
+    try:
+        output.close()
+    finally:
+        if numbers:
+            _hide_tracks(path, numbers)
+
+
+def _hide_tracks(path: Path, numbers: Sequence[int]) -> None:
+    with path.open("r+b") as file:
+        for kind, begin, end in list(_boxes(file, 0, path.stat().st_size)):
+            if kind == b"moov":
+                tracks = [box for box in _boxes(file, begin, end) if box[0] == b"trak"]
+                for _, content, _ in (tracks[number] for number in numbers if number < len(tracks)):
+                    file.seek(content - 4)
+                    file.write(b"free")
+
+
+def whole_fragments(path: Path) -> int:
+    """Returns the bytes of an MP4 up to the end of its last whole fragment; 0 without any."""
+    size, whole, before = path.stat().st_size, 0, b""
+    with path.open("rb") as file:
+        for kind, _, end in _boxes(file, 0, size):
+            if before == b"moof" and kind == b"mdat" and end <= size:
+                whole = end
+            before = kind
+    return whole
+
+
+def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yields type, begin of the content and end of the boxes between two places of an MP4."""
+    while begin + 8 <= end:
+        file.seek(begin)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        head = 16 if size == 1 else 8
+        if size == 1 and begin + head <= end:
+            (size,) = struct.unpack(">Q", file.read(8))
+        if size < head:  # to the end of the file, or damaged
+            return
+        yield kind, begin + head, begin + size
+        begin += size
 
 
 def cut_off(path: Path, size: int) -> int:

@@ -17,11 +17,11 @@ from av.video.stream import VideoStream
 from cbs_core.contract.errors import SinkError, SinkLostError
 from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.unfinished import Unfinished
+from cbs_plugins.formats import muxing
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.hearing import Spoken
 from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pixel_aspect
-from cbs_plugins.formats.muxing import CONTAINERS, cut_off, lasting, muxer_options, time_base
 from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
@@ -88,8 +88,6 @@ class VideoFile:
         self._tracks: Tracks | Spoken | None = None
         self._begun = self._muxed = False
         self._given = self._header = 0
-        self._grows = True
-        """Whether it is a film that can be shown before it is whole."""
         self._playable = 0
         """Bytes of it that are one by now."""
         self._broken = False
@@ -108,15 +106,13 @@ class VideoFile:
         info, encoding = self._info, self._encoding
         self._media = open_media(info.media) if info.media else None
         self._source = picture_stream(self._media, info.media or "") if self._media else None
-        self._tick = time_base(self._source, info.rate)
-        options = muxer_options(self._suffix, self._media, self._tick, bare=self._bare)
-        if self._suffix not in MATROSKA:
-            self._grows = "hybrid_fragmented" in options.get("movflags", "")
+        self._tick = muxing.time_base(self._source, info.rate)
+        options = muxing.muxer_options(self._suffix, self._media, self._tick, bare=self._bare)
         self._output = av.open(
             # Not as Python's file: a thread of FFmpeg's that calls back while Python ends crashes.
             str(self._file.path.absolute()),
             "w",
-            format=CONTAINERS[self._suffix],
+            format=muxing.CONTAINERS[self._suffix],
             container_options=options,
         )
         self._stream = self._add_pictures(self._output)
@@ -169,7 +165,7 @@ class VideoFile:
 
     def _show(self) -> None:
         """Lets the file be seen as a film, once the first frames of it are on the disk."""
-        size = self._file.size if self._grows else 0
+        size = self._file.size
         if size <= max(self._header, self._playable):
             return
         if not self._playable:
@@ -215,12 +211,12 @@ class VideoFile:
         if end is not None:
             lasts = end - self._start - tick * self._tick
         rest = self._pending or self._encode(None)
-        lasting(rest, tick, self._tick, lasts, self._suffix, self._info.rate)
+        muxing.lasting(rest, tick, self._tick, lasts, self._suffix, self._info.rate)
         self._mux(rest)
         self._copy(until=None if complete else tick * self._tick + lasts, exact=not complete)
         self.notes += self._tracks.notes if self._tracks is not None else []
         try:
-            self._output.close()
+            muxing.close(self._output, self._file.path)
         except _FAILURES as error:
             raise self._failure(error) from error
         self._output = None
@@ -232,10 +228,10 @@ class VideoFile:
         """Ends a file that could not be written on: at its last whole fragment, with its sound."""
         assert self._output is not None
         with suppress(*_FAILURES):  # it fails once more, and frees what it has
-            self._output.close()
+            muxing.close(self._output, self._file.path)
         self._output = None
         self._close_media()
-        self.kept = cut_off(self._file.path, self._playable)
+        self.kept = muxing.cut_off(self._file.path, self._playable)
         self.notes += self._file.finish()
 
     def _compare(self) -> None:
@@ -385,6 +381,8 @@ class VideoFile:
     def _lost(self, line: str) -> SinkError:
         """Returns the error of a file that cannot be written on: what is a film of it stays."""
         self._broken = True
+        if self._suffix not in MATROSKA:  # FFmpeg may have held packets back until now
+            self._playable = max(self._playable, muxing.whole_fragments(self._file.path))
         return (SinkLostError if self._playable else SinkError)(line)
 
     def _why_not(self, error: BaseException) -> str:
