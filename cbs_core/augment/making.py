@@ -263,7 +263,9 @@ def _encoded(pixels: NDArray[np.uint8], file: File, quality: int) -> bytes:
     if kind in LOSSY:
         options = {**options, "quality": quality}
     with Image.open(file.source, formats=picture_formats()) as source:
-        profile = source.info.get("icc_profile") if source.mode == "RGB" else None
+        # Of other modes the colours are not those of the profile any more.
+        same = source.mode in ("RGB", "RGBA", "P", "PA")
+        profile = source.info.get("icc_profile") if same else None
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, kind, icc_profile=profile, **options)
     return out.getvalue()

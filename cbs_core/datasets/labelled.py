@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from cbs_core.contract.errors import ConfigError, SourceError, closest
 from cbs_core.datasets import outlines
-from cbs_core.machine.inputs import picture_formats
+from cbs_core.machine.inputs import decoded, picture_formats, to_8_bit
 from cbs_core.words import vocabularies
 
 IGNORE = 255
@@ -249,20 +249,30 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Raises:
         SourceError: it cannot be read.
     """
-    return _read(path, lambda image: ImageOps.exif_transpose(image).convert("RGB"))
+    return _read(path, _rgb).astype(np.uint8, copy=False)
+
+
+def _rgb(image: Image.Image) -> NDArray[np.generic]:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return np.stack([to_8_bit(np.asarray(image))] * 3, axis=-1)
+    return np.array(image.convert("RGB"))
 
 
 def _read_ids(path: Path) -> NDArray[np.uint8]:
-    labels = _read(path, lambda image: image)
-    if labels.ndim != 2:
+    found = _read(path, np.array)
+    if found.ndim != 2:
         raise SourceError(f"'{path}' holds colours: labels are pictures of one channel, an id each")
-    return labels.astype(np.uint8)
+    labels = found.astype(np.uint8)
+    if (wide := found[labels != found]).size:
+        raise SourceError(f"'{path}' holds the label id {wide[0]}, and ids are 0..255")
+    return labels
 
 
-def _read(path: Path, made: Callable[[Image.Image], Image.Image]) -> NDArray[np.uint8]:
+def _read(path: Path, made: Callable[[Image.Image], NDArray[np.generic]]) -> NDArray[np.generic]:
     try:
         with Image.open(path, formats=picture_formats()) as image:
-            return np.array(made(image))
+            return made(decoded(path, image))
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data
         reason = str(error).partition("\n")[0]
         raise SourceError(f"'{path}' is no picture that can be read ({reason})") from error

@@ -1,10 +1,18 @@
 """Files as sources find them."""
 
+import io
 import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cbs_core.contract.errors import SourceError, closest
 from cbs_core.machine.files import reason
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
 
 
 def input_file(path: str | Path) -> Path:
@@ -47,6 +55,46 @@ def picture_formats() -> tuple[str, ...]:
 
     Image.init()
     return tuple(kind for kind in _RASTER if kind in Image.OPEN)  # an older Pillow has no AVIF
+
+
+def decoded(path: str | Path, image: "Image.Image") -> "Image.Image":
+    """Returns a picture that was opened, decoded; a JPEG that lacks its end marker alone is whole.
+
+    Where its data are all there, what follows them changes nothing; where they end too early, it
+    is decoded as if it belonged to them.
+
+    Raises:
+        OSError: it is cut short or damaged; other decoders raise nearly anything.
+    """
+    from PIL import Image
+
+    try:
+        image.load()
+        return image
+    except OSError as error:
+        if image.format != "JPEG":
+            raise
+        data = Path(path).expanduser().read_bytes()
+        ends = (b"\xff\xd9", b"\x55\xaa" * 256 + b"\xff\xd9")
+        with suppress(OSError):  # cut within its header
+            one, other = (Image.open(io.BytesIO(data + end), formats=["JPEG"]) for end in ends)
+            if one.tobytes() == other.tobytes():
+                return one
+        raise error
+
+
+def to_8_bit(gray: "NDArray[np.generic]") -> "NDArray[np.uint8]":
+    """Returns wider grey samples scaled to 8 bit; Pillow would cut them off at 255."""
+    import numpy as np
+
+    wide = gray.astype(np.float64)
+    if gray.dtype.kind == "f":
+        white = 1.0 if wide.max() <= 1 else 255.0
+    else:
+        # Pillow's 32-bit mode also carries 16-bit samples.
+        white = 65535.0 if wide.max() <= 65535 else 2.0**31 - 1
+    scaled: NDArray[np.uint8] = np.clip(np.rint(wide * (255 / white)), 0, 255).astype(np.uint8)
+    return scaled
 
 
 def missing(path: Path) -> str:

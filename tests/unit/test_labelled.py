@@ -106,6 +106,17 @@ def test_wrong_labels_name_the_file(tmp_path, ids, message):
         found.read(found.pairs[0])
 
 
+def test_labels_of_16_bits_are_told_where_8_do_not_hold_them(tmp_path):
+    pair(tmp_path / "images/a.png", tmp_path / "labels/a.png", [[0, 1]])
+    (tmp_path / "classes.txt").write_text("sky\nkite\n")
+    found = find(tmp_path, None)
+    save(tmp_path / "labels/a.png", np.array([[0, 1]], np.uint16))
+    assert found.read(found.pairs[0])[1].tolist() == [[0, 1]]
+    save(tmp_path / "labels/a.png", np.array([[0, 257]], np.uint16))  # 1, in 8 bits
+    with pytest.raises(SourceError, match=r"a\.png' holds the label id 257, and ids are 0\.\.255"):
+        found.read(found.pairs[0])
+
+
 def test_names_of_sets_are_looked_for_in_the_data_folders(tmp_path, monkeypatch):
     pair(tmp_path / "camvid/val/a.png", tmp_path / "camvid/val_labels/a.png", [[0]])
     with pytest.raises(ConfigError, match="CBS_DATA"):
@@ -170,3 +181,17 @@ def test_every_reader_of_photographs_turns_them_alike(tmp_path, orientation):
     assert np.array_equal(have, pixels) == (orientation == 1)
     assert np.array_equal(have, read_picture(tmp_path / "a.png")[0].numpy())
     assert np.array_equal(have, read_picture_chw(tmp_path / "a.png").permute(1, 2, 0).numpy())
+
+
+def test_photographs_are_read_as_runs_read_them(tmp_path):
+    """A JPEG without its end marker, and grey of 16 bits, which Pillow cuts off at 255."""
+    whole = save(tmp_path / "a.jpg", np.full((16, 16, 3), 90, np.uint8))
+    (tmp_path / "b.jpg").write_bytes(whole.read_bytes()[:-2])
+    save(tmp_path / "c.png", np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16))
+    for name in ("b.jpg", "c.png"):
+        have = read_rgb(tmp_path / name)
+        assert np.array_equal(have, read_picture(tmp_path / name)[0].numpy())
+    assert len(np.unique(have)) == 256
+    whole.write_bytes(whole.read_bytes()[:-20])
+    with pytest.raises(SourceError, match="no picture that can be read"):
+        read_rgb(whole)

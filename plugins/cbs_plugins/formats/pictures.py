@@ -3,7 +3,6 @@
 Letters: ``H W`` the picture upright, that is after its EXIF orientation.
 """
 
-import io
 import logging
 import threading
 import warnings
@@ -16,13 +15,12 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
-from cbs_core.machine.inputs import picture_formats
+from cbs_core.machine.inputs import decoded, picture_formats, to_8_bit
 from cbs_plugins.formats import exif
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
@@ -149,14 +147,14 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
 
 
 def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
-    loaded = _loaded(path, image)
+    loaded = decoded(path, image)
     orientation = exif.orientation(image)
     data, density = exif.kept(image, orientation), exif.density(image)
     upright = _UPRIGHT.get(orientation)
     if upright is not None:
         loaded = loaded.transpose(upright)
     if loaded.mode == "F" or loaded.mode.startswith("I"):
-        gray = _to_8_bit(np.asarray(loaded))
+        gray = to_8_bit(np.asarray(loaded))
         still = Still(data, density) if data or density else None
         return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, still
     alpha = None
@@ -279,26 +277,6 @@ def frame_rate(rate: float | str) -> Fraction:
     return value
 
 
-def _loaded(path: str | Path, image: Image.Image) -> Image.Image:
-    """Returns the picture decoded; a JPEG that lacks its end marker alone is whole.
-
-    Where its data are all there, what follows them changes nothing; where they end too early, it
-    is decoded as if it belonged to them.
-    """
-    try:
-        image.load()
-        return image
-    except OSError:
-        if image.format != "JPEG":
-            raise
-        data = Path(path).expanduser().read_bytes()
-        ends = (b"\xff\xd9", b"\x55\xaa" * 256 + b"\xff\xd9")
-        one, other = (Image.open(io.BytesIO(data + end), formats=["JPEG"]) for end in ends)
-        if one.tobytes() != other.tobytes():
-            raise
-        return one
-
-
 def _refuse_bomb(path: str | Path, image: Image.Image) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
@@ -311,17 +289,6 @@ def too_large(path: str | Path, width: int, height: int) -> str:
         f"'{path}' has {width}x{height} pixels, more than the {MOST_PIXELS / 1e6:.0f} million that "
         "are read: make it smaller"
     )
-
-
-def _to_8_bit(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
-    wide = gray.astype(np.float64)
-    if gray.dtype.kind == "f":
-        white = 1.0 if wide.max() <= 1 else 255.0
-    else:
-        # Pillow's 32-bit mode also carries 16-bit samples.
-        white = 65535.0 if wide.max() <= 65535 else 2.0**31 - 1
-    scaled: NDArray[np.uint8] = np.clip(np.rint(wide * (255 / white)), 0, 255).astype(np.uint8)
-    return scaled
 
 
 @contextmanager
