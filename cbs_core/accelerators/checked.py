@@ -143,32 +143,39 @@ class Checked:
 
     def __call__(self, *inputs: Tensor) -> Any:
         """Returns what the module returns, in float32."""
-        return self._call(inputs)(*inputs)
+        call, out = self._call(inputs)
+        return call(*inputs) if out is None else out
 
     def prepare(self, *inputs: Tensor) -> None:
         """Builds and checks for the inputs' shapes, on their values."""
         self._call(inputs)
 
-    def _call(self, inputs: tuple[Tensor, ...]) -> Call:
+    def _call(self, inputs: tuple[Tensor, ...]) -> tuple[Call, Any]:
+        """Returns what runs inputs like these, and what it made of these where it had to look.
+
+        A net that is built beside a live picture takes that one's processor: it runs once.
+        """
         key = shapes(inputs)
         # One thread of a scheduler may build for the next frame's size while another still runs
         # the last one's.
         with self._lock:
+            out = None
             if key not in self._ready:
-                self._ready[key] = self._fitted(inputs)
+                self._ready[key], out = self._fitted(inputs)
                 if len(self._ready) > SHAPES:
                     self._ready.popitem(last=False)
             self._ready.move_to_end(key)
-            return self._ready[key]
+            return self._ready[key], out
 
-    def _fitted(self, inputs: tuple[Tensor, ...]) -> Call:
+    def _fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Call, Any]:
         trial = _Trial(self._reference, inputs, self._kind, self._store)
         with torch.inference_mode():
             if not self._ranked and self._budget is not None:
                 self._ranked = self._rank(trial)
             call, way = self._first_fit(trial, self._ranked or self._ways)
         self.chosen = way.label
-        return call
+        # Outside of inference mode a caller may do more with what it is given than with this.
+        return call, trial.outputs.get(way.label) if torch.is_inference_mode_enabled() else None
 
     def _first_fit(self, trial: "_Trial", ways: Sequence[Way]) -> tuple[Call, Way]:
         for way in ways:
@@ -247,6 +254,8 @@ class _Trial:
         self._store = store
         self._want: Any = None
         self._calls: dict[str, Call] = {}
+        self.outputs: dict[str, Any] = {}
+        """What ways that were built and run made of the frame, by their labels."""
 
     @property
     def size(self) -> str:
@@ -295,6 +304,7 @@ class _Trial:
             if not verdict.passed:
                 raise AcceleratorError(verdict.words)
         self._calls[way.label] = call
+        self.outputs[way.label] = have
         return call
 
 

@@ -4,12 +4,17 @@ A net is converted once with any B, H and W (seconds), and that is kept on the d
 without its weights, for all that differ in nothing else; each shape is then compiled for itself
 (tenths of a second), which is kept in memory only. A net that takes another way at another size is
 converted anew for a shape that the common one does not fit.
+
+A style that comes beside a live picture takes that one's processor: what does not depend on its
+weights is done once for all styles, which is the conversion and the form at each shape.
 """
 
 import copy
 import logging
 import sys
+import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -19,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cbs_core.accelerators.checked import Call, Checked, precisions, reference
+from cbs_core.accelerators.checked import SHAPES, Call, Checked, precisions, reference
 from cbs_core.accelerators.store import Store, versions
 from cbs_core.contract.accelerated import Accelerated, Kind, shapes
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
@@ -93,6 +98,12 @@ class OpenVINOAccelerator:
         return Checked(module, kind, [OpenVINOWay(net, one) for one in precisions(dtype)], store)
 
 
+_shaped: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+"""Models of `Net.model` without their weights, the least recently used given up first."""
+
+_shaping = threading.Lock()
+
+
 class Net:
     """A module as OpenVINO reads it: converted once, kept in memory and on the disk.
 
@@ -118,7 +129,10 @@ class Net:
         )
 
     def read(self, inputs: tuple[Tensor, ...], *, fixed: bool) -> Any:
-        """Returns an `openvino.Model` for the inputs' shapes, or else for any picture."""
+        """Returns an `openvino.Model` for any picture, or else ``fixed`` for the inputs' shapes.
+
+        Parameters that it was converted apart from are inputs of it, behind the module's.
+        """
         parts = ("openvino", versions("openvino"), shapes(inputs) if fixed else len(inputs))
         if parts not in self._kept:
             content = self._store.alike.read(*parts) or self._store.read(*parts)
@@ -130,7 +144,34 @@ class Net:
                 }
             self._kept[parts] = content
         xml, _, weights = self._kept[parts].partition(b"\0")
-        return self._filled(core().read_model(xml, weights), len(inputs))
+        return core().read_model(xml, weights)
+
+    def model(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Returns an `openvino.Model` for the inputs' shapes, with the module's weights."""
+        alike = self._store.alike.base
+        key = (alike, shapes(inputs))
+        with _shaping:
+            found = _shaped.get(key)
+            model = None if found is None else found.clone()
+        if model is None:
+            model, common = self._for_shapes(inputs)
+            if common and alike is not None and len(model.inputs) > len(inputs):
+                with _shaping:
+                    _shaped[key] = model.clone()
+                    if len(_shaped) > SHAPES:
+                        _shaped.popitem(last=False)
+        return self._filled(model, len(inputs))
+
+    def _for_shapes(self, inputs: tuple[Tensor, ...]) -> tuple[Any, bool]:
+        """Returns a model, and whether it is the one for any picture."""
+        try:
+            model = reshaped(self.read(inputs, fixed=False), inputs)
+            if self.fits(model, inputs):
+                return model, True
+        except RuntimeError as error:
+            if "KeyboardInterrupt" in str(error):
+                raise
+        return reshaped(self.read(inputs, fixed=True), inputs), False
 
     def fits(self, model: Any, inputs: tuple[Tensor, ...]) -> bool:
         """Tells whether a model returns the shapes that the module does.
@@ -231,6 +272,13 @@ def apart_from_weights(module: nn.Module, inputs: int) -> Callable[..., Any]:
     return run
 
 
+def reshaped(model: Any, inputs: tuple[Tensor, ...]) -> Any:
+    """Returns a model, now for the inputs' shapes."""
+    ports = zip(model.inputs, inputs, strict=False)  # behind them come weights
+    model.reshape({port: [*one.shape] for port, one in ports})
+    return model
+
+
 class OpenVINOWay:
     """OpenVINO in one precision (`cbs_core.accelerators.checked.Way`)."""
 
@@ -249,22 +297,7 @@ class OpenVINOWay:
         can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision(self._dtype).upper() not in can:
             raise AcceleratorError(f"this processor has no {precision(self._dtype)}")
-        try:
-            model = self._net.read(inputs, fixed=False)
-            self._reshape(model, inputs)
-            if self._net.fits(model, inputs):
-                return self._compile(model)
-        except RuntimeError as error:
-            if "KeyboardInterrupt" in str(error):
-                raise
-        model = self._net.read(inputs, fixed=True)
-        self._reshape(model, inputs)
-        return self._compile(model)
-
-    @staticmethod
-    def _reshape(model: Any, inputs: tuple[Tensor, ...]) -> None:
-        ports = zip(model.inputs, inputs, strict=True)
-        model.reshape({port: [*one.shape] for port, one in ports})
+        return self._compile(self._net.model(inputs))
 
     def _compile(self, model: Any) -> Call:
         options = {

@@ -71,19 +71,20 @@ class Store:
             )
         except UNWRITABLE as error:
             log.debug("%s is not kept between runs: %s", type(module).__name__, error)
-            self._base: str | None = None
+            self.base: str | None = None
+            """What tells it from other modules' things; None where nothing is kept."""
         else:
-            self._base = repr(parts)
+            self.base = repr(parts)
 
     @cached_property
     def shared(self) -> "Store":
         """What is kept of all modules of this one's design, whatever their weights."""
-        return self if self._base is None else Store(*self._of, design)
+        return self if self.base is None else Store(*self._of, design)
 
     @cached_property
     def alike(self) -> "Store":
         """What is kept of all modules that differ from this one in their weights' values alone."""
-        return self if self._base is None else Store(*self._of, form)
+        return self if self.base is None else Store(*self._of, form)
 
     def read(self, *parts: object) -> bytes | None:
         """Returns what was kept under these parts, or None."""
@@ -135,9 +136,9 @@ class Store:
         self.write(json.dumps(values).encode(), *parts)
 
     def _path(self, parts: tuple[object, ...]) -> Path | None:
-        if self._base is None:
+        if self.base is None:
             return None
-        return self._folder / hashlib.sha256(repr((self._base, parts)).encode()).hexdigest()
+        return self._folder / hashlib.sha256(repr((self.base, parts)).encode()).hexdigest()
 
 
 _warned: set[str] = set()

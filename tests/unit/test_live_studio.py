@@ -1,5 +1,6 @@
 """The studio without a server: feeds, plans between frames, what is done beside."""
 
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -69,6 +70,13 @@ def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
     made.change(made.main, {"routes": {"car": None}})
     live.until(lambda: not made.main.building)
     assert (live.shown(made)[CAR] == live.picture()[CAR]).all()
+
+
+def test_what_is_there_at_the_start_is_not_looked_through_for_garbage():
+    """In all that torch has made that takes 0.2 s, in which the picture would stand still."""
+    with live.studio():
+        assert gc.get_freeze_count() > 10_000
+    assert gc.get_freeze_count() == 0
 
 
 TWO = np.concatenate([live.picture()[:, : live.WIDTH // 2]] * 2, axis=1)
