@@ -7,7 +7,15 @@ import torch
 from cbs_plugins.nets import losses
 from cbs_plugins.nets.vgg16 import BLOCKS, MEAN, STD, VGG16
 from cbs_plugins.stylers.johnson import JohnsonStyler
-from cbs_plugins.training.johnson import FLOOR, centre_crop, decay, random_crop
+from cbs_plugins.training.johnson import (
+    APART,
+    FLOOR,
+    centre_crop,
+    decay,
+    left_behind,
+    noisy,
+    random_crop,
+)
 from PIL import Image
 from torch import nn
 
@@ -86,6 +94,51 @@ def test_the_first_picture_is_grey_and_not_black(folder):
     state = torch.random.get_rng_state()
     assert torch.equal(task(folder).module.conv1.conv2d.weight, net.conv1.conv2d.weight)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_two_views_show_the_same_a_few_pixels_apart(folder):
+    trained = task(folder, equivariance=1.0)
+    shifts = set()
+    for step in range(40):
+        first, second, shift = trained.batch(step, generator(0, step))
+        assert first.shape == second.shape == (2, 3, 32, 32)
+        assert first.dtype == second.dtype == torch.uint8
+        # Without noise, what both show is the same to the bit.
+        assert left_behind(first.float(), second.float(), shift) == 0
+        assert any(by % 4 for by in shift.tolist())
+        assert shift.abs().max() <= APART
+        shifts.add(tuple(shift.tolist()))
+    assert len(shifts) > 20
+    assert len(task(folder).batch(0, generator(0, 0))) == 1
+
+
+def test_strokes_that_stay_behind_cost():
+    ramp = torch.arange(40.0).expand(1, 3, 40, 40)
+    assert left_behind(ramp[..., :32, :32], ramp[..., 5:37, 3:35], torch.tensor([5, 3])) == 0
+    assert left_behind(ramp[..., 8:, 8:], ramp[..., 2:34, 1:33], torch.tensor([-6, -7])) == 0
+    # Strokes that are fixed to the frame are 3 columns behind.
+    assert left_behind(ramp[..., :32], ramp[..., :32], torch.tensor([0, 3])) == 9
+
+
+def test_a_second_view_is_noisy_as_a_sensor_is():
+    grey = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    levels = [noisy(grey, 8, generator(0, step)).float().std() for step in range(30)]
+    assert max(levels) < 8.5
+    assert max(levels) > 6
+    assert min(levels) < 2
+    assert noisy(grey, 0, generator(0, 0)) is grey
+
+
+def test_the_grid_is_taken_out_of_what_is_learnt(folder):
+    trained = task(folder, equivariance=2.0, noise=4)
+    trained.prepare(torch.device("cpu"))
+    first, second, shift = trained.batch(0, generator(0, 0))
+    found = trained.step(first, second, shift)
+    alone = trained.step(first)
+    torch.testing.assert_close(found["loss"], alone["loss"] + 2 * found["equivariance"])
+    styled = trained.finish(trained.module(first.float()))
+    expected = trained._losses(first.float(), styled)["loss"]
+    torch.testing.assert_close(alone["loss"], expected, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from torch import Tensor
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
 from cbs_plugins.formats.pictures import read_picture
-from cbs_plugins.nets.johnson import TransformerNet, read_net
+from cbs_plugins.nets.johnson import STRIDE, TransformerNet, read_net
+from cbs_plugins.nets.lattice import WithoutGrid
 from cbs_plugins.nets.losses import content_loss, gram, style_loss, total_variation
 from cbs_plugins.nets.scale import resize_to_area
 from cbs_plugins.nets.vgg import VGG19
@@ -33,6 +34,10 @@ SHOWN = 4
 
 SMALLEST_PART = 0.5
 """Least share of a photograph's shorter side that a crop covers, where that is ``crop`` pixels."""
+
+APART = 28
+"""Pixels, at most, between two views of a crop: what is at the border of one is well inside of the
+other, so that a border's strokes become those of the inside."""
 
 FLOOR = 0.01
 """Of the learning rate, at the end of the cosine."""
@@ -63,6 +68,7 @@ class JohnsonTask:
         painting, photographs, how = recipe.painting, recipe.photographs, recipe.optimisation
         self.layers = recipe.losses.layers
         self.content_weight, self.style_weight, self.tv_weight = recipe.losses.weights
+        self.equivariance, self.noise = recipe.losses.equivariance, recipe.losses.noise
         self.crop = photographs.crop
         self.size = photographs.batch
         pixels = read_picture(painting.path)[0].permute(2, 0, 1)[None]
@@ -74,6 +80,8 @@ class JohnsonTask:
         net = {16: VGG16, 19: VGG19}[recipe.losses.vgg]
         self.vgg = net((self.layers.content, *self.layers.style))
         self.module = _net(how.init, how.width, how.seed)
+        # What is learnt is what is shown: else the net would count on its grid for fine texture.
+        self.finish = WithoutGrid()
         self.optimizer = torch.optim.Adam(self.module.parameters(), how.learning_rate)
         falls = how.schedule == "cosine"
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -93,26 +101,49 @@ class JohnsonTask:
         """Moves the loss net and held-out photographs; computes the painting's Gram matrices."""
         self.device = device
         self.vgg.to(device)
+        self.finish.to(device)
         self.held = self.held.to(device)
         with torch.no_grad():
             features = self.vgg(self.painting.to(device))
         self.grams = {name: gram(features[name]) for name in self.layers.style}
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """Returns random crops ``(B,3,S,S)``, uint8."""
+        """Returns random crops ``(B,3,S,S)``, uint8; with `equivariance`, two views of each.
+
+        Then there are the second views too, of the same shape, noisy and cut a little further on,
+        and by how many pixels down and right: ``(2,)``, never both multiples of the net's stride.
+        """
         first = step * self.size
         photos = [self.photos(number) for number in range(first, first + self.size)]
-        return (torch.stack([random_crop(photo, self.crop, generator) for photo in photos]),)
+        if not self.equivariance:
+            return (torch.stack([random_crop(photo, self.crop, generator) for photo in photos]),)
+        side = self.crop + APART
+        crops = torch.stack([random_crop(photo, side, generator) for photo in photos])
+        here, there = _two_places(generator)
+        second = noisy(cut(crops, there, self.crop), self.noise, generator)
+        return cut(crops, here, self.crop), second, there - here
 
-    def step(self, image: Tensor) -> Mapping[str, Tensor]:
-        """Returns ``loss``, and ``content``, ``style`` and ``variation`` before they are weighted.
+    def step(
+        self, image: Tensor, second: Tensor | None = None, shift: Tensor | None = None
+    ) -> Mapping[str, Tensor]:
+        """Returns ``loss``, and its terms before they are weighted.
+
+        They are ``content``, ``style``, ``variation`` and, of two views, ``equivariance``.
 
         Args:
             image: ``(B,3,S,S)``, uint8.
+            second: the same, cut elsewhere.
+            shift: ``(2,)``, by how many pixels down and right.
         """
-        content = image.float().contiguous(memory_format=torch.channels_last)
-        styled: Tensor = self.module(content)
-        return self._losses(content, styled.float())
+        content = _as_input(image)
+        styled = self._styled(content)
+        found = self._losses(content, styled)
+        if second is None or shift is None:
+            return found
+        moved = self._styled(_as_input(second))
+        found["equivariance"] = left_behind(styled, moved, shift)
+        found["loss"] = found["loss"] + self.equivariance * found["equivariance"]
+        return found
 
     def validate(self) -> Mapping[str, float]:
         """Returns the means over the held-out photographs; ``total`` is the weighted sum."""
@@ -123,13 +154,17 @@ class JohnsonTask:
     def preview(self) -> Tensor:
         """Returns held-out photographs above what the net makes of them."""
         photos = self.held[:SHOWN]
-        styled = torch.cat([self.module(photo[None].float()) for photo in photos])
-        rows = torch.stack([photos, styled.float().round().clamp(0, 255).byte()])
+        styled = torch.cat([self._styled(photo[None].float()) for photo in photos])
+        rows = torch.stack([photos, styled.round().clamp(0, 255).byte()])
         return rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
 
     def export(self) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         """Returns the net's tensors, named as in pytorch/examples, and their header."""
         return self.module.state_dict(), self.header
+
+    def _styled(self, content: Tensor) -> Tensor:
+        styled: Tensor = self.finish(self.module(content).float())
+        return styled
 
     def _losses(self, content: Tensor, styled: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -148,6 +183,47 @@ class JohnsonTask:
                 + self.tv_weight * variation
             )
         return {"loss": loss, "content": of_content, "style": of_style, "variation": variation}
+
+
+def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:
+    """Returns the mean square of what differs where two stylings show the same, levels squared.
+
+    Args:
+        styled: ``(B,3,S,S)``, of a picture.
+        moved: of the same, cut elsewhere.
+        shift: ``(2,)``, by how many pixels down and right.
+    """
+    for dim, by in zip((2, 3), shift.tolist(), strict=True):
+        length = styled.shape[dim] - abs(by)
+        styled = styled.narrow(dim, max(0, by), length)
+        moved = moved.narrow(dim, max(0, -by), length)
+    return (styled - moved).square().mean()
+
+
+def noisy(image: Tensor, levels: float, generator: torch.Generator) -> Tensor:
+    """Returns uint8 pictures as a sensor might give them, with noise of up to so many levels."""
+    if not levels:
+        return image
+    deviation = levels * torch.rand((), generator=generator)
+    noise = deviation * torch.randn(image.shape, generator=generator)
+    return (image + noise).round().clamp(0, 255).byte()
+
+
+def cut(crops: Tensor, place: Tensor, side: int) -> Tensor:
+    """Returns the squares ``(B,3,S,S)`` that begin at a row and a column."""
+    row, column = place.tolist()
+    return crops[..., row : row + side, column : column + side].contiguous()
+
+
+def _two_places(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    while True:
+        here, there = torch.randint(APART + 1, (2, 2), generator=generator)
+        if ((there - here) % STRIDE).any():
+            return here, there
+
+
+def _as_input(image: Tensor) -> Tensor:
+    return image.float().contiguous(memory_format=torch.channels_last)
 
 
 def decay(part: float) -> float:

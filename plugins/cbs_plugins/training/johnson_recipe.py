@@ -89,6 +89,11 @@ class Losses:
         content_weight: None takes that of `WEIGHTS`.
         style_weight: likewise.
         tv_weight: of `total_variation`, likewise.
+        equivariance: weight of the mean square by which two views of a photograph, a few pixels
+            apart, are styled differently: strokes then move along with what they are on, and a
+            border is painted as the inside is.
+        noise: levels of Gaussian noise, at most, of the second view, so that a sensor's becomes no
+            strokes; of no effect without ``equivariance``.
 
     Raises:
         ConfigError: a value is unknown.
@@ -99,6 +104,8 @@ class Losses:
     content_weight: float | None = number(None, most=1e15)
     style_weight: float | None = number(None, most=1e15)
     tv_weight: float | None = number(None, most=1e15)
+    equivariance: float = number(0.0, most=1e15)
+    noise: float = number(0.0, most=255)
 
     def __post_init__(self) -> None:
         _checked_word("losses", self.losses, tuple(LOSSES))
