@@ -166,5 +166,7 @@ def test_vgg16_reads_torchvisions_file(tmp_path):
     normalised = (image - mean) / std
     torch.testing.assert_close(found["relu1_2"], features[:4](normalised), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(found["relu3_3"], features[:16](normalised), atol=1e-4, rtol=1e-4)
+    net = VGG16(["relu1_2", "relu3_3"], tmp_path / "vgg16.pth")
+    assert torch.equal(net(image * 255, ("relu1_2",)).pop("relu1_2"), found["relu1_2"])
     with pytest.raises(ConfigError, match="VGG-16 has no 'relu9_9'"):
         VGG16(["relu9_9"], tmp_path / "vgg16.pth")

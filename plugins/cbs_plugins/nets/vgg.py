@@ -6,7 +6,7 @@ The weights are those of the original Caffe model, which the distribution ``past
 Letters: ``B`` batch, ``H W`` the picture, ``C h w`` a layer.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -76,19 +76,26 @@ class VGG19(nn.Module):
         # Convolutions of this layout are 1.4 times faster on a CPU.
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """Returns the layers asked for, each ``(B,C,h,w)``, by name.
 
         Args:
             image: ``(B,3,H,W)`` RGB, 0..255; H and W at least `STRIDE`.
+            only: some of them; what is deeper is not computed.
         """
-        x = image - self.mean
-        features = {}
-        for name, layer in self.layers.items():
-            x = layer(x)
-            if name in self.wanted:
-                features[name] = x
-        return features
+        return features(self.layers, image - self.mean, self.wanted if only is None else only)
+
+
+def features(layers: nn.ModuleDict, x: Tensor, wanted: Collection[str]) -> dict[str, Tensor]:
+    """Returns what some layers of a sequence make of a picture, by name, and goes no deeper."""
+    found: dict[str, Tensor] = {}
+    for name, layer in layers.items():
+        x = layer(x)
+        if name in wanted:
+            found[name] = x
+            if len(found) == len(wanted):
+                break
+    return found
 
 
 def weights_file() -> Path:

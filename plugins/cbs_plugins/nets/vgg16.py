@@ -4,7 +4,7 @@ Letters: ``B`` batch, ``H W`` the picture, ``C h w`` a layer.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cbs_core.choose.weights import load
 from cbs_core.contract.errors import ConfigError, PluginLoadError, WeightsHashError, closest
+from cbs_plugins.nets.vgg import features
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """RGB of [0,1], as torchvision trained it."""
@@ -87,19 +88,15 @@ class VGG16(nn.Module):
             self.register_buffer(name, 255 * torch.tensor(values).view(3, 1, 1), persistent=False)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """Returns the layers asked for, each ``(B,C,h,w)``, by name.
 
         Args:
             image: ``(B,3,H,W)`` RGB, 0..255; H and W at least 16.
+            only: some of them; what is deeper is not computed.
         """
         x = (image - self.mean) / self.std
-        features = {}
-        for name, layer in self.layers.items():
-            x = layer(x)
-            if name in self.wanted:
-                features[name] = x
-        return features
+        return features(self.layers, x, self.wanted if only is None else only)
 
 
 def weights_file() -> Path:

@@ -168,11 +168,12 @@ class JohnsonTask:
 
     def _losses(self, content: Tensor, styled: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            target = self.vgg(content)[self.layers.content]
+            layer = self.layers.content
+            target = self.vgg(content, (layer,))[layer]
         features = self.vgg(styled)
         # Sums over a layer overflow float16, and bfloat16 holds three digits of them.
         with torch.autocast(self.device.type, enabled=False):
-            of_content = content_loss(features[self.layers.content].float(), target.float())
+            of_content = content_loss(features[layer].float(), target.float())
             of_style = torch.stack(
                 [style_loss(features[n], self.grams[n]) for n in self.layers.style]
             ).sum()
