@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import torch
 from cbs_plugins.sources.sample import sample_file
-from cbs_plugins.stylers.johnson import WIDE_HALO, JohnsonStyler
+from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 from torch import Tensor
 
@@ -19,6 +19,9 @@ HEIGHT, WIDTH = 256, 384
 FRAMES = 16
 NOISE = 2 / 255
 RADIUS = 30
+TOP = HEIGHT - 1.5 * RADIUS
+"""Row of the disc's middle."""
+
 STILL = HEIGHT // 4
 """Rows that nothing moves in."""
 
@@ -31,6 +34,7 @@ def main() -> int:
     print("|---|---|---|---|---|")
     for name in STYLES:
         styler = JohnsonStyler(style=name).eval()
+        assert TOP - RADIUS - styler.halo > STILL, "what moves would be seen there"
         figures = [
             f"{value:.2f}" for moves in (False, True) for value in flicker(styler, clip(moves))
         ]
@@ -45,13 +49,11 @@ def clip(moves: bool, noise: float = NOISE) -> list[Tensor]:
     rows, columns = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
     generator = torch.Generator().manual_seed(0)
     frames = []
-    top = HEIGHT - 1.5 * RADIUS
-    assert top - RADIUS - WIDE_HALO > STILL
     for index in range(FRAMES):
         frame = still.clone()
         if moves:
             left = WIDTH * index / (FRAMES - 1)
-            frame[..., (rows - top) ** 2 + (columns - left) ** 2 < RADIUS**2] = 1
+            frame[..., (rows - TOP) ** 2 + (columns - left) ** 2 < RADIUS**2] = 1
         seen = frame + noise * torch.randn(frame.shape, generator=generator)
         frames.append(seen.clamp(0, 1).mul(255).round() / 255)
     return frames

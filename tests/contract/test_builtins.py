@@ -16,6 +16,7 @@ import torch
 from cbs_plugins.nets.dabnet import DABNet
 from cbs_plugins.nets.espnetv2 import ESPNetv2
 from cbs_plugins.nets.johnson import TransformerNet
+from cbs_plugins.nets.swift import SwiftNet
 from cbs_plugins.segmenters.timm import LinearHeadNet
 from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.microast import Decoder, Encoder, Modulator
@@ -42,6 +43,8 @@ def weights(net: str) -> Path:
         tensors = ESPNetv2(21).state_dict()
     elif net == "johnson":
         tensors = TransformerNet(8).state_dict()
+    elif net == "swift":
+        tensors = SwiftNet(12).state_dict()
     elif net == "timm":
         timm = pytest.importorskip("timm")
         tensors = LinearHeadNet(timm.create_model("resnet18", features_only=True), 21).state_dict()
@@ -105,6 +108,13 @@ class TestJohnson(testing.RegionStylerSuite):
 
     def create(self):
         return create(self.plugin, weights=str(weights("johnson")))
+
+
+class TestSwift(testing.RegionStylerSuite):
+    plugin = "styler/swift"
+
+    def create(self):
+        return create(self.plugin, weights=str(weights("swift")))
 
 
 class TestMicroAST(testing.StylerSuite):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from cbs_plugins.stylers.johnson import GOOD_SIZE, JohnsonStyler
+from cbs_plugins.nets.feed_forward import GOOD_SIZE
+from cbs_plugins.stylers.johnson import JohnsonStyler
 from test_johnson import save
 
 from cbs_core.accelerators.eager import Eager

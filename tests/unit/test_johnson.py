@@ -5,7 +5,8 @@ import pytest
 import straight_line
 import torch
 import torch.nn.functional as F
-from cbs_plugins.nets.johnson import TransformerNet, conv_by_squares, moments_of_half
+from cbs_plugins.nets.johnson import TransformerNet, conv_by_squares
+from cbs_plugins.nets.style_net import moments_of_half
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from cbs_plugins.stylers.none import NoStyler
 from PIL import Image

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cbs_plugins.formats.pictures import read_picture
-from cbs_plugins.training.johnson import read_picture_chw
+from cbs_plugins.training.style import read_picture_chw
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SourceError

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.nets.lattice import ALONG, AROUND, REACH, STRIDE, WithoutGrid
+from cbs_plugins.nets.lattice import ALONG, WithoutGrid, around, reach
 from cbs_plugins.sources.sample import sample_file
-from cbs_plugins.stylers.johnson import HALO, WIDE_HALO, JohnsonStyler
+from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 from test_johnson import save
 
@@ -18,29 +18,29 @@ STYLES = ("starry_night", "wave", "the_scream", "composition_vii", "udnie", "wom
 SIDE = 96
 
 
-def straight(x):
+def straight(x, stride):
     """The same in float64, one pixel after the other."""
     rows, columns = x.shape
 
     def at(row, column):
         # Beyond the picture its outermost squares are repeated.
         for place, side in ((row, rows), (column, columns)):
-            assert -3 * STRIDE <= place < side + 3 * STRIDE
+            assert -3 * stride <= place < side + 3 * stride
         inside = [
-            place % STRIDE + (0 if place < 0 else side - STRIDE) if not 0 <= place < side else place
+            place % stride + (0 if place < 0 else side - stride) if not 0 <= place < side else place
             for place, side in ((row, rows), (column, columns))
         ]
         return x[inside[0], inside[1]]
 
-    along, around = (np.array(w) / np.sum(w) for w in (ALONG, AROUND))
+    along, near = (np.array(w) / np.sum(w) for w in (ALONG, around(stride)))
 
     def own(row, column):
         return sum(
-            wr * wc * at(row + STRIDE * (i - 2), column + STRIDE * (j - 2))
+            wr * wc * at(row + stride * (i - 2), column + stride * (j - 2))
             for (i, wr), (j, wc) in itertools.product(enumerate(along), repeat=2)
         )
 
-    margin = 3
+    margin = stride - 1
     means = np.array(
         [
             [own(row, column) for column in range(-margin, columns + margin)]
@@ -49,22 +49,24 @@ def straight(x):
     )
     out = np.empty_like(x)
     for row, column in itertools.product(range(rows), range(columns)):
-        block = means[row : row + 7, column : column + 7]
-        out[row, column] = x[row, column] - means[row + 3, column + 3] + around @ block @ around
+        block = means[row : row + 2 * margin + 1, column : column + 2 * margin + 1]
+        own_mean = means[row + margin, column + margin]
+        out[row, column] = x[row, column] - own_mean + near @ block @ near
     return out
 
 
-@pytest.mark.parametrize("size", [(8, 8), (12, 20)])
-def test_it_is_the_straight_line_version(size):
+@pytest.mark.parametrize(("size", "stride"), [((8, 8), 4), ((12, 20), 4), ((16, 24), 8)])
+def test_it_is_the_straight_line_version(size, stride):
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    out = WithoutGrid().double()(x)
+    out = WithoutGrid(stride).double()(x)
     for one, had in zip(x.flatten(0, 1), out.flatten(0, 1), strict=True):
-        np.testing.assert_allclose(had, straight(one.numpy()), atol=1e-7)
+        np.testing.assert_allclose(had, straight(one.numpy(), stride), atol=1e-7)
 
 
-def test_what_all_squares_have_alike_goes():
-    grid = torch.rand(1, 3, STRIDE, STRIDE).repeat(1, 1, SIDE // STRIDE, SIDE // STRIDE)
-    out = WithoutGrid()(grid)
+@pytest.mark.parametrize("stride", [4, 8])
+def test_what_all_squares_have_alike_goes(stride):
+    grid = torch.rand(1, 3, stride, stride).repeat(1, 1, SIDE // stride, SIDE // stride)
+    out = WithoutGrid(stride)(grid)
     torch.testing.assert_close(out, grid.mean((2, 3), keepdim=True).expand_as(out))
 
 
@@ -72,7 +74,8 @@ def test_slopes_stay():
     rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     slope = (0.3 * rows + 0.7 * columns)[None, None].expand(1, 3, -1, -1)
     out = WithoutGrid()(slope)
-    inside = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+    edge = reach(4)
+    inside = (..., slice(edge, -edge), slice(edge, -edge))
     torch.testing.assert_close(out[inside], slope[inside])
     assert (out - slope).abs().max() < 2, "of 67"
 
@@ -86,13 +89,12 @@ def test_strokes_of_other_periods_stay(period):
     assert abs(share - 1) < 0.1
 
 
-def test_it_reaches_as_far_as_it_says():
+@pytest.mark.parametrize("stride", [4, 8])
+def test_it_reaches_as_far_as_it_says(stride):
     x = torch.zeros(1, 3, SIDE, SIDE)
     x[..., 48, 48] = 1
-    rows = (WithoutGrid()(x)[0, 0].abs().sum(1) > 0).nonzero()[:, 0]
-    assert (48 - int(rows[0]), int(rows[-1]) - 48) == (REACH, REACH)
-    assert REACH == 11
-    assert HALO - 2 + REACH <= WIDE_HALO < HALO + 2 + REACH + STRIDE
+    rows = (WithoutGrid(stride)(x)[0, 0].abs().sum(1) > 0).nonzero()[:, 0]
+    assert (48 - int(rows[0]), int(rows[-1]) - 48) == (reach(stride),) * 2
 
 
 def test_the_net_s_own_picture_can_be_had(tmp_path):

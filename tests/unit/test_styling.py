@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from cbs_plugins.stylers.johnson import HALO, STRIDE, WIDE_HALO, JohnsonStyler
+from cbs_plugins.stylers.johnson import JohnsonStyler
+from cbs_plugins.stylers.swift import SwiftStyler
 from PIL import Image
 from test_johnson import save
+from test_swift import save as save_swift
 
 from cbs_core.accelerators.eager import Eager
 from cbs_core.choose import registry
@@ -92,7 +94,7 @@ def psnr(a, b):
 
 def test_fills_its_protocol(styler):
     assert isinstance(styler, RegionStyler)
-    assert (styler.halo, styler.align) == (WIDE_HALO, STRIDE)
+    assert (styler.halo, styler.align) == (68, 4)
 
 
 @torch.inference_mode()
@@ -120,20 +122,30 @@ def variance(x):
     return x.double().var((2, 3), correction=0).float()
 
 
-@pytest.mark.parametrize(("grid", "halo"), [(False, WIDE_HALO), (True, HALO)])
-def test_the_halo_is_what_an_output_pixel_depends_on_and_no_more(tmp_path, grid, halo):
-    styler = JohnsonStyler(weights=str(save(tmp_path)), grid=grid).eval()
+@pytest.mark.parametrize(
+    ("kind", "grid", "halo"),
+    [
+        (JohnsonStyler, False, 68),
+        (JohnsonStyler, True, 56),
+        (SwiftStyler, False, 96),
+        (SwiftStyler, True, 72),
+    ],
+)
+def test_the_halo_is_what_an_output_pixel_depends_on_and_no_more(tmp_path, kind, grid, halo):
+    weights = save(tmp_path) if kind is JohnsonStyler else save_swift(tmp_path)
+    styler = kind(weights=str(weights), grid=grid).eval()
     assert styler.halo == halo
     window = styler.window_module()
-    image = torch.rand(1, 3, 192, 192, requires_grad=True)
+    image = torch.rand(1, 3, 256, 256, requires_grad=True)
     statistics = styler.dense_module()(image)[1].detach()
-    start, farthest = 96, 0
-    for row in range(start, start + STRIDE):  # windows start at multiples of STRIDE
+    start, farthest = 128, 0
+    for row in range(start, start + styler.align):  # windows start at multiples of the stride
         image.grad = None
         window(image, statistics)[0, :, row, start].sum().backward()
         rows = image.grad[0].abs().sum((0, 2)).nonzero()[:, 0]
-        farthest = max(farthest, start - int(rows[0]), int(rows[-1]) - (start + STRIDE - 1))
-    assert halo - STRIDE < farthest <= halo
+        last = start + styler.align - 1
+        farthest = max(farthest, start - int(rows[0]), int(rows[-1]) - last)
+    assert halo - styler.align < farthest <= halo
 
 
 @pytest.mark.parametrize("size", [(512, 640), (301, 450), (130, 133), (64, 96), (7, 300)])

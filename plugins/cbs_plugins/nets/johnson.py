@@ -9,20 +9,15 @@ Letters: ``B`` batch, ``H W`` the frame.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.choose.weights import Checkpoint, load, load_into
-
-if TYPE_CHECKING:
-    pass
-
+from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own
 
 SQUARE = 4
 """Pixels a side that the first and the last layer compute at once on CUDA."""
@@ -32,17 +27,10 @@ STRIDE = 4
 """Pixels of the picture for each at the net's narrowest: windows start at multiples of it."""
 
 
-Normalise: TypeAlias = Callable[[nn.InstanceNorm2d, Tensor], Tensor]
-"""How a layer's input is normalised: by its own statistics, or by given ones."""
-
-
-def by_own(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-    """Normalises by the mean and variance of each picture's own channels."""
-    if x.is_cuda and not layer.training:
-        # torch's own takes pictures in another layout than the convolutions: two more passes.
-        return normalised(layer, x, *moments(x))
-    out: Tensor = layer(x)
-    return out
+REACH = 54
+"""Pixels that an output pixel of the net depends on to each side, counted from the last layer to
+the first: 4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1
++ 2 + 40 + 2 + 1 + 4."""
 
 
 class ConvLayer(nn.Module):
@@ -161,12 +149,15 @@ class ResidualBlock(nn.Module):
         return normalise(self.in2, self.conv2(y)) + x
 
 
-class TransformerNet(nn.Module):
+class TransformerNet(StyleNet):
     """The image transformation net: 1,679,235 parameters at width 32, 424,899 at 16.
 
     Args:
         width: channels at full size; the released nets have 32, 16 or 8.
     """
+
+    stride = STRIDE
+    reach = REACH
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -186,6 +177,16 @@ class TransformerNet(nn.Module):
         self.deconv2 = UpsampleConvLayer(2 * width, width)
         self.in5 = nn.InstanceNorm2d(width, affine=True)
         self.deconv3 = OutputConvLayer(width)
+
+    @property
+    def width(self) -> int:
+        """Channels at full size."""
+        return self.conv1.conv2d.out_channels
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution that makes the picture."""
+        return self.deconv3.conv2d
 
     def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """Restyles a picture.
@@ -225,31 +226,3 @@ def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
 
 
 _RUNNING = re.compile(r"in\d+\.(running_mean|running_var|num_batches_tracked)$")
-
-
-def moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``."""
-    if x.is_cuda and x.dtype != torch.float32 and not torch.compiler.is_compiling():
-        return moments_of_half(x)
-    wide = x.float()  # half precision would lose the variance
-    return wide.mean((2, 3)), wide.var((2, 3), correction=0)
-
-
-def moments_of_half(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns mean and variance of each channel of ``(B,C,h,w)``, float32 ``(B,C)``.
-
-    Sums are float32's, but x itself is not copied as float32, which is a compiler's to avoid. About
-    a value near the mean the squares are small, so that none cancel.
-    """
-    mean = x.mean((2, 3), dtype=torch.float32)
-    near = mean.to(x.dtype)
-    length = torch.linalg.vector_norm(x - near[..., None, None], dim=(2, 3), dtype=torch.float32)
-    square = length.square() / (x.shape[2] * x.shape[3])
-    return mean, (square - (mean - near).square()).clamp(min=0)
-
-
-def normalised(layer: nn.InstanceNorm2d, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """Returns instance normalisation of ``(B,C,h,w)`` by ``(1,C)`` or ``(B,C)`` statistics."""
-    scale = layer.weight * torch.rsqrt(variance + layer.eps)
-    shift = layer.bias - mean * scale
-    return torch.addcmul(shift.to(x.dtype)[..., None, None], x, scale.to(x.dtype)[..., None, None])

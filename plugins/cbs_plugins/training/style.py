@@ -1,4 +1,4 @@
-"""Training of `cbs_plugins.stylers.johnson` by perceptual losses.
+"""Training of feed-forward style nets (`cbs_plugins.nets.feed_forward`) by perceptual losses.
 
 Source: Johnson et al. 2016 (1603.08155, sections 3.2 and 4.1); the recipe of
 github.com/pytorch/examples (``fast_neural_style``) with VGG-16, and with VGG-19 the losses that
@@ -8,26 +8,25 @@ Letters: ``B`` batch, ``S`` the crop's side, ``C h w`` a layer. Pictures are RGB
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cbs_core.choose.weights import Checkpoint
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
 from cbs_plugins.formats.pictures import read_picture
-from cbs_plugins.nets.johnson import STRIDE, TransformerNet, read_net
 from cbs_plugins.nets.lattice import WithoutGrid
 from cbs_plugins.nets.losses import content_loss, gram, style_loss, total_variation
 from cbs_plugins.nets.scale import resize_to_area
+from cbs_plugins.nets.style_net import StyleNet
 from cbs_plugins.nets.vgg import VGG19
 from cbs_plugins.nets.vgg16 import VGG16
-from cbs_plugins.training.johnson_recipe import Photographs, Recipe
-
-WIDTH = 16
-"""Where neither ``width`` nor ``init`` says another: a third of the time of 32 in a frame."""
+from cbs_plugins.training.style_recipe import Optimisation, Photographs, Recipe
 
 SHOWN = 4
 """Photographs on a preview sheet."""
@@ -48,14 +47,33 @@ CONTRAST = 100.0
 """By what the last layer's first weights are multiplied: its output then spans 0..255."""
 
 
-class JohnsonTask:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A kind of net that learns paintings (`cbs_plugins.nets.feed_forward.StyleNet`)."""
+
+    name: str
+    """Of the net, for the header."""
+
+    make: Callable[[int], StyleNet]
+    """Makes one of a width."""
+
+    width: int
+    """Where neither the recipe nor a file says another."""
+
+    read: Callable[[str], tuple[StyleNet, Checkpoint]]
+    """Reads a weight file."""
+
+
+class StyleTask:
     """Learns one painting (`cbs_core.contract.task.Task`).
 
     Args:
         recipe: which, and how.
+        form: of the net.
 
     Raises:
-        ConfigError: ``init`` is of another width, or no photographs.
+        ConfigError: ``init`` is of another width, the crop no multiple of the net's stride, or no
+            photographs.
         SourceError: the painting is no picture.
         WeightsError: ``init`` is of another net.
         PluginLoadError: the loss net's weights are not installed.
@@ -64,7 +82,7 @@ class JohnsonTask:
     criterion = "total"
     greater_is_better = False
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, form: Form) -> None:
         painting, photographs, how = recipe.painting, recipe.photographs, recipe.optimisation
         self.layers = recipe.losses.layers
         self.content_weight, self.style_weight, self.tv_weight = recipe.losses.weights
@@ -77,19 +95,22 @@ class JohnsonTask:
         photos, held = _divided(photographs)
         self.photos = Samples(photos, read_picture_chw, Shuffled(len(photos), how.seed))
         self.held = _held_out(held, self.crop)
-        net = {16: VGG16, 19: VGG19}[recipe.losses.vgg]
-        self.vgg = net((self.layers.content, *self.layers.style))
-        self.module = _net(how.init, how.width, how.seed)
+        loss_net = {16: VGG16, 19: VGG19}[recipe.losses.vgg]
+        self.vgg = loss_net((self.layers.content, *self.layers.style))
+        self.module = net = _net(form, how)
+        self.stride = net.stride
+        if self.crop % self.stride:
+            raise ConfigError(f"recipe.crop={self.crop} must be a multiple of {self.stride}")
         # What is learnt is what is shown: else the net would count on its grid for fine texture.
-        self.finish = WithoutGrid()
+        self.finish = WithoutGrid(self.stride)
         self.optimizer = torch.optim.Adam(self.module.parameters(), how.learning_rate)
         falls = how.schedule == "cosine"
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: decay(step / how.steps) if falls else 1.0
         )
         self.header = {
-            "net": "TransformerNet",
-            "width": str(self.module.conv1.conv2d.out_channels),
+            "net": form.name,
+            "width": str(net.width),
             "style": Path(painting.path).name,
             "style_source": painting.style_source or "not stated",
             "style_licence": painting.style_licence or "not stated",
@@ -119,7 +140,7 @@ class JohnsonTask:
             return (torch.stack([random_crop(photo, self.crop, generator) for photo in photos]),)
         side = self.crop + APART
         crops = torch.stack([random_crop(photo, side, generator) for photo in photos])
-        here, there = _two_places(generator)
+        here, there = _two_places(self.stride, generator)
         second = noisy(cut(crops, there, self.crop), self.noise, generator)
         return cut(crops, here, self.crop), second, there - here
 
@@ -216,10 +237,10 @@ def cut(crops: Tensor, place: Tensor, side: int) -> Tensor:
     return crops[..., row : row + side, column : column + side].contiguous()
 
 
-def _two_places(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _two_places(stride: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     while True:
         here, there = torch.randint(APART + 1, (2, 2), generator=generator)
-        if ((there - here) % STRIDE).any():
+        if ((there - here) % stride).any():
             return here, there
 
 
@@ -296,20 +317,22 @@ def _held_out(paths: list[Path], side: int) -> Tensor:
     return torch.stack(whole)
 
 
-def _net(init: str | None, width: int | None, seed: int) -> TransformerNet:
-    if init is not None:
-        net, checkpoint = read_net(init)
-        found = net.conv1.conv2d.out_channels
-        if width not in (None, found):
+def _net(form: Form, how: Optimisation) -> StyleNet:
+    if how.init is not None:
+        net, checkpoint = form.read(how.init)
+        if how.width not in (None, net.width):
             raise ConfigError(
-                f"'{checkpoint.file.path}' is of width {found}, not {width}: leave recipe.width out"
+                f"'{checkpoint.file.path}' is of width {net.width}, not {how.width}: leave "
+                "recipe.width out"
             )
         return net
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = TransformerNet(width or WIDTH)
+        torch.manual_seed(how.seed)
+        net = form.make(how.width or form.width)
     # Else the first hundreds of steps do nothing but lift a nearly black picture.
+    last = net.last
+    assert last.bias is not None
     with torch.no_grad():
-        net.deconv3.conv2d.weight.mul_(CONTRAST)
-        net.deconv3.conv2d.bias.fill_(GREY)  # type: ignore[union-attr]
+        last.weight.mul_(CONTRAST)
+        last.bias.fill_(GREY)
     return net

@@ -68,7 +68,7 @@ class Photographs:
         data: photographs (`cbs_core.datasets.samples.find_photos`).
         split: of a table of photographs.
         held_out: photographs for validation.
-        crop: S, a multiple of 4, pixels.
+        crop: S, a multiple of the net's stride (4 or 8), pixels.
         batch: B.
     """
 
@@ -137,7 +137,7 @@ class Optimisation:
         schedule: ``cosine``, to a hundredth of it, or ``constant``.
         seed: of the first weights, the order and the crops.
         init: a weight file of the net to start from.
-        width: of the net; None takes that of ``init``, else 16.
+        width: of the net; None takes that of ``init``, else its usual one.
 
     Raises:
         ConfigError: a value is unknown.
@@ -156,20 +156,12 @@ class Optimisation:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All of it; `cbs_core.training.recipe.bind` fills it.
-
-    Raises:
-        ConfigError: the crop is no multiple of 4.
-    """
+    """All of it; `cbs_core.training.recipe.bind` fills it."""
 
     painting: Painting
     photographs: Photographs
     optimisation: Optimisation
     losses: Losses = field(default_factory=Losses)
-
-    def __post_init__(self) -> None:
-        if self.photographs.crop % 4:
-            raise ConfigError(f"recipe.crop={self.photographs.crop} must be a multiple of 4")
 
 
 def _checked_word(key: str, word: str, known: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import torch
 from cbs_plugins.nets import losses
 from cbs_plugins.nets.vgg16 import BLOCKS, MEAN, STD, VGG16
 from cbs_plugins.stylers.johnson import JohnsonStyler
-from cbs_plugins.training.johnson import (
+from cbs_plugins.training.style import (
     APART,
     FLOOR,
     centre_crop,
