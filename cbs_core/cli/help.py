@@ -13,6 +13,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import yaml
+
 from cbs_core.choose.presets import conf_dir, preset_dirs, presets
 from cbs_core.choose.registry import REGISTRIES
 
@@ -93,8 +95,17 @@ def explained(
 
 
 def _presets(kind: str, name: str) -> list[Path]:
-    files = [folder / kind / f"{name}.yaml" for folder in preset_dirs().values()]
-    return [file for file in files if file.is_file()]
+    """Returns the files of a preset, and after them those of presets that it takes as they are."""
+    named = [folder / kind / f"{name}.yaml" for folder in preset_dirs().values()]
+    files = [file for file in named if file.is_file()]
+    taken = [base for file in files for base in _bases(file)]
+    return files + [file for base in taken for file in _presets(kind, base)]
+
+
+def _bases(file: Path) -> list[str]:
+    preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+    listed = preset.get("defaults") if isinstance(preset, dict) else None
+    return [one for one in listed or () if isinstance(one, str) and one != "_self_"]
 
 
 def lines(config: Mapping[str, Any], words: Mapping[str, str], prefix: str = "") -> Iterator[str]:

@@ -84,6 +84,16 @@ def test_a_strangers_keys_are_explained_from_its_package(tmp_path, monkeypatch) 
         assert words["matte"].startswith("argmax: the paper's")
 
 
+def test_a_preset_that_takes_another_s_keys_has_their_words() -> None:
+    words = explained(
+        {"recipe": {"width": None, "losses": "gatys"}},
+        "train",
+        {"recipe/styler@recipe": "./swift"},
+    )
+    assert "at a quarter of the size" in words["recipe.width"]
+    assert words["recipe.losses"].startswith("gatys: relu1_1")
+
+
 def test_lines_are_wrapped_and_say_the_value() -> None:
     config = {"a": None, "b": {"c": [1, True], "d": {}}, "e": 5e-4}
     words = {"a": "word " * 40, "b.c": "of c", "gone": "never shown"}

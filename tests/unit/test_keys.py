@@ -58,6 +58,7 @@ def sections() -> Iterator[tuple[str, dict[str, object]]]:
     for file in sorted(conf_dir().glob("*/**/*.yaml")):
         if file.parent.name != "method":
             section = yaml.safe_load(file.read_text())
+            section.pop("defaults", None)
             yield f"{file.relative_to(conf_dir()).with_suffix('')}", section
             for key, below in section.items():
                 if isinstance(below, dict) and below:
