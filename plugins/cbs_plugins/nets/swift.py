@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.choose.weights import Checkpoint, load, load_into
-from cbs_plugins.nets.johnson import ConvLayer, ResidualBlock, UpsampleConvLayer
+from cbs_plugins.nets.johnson import ConvLayer, ResidualBlock
 from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own
 
 SQUARE = 4
@@ -27,7 +27,7 @@ STRIDE = 8
 
 CHANNELS = 3 * SQUARE**2
 
-REACH = 24
+REACH = 28
 """Pixels to each side of squares of 8 that these depend on, without residual blocks: at a quarter
 of the size twice 1, which is one of an eighth; there 1; and coming down to it and to a quarter 1
 each, which is another."""
@@ -52,10 +52,10 @@ class SwiftNet(StyleNet):
         deep = deep or width * 4 // 3
         self.stem = ConvLayer(CHANNELS, width, 3)
         self.in1 = nn.InstanceNorm2d(width, affine=True)
-        self.down = ConvLayer(width, deep, 3, stride=2)
+        self.down = ConvLayer(width, deep, 5, stride=2)
         self.in2 = nn.InstanceNorm2d(deep, affine=True)
         self.blocks = nn.ModuleList(ResidualBlock(deep) for _ in range(blocks))
-        self.up = UpsampleConvLayer(deep, width)
+        self.up = ConvLayer(deep, width, 3)
         self.in3 = nn.InstanceNorm2d(width, affine=True)
         self.mix = ConvLayer(width, width, 3)
         self.in4 = nn.InstanceNorm2d(width, affine=True)
@@ -91,6 +91,7 @@ class SwiftNet(StyleNet):
         x = F.relu(normalise(self.in2, self.down(fine)))
         for block in self.blocks:
             x = block(x, normalise)
+        x = F.interpolate(x, scale_factor=2, mode="bilinear")
         x = F.relu(normalise(self.in3, self.up(x))) + fine
         x = F.relu(normalise(self.in4, self.mix(x)))
         return F.pixel_shuffle(self.head(x), SQUARE)
