@@ -13,8 +13,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import yaml
-
 from cbs_core.choose.presets import conf_dir, preset_dirs, presets
 from cbs_core.choose.registry import REGISTRIES
 
@@ -103,7 +101,9 @@ def _presets(kind: str, name: str) -> list[Path]:
 
 
 def _bases(file: Path) -> list[str]:
-    preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+    from omegaconf import OmegaConf
+
+    preset = OmegaConf.to_container(OmegaConf.load(file))
     listed = preset.get("defaults") if isinstance(preset, dict) else None
     return [one for one in listed or () if isinstance(one, str) and one != "_self_"]
 

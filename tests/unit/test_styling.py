@@ -12,6 +12,7 @@ import torch
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from cbs_plugins.stylers.swift import SwiftStyler
 from PIL import Image
+from safetensors.torch import save_file
 from test_johnson import save
 from test_swift import save as save_swift
 
@@ -127,13 +128,20 @@ def variance(x):
     [
         (JohnsonStyler, False, 68),
         (JohnsonStyler, True, 56),
-        (SwiftStyler, False, 96),
-        (SwiftStyler, True, 72),
+        ("smooth", False, 80),
+        ("smooth", True, 68),
+        (SwiftStyler, False, 104),
+        (SwiftStyler, True, 80),
     ],
 )
 def test_the_halo_is_what_an_output_pixel_depends_on_and_no_more(tmp_path, kind, grid, halo):
-    weights = save(tmp_path) if kind is JohnsonStyler else save_swift(tmp_path)
-    styler = kind(weights=str(weights), grid=grid).eval()
+    if kind == "smooth":
+        tensors = torch.load(save(tmp_path))
+        save_file(tensors, tmp_path / "smooth.safetensors", {"smooth": "true"})
+        styler = JohnsonStyler(weights=str(tmp_path / "smooth.safetensors"), grid=grid).eval()
+    else:
+        weights = save(tmp_path) if kind is JohnsonStyler else save_swift(tmp_path)
+        styler = kind(weights=str(weights), grid=grid).eval()
     assert styler.halo == halo
     window = styler.window_module()
     image = torch.rand(1, 3, 256, 256, requires_grad=True)

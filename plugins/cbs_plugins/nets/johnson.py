@@ -23,6 +23,9 @@ SQUARE = 4
 """Pixels a side that the first and the last layer compute at once on CUDA."""
 
 
+SMOOTH = "smooth"
+"""Key of a weight file's header: ``true`` for a net that was trained so."""
+
 STRIDE = 4
 """Pixels of the picture for each at the net's narrowest: windows start at multiples of it."""
 
@@ -31,6 +34,9 @@ REACH = 54
 """Pixels that an output pixel of the net depends on to each side, counted from the last layer to
 the first: 4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1
 + 2 + 40 + 2 + 1 + 4."""
+
+SMOOTH_REACH = REACH + 1 + 2 + 4 + 2 + 2 + 1
+"""Those of a smooth one."""
 
 
 class ConvLayer(nn.Module):
@@ -133,6 +139,28 @@ def conv_by_squares(
     return F.pixel_shuffle(F.conv2d(x, together, bias.repeat_interleave(side**2), stride), side)
 
 
+class Smooth(nn.Module):
+    """Takes away what alternates from pixel to pixel: (1 2 1)/4 along rows and columns.
+
+    Before a stride it keeps fine detail from turning into coarse one, and around an enlargement it
+    keeps the net's stride from showing (Zhang 2019, 1904.11486): strokes then move along with what
+    they are on, where without it they depend on the place within a square of four pixels.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([0.25, 0.5, 0.25])
+        kernel = (line[:, None] * line).expand(channels, 1, 3, 3).contiguous()
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B,channels,h,w)`` -> the same shape."""
+        x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        return F.conv2d(x, self.kernel, groups=len(self.kernel))
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions and the input, without an activation after the sum."""
 
@@ -154,13 +182,19 @@ class TransformerNet(StyleNet):
 
     Args:
         width: channels at full size; the released nets have 32, 16 or 8.
+        smooth: whether `Smooth` is before each change of size and after each enlargement, as in
+            nets that were trained so; others lose their finest strokes by it.
     """
 
     stride = STRIDE
-    reach = REACH
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, *, smooth: bool = False) -> None:
         super().__init__()
+        self.reach = SMOOTH_REACH if smooth else REACH
+        around = Smooth if smooth else _same
+        self.before2, self.before3 = around(width), around(2 * width)
+        self.before4, self.before5 = around(4 * width), around(2 * width)
+        self.after4, self.after5 = around(2 * width), around(width)
         self.conv1 = InputConvLayer(width)
         self.in1 = nn.InstanceNorm2d(width, affine=True)
         self.conv2 = ConvLayer(width, 2 * width, 3, stride=2)
@@ -199,14 +233,18 @@ class TransformerNet(StyleNet):
             RGB, 0..255 but not clamped, with H and W rounded up to multiples of 4.
         """
         x = F.relu(normalise(self.in1, self.conv1(image)))
-        x = F.relu(normalise(self.in2, self.conv2(x)))
-        x = F.relu(normalise(self.in3, self.conv3(x)))
+        x = F.relu(normalise(self.in2, self.conv2(self.before2(x))))
+        x = F.relu(normalise(self.in3, self.conv3(self.before3(x))))
         for block in (self.res1, self.res2, self.res3, self.res4, self.res5):
             x = block(x, normalise)
-        x = F.relu(normalise(self.in4, self.deconv1(x)))
-        x = F.relu(normalise(self.in5, self.deconv2(x)))
+        x = F.relu(normalise(self.in4, self.after4(self.deconv1(self.before4(x)))))
+        x = F.relu(normalise(self.in5, self.after5(self.deconv2(self.before5(x)))))
         out: Tensor = self.deconv3(x)
         return out
+
+
+def _same(channels: int) -> nn.Module:
+    return nn.Identity()
 
 
 def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
@@ -220,7 +258,8 @@ def read_net(path: str | Path) -> tuple[TransformerNet, Checkpoint]:
     # Checkpoints from before PyTorch 0.4 hold running statistics, which were never used.
     tensors = {k: t for k, t in checkpoint.tensors.items() if not _RUNNING.search(k)}
     first = tensors.get("conv1.conv2d.weight")
-    net = TransformerNet(32 if first is None else len(first))
+    smooth = checkpoint.metadata.get(SMOOTH) == "true"
+    net = TransformerNet(32 if first is None else len(first), smooth=smooth)
     load_into(net, replace(checkpoint, tensors=tensors), net="TransformerNet")
     return net, checkpoint
 

@@ -1,10 +1,11 @@
 """The feed-forward net of Johnson et al. 2016 (1603.08155) as a styler: one net a style."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from cbs_core.choose.weights import find
+from cbs_core.choose.weights import Checkpoint, find
 from cbs_plugins.nets.feed_forward import FeedForward
-from cbs_plugins.nets.johnson import TransformerNet, read_net
+from cbs_plugins.nets.johnson import SMOOTH, TransformerNet, read_net
 
 if TYPE_CHECKING:
     from cbs_plugins.training.style import StyleTask
@@ -25,8 +26,7 @@ class JohnsonStyler(FeedForward):
             ``johnson/NAME_widthN.*``); None is `DEFAULT_STYLE`.
         weights: a file, which goes before a style's name.
         halo: pixels around a window that are styled with it and cut off (`RegionStyler`), rounded
-            up to multiples of 4; None is 68, or 56 where the grid is left, with which windows are
-            exact.
+            up to multiples of 4; None is what the net sees, with which windows are exact.
         grid: whether the grid of four pixels that the net makes is left as it is; None is no.
 
     Raises:
@@ -59,4 +59,13 @@ class JohnsonStyler(FeedForward):
         from cbs_plugins.training.style_recipe import Recipe
 
         recipe = bind(Recipe, params, owner="training of the styler 'johnson'")
-        return StyleTask(recipe, Form("TransformerNet", TransformerNet, WIDTH, read_net))
+        header = {"net": "TransformerNet", SMOOTH: "true"}
+        return StyleTask(recipe, Form(header, partial(TransformerNet, smooth=True), WIDTH, _begun))
+
+
+def _begun(path: str) -> tuple[TransformerNet, Checkpoint]:
+    """Returns a net to train on, a smooth one whatever the file's was."""
+    net, checkpoint = read_net(path)
+    smooth = TransformerNet(net.width, smooth=True)
+    smooth.load_state_dict(net.state_dict())
+    return smooth, checkpoint

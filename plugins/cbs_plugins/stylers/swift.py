@@ -60,4 +60,4 @@ class SwiftStyler(FeedForward):
         from cbs_plugins.training.style_recipe import Recipe
 
         recipe = bind(Recipe, params, owner="training of the styler 'swift'")
-        return StyleTask(recipe, Form("SwiftNet", SwiftNet, WIDTH, read_net))
+        return StyleTask(recipe, Form({"net": "SwiftNet"}, SwiftNet, WIDTH, read_net))

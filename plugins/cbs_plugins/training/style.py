@@ -51,8 +51,8 @@ CONTRAST = 100.0
 class Form:
     """A kind of net that learns paintings (`cbs_plugins.nets.feed_forward.StyleNet`)."""
 
-    name: str
-    """Of the net, for the header."""
+    header: Mapping[str, str]
+    """What a weight file says of the net."""
 
     make: Callable[[int], StyleNet]
     """Makes one of a width."""
@@ -109,7 +109,7 @@ class StyleTask:
             self.optimizer, lambda step: decay(step / how.steps) if falls else 1.0
         )
         self.header = {
-            "net": form.name,
+            **form.header,
             "width": str(net.width),
             "style": Path(painting.path).name,
             "style_source": painting.style_source or "not stated",
