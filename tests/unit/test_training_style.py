@@ -5,23 +5,30 @@ from importlib.util import find_spec
 import pytest
 import torch
 from cbs_plugins.nets import losses
+from cbs_plugins.nets.swift import SwiftNet
+from cbs_plugins.nets.swift import read_net as read_swift
 from cbs_plugins.nets.vgg16 import BLOCKS, MEAN, STD, VGG16
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from cbs_plugins.training.style import (
     APART,
     FLOOR,
+    Form,
+    StyleTask,
     centre_crop,
     decay,
     left_behind,
     noisy,
     random_crop,
 )
+from cbs_plugins.training.style_recipe import Recipe
 from PIL import Image
+from test_johnson import save
 from torch import nn
 
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, WeightsMissingError
 from cbs_core.contract.interfaces import Trainable
 from cbs_core.datasets.samples import generator
+from cbs_core.training.recipe import bind
 
 SIZES = [(48, 60), (200, 90), (20, 33), (32, 32)]
 
@@ -63,9 +70,16 @@ def folder(tmp_path):
     return tmp_path / "photos"
 
 
+def params(folder, **changes):
+    found = {"style": str(folder / "0.png"), "width": 12, "crop": 32, "style_size": 32, "steps": 5}
+    return {"data": str(folder), **found, **changes}
+
+
 def task(folder, **changes):
-    params = {"style": str(folder / "0.png"), "width": 8, "crop": 32, "style_size": 32, "steps": 5}
-    return JohnsonStyler.task(data=str(folder), **{**params, **changes})
+    return JohnsonStyler.task(**params(folder, **changes))
+
+
+SWIFT = Form({"net": "SwiftNet"}, SwiftNet, 12, read_swift)
 
 
 def test_held_out_photographs_are_not_trained_on(folder):
@@ -81,9 +95,9 @@ def test_the_loss_is_the_one_that_gatys_minimises(folder):
     trained = task(folder, style_weight=1e3, tv_weight=0.5)
     trained.prepare(torch.device("cpu"))
     content, styled = (torch.rand(1, 3, 32, 32) * 255 for _ in range(2))
-    judge = losses.GatysLoss(trained.vgg, content, trained.painting, tv_weight=0.5)
-    found = trained._losses(content, styled)
-    torch.testing.assert_close(found["loss"], judge(styled))
+    ours = trained.judge
+    judge = losses.GatysLoss(ours.vgg, content, ours.painting, tv_weight=0.5)
+    torch.testing.assert_close(ours(content, styled)["loss"], judge(styled))
 
 
 def test_the_first_picture_is_grey_and_not_black(folder):
@@ -137,8 +151,24 @@ def test_the_grid_is_taken_out_of_what_is_learnt(folder):
     alone = trained.step(first)
     torch.testing.assert_close(found["loss"], alone["loss"] + 2 * found["equivariance"])
     styled = trained.finish(trained.module(first.float()))
-    expected = trained._losses(first.float(), styled)["loss"]
+    expected = trained.judge(first.float(), styled)["loss"]
     torch.testing.assert_close(alone["loss"], expected, rtol=1e-3, atol=0)
+
+
+def test_a_teacher_s_picture_is_learnt_without_vgg(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("cbs_plugins.training.style_losses.VGG19", None)
+    weights = str(save(tmp_path))
+    teacher = JohnsonStyler(weights=weights)
+    trained = StyleTask(bind(Recipe, params(folder, teacher=weights), owner="a test"), SWIFT)
+    trained.prepare(torch.device("cpu"))
+    (photo,) = trained.batch(0, generator(0, 0))
+    found = trained.step(photo)
+    wanted = 255 * teacher(photo / 255)
+    styled = trained.finish(trained.module(photo.float()))
+    torch.testing.assert_close(found["loss"], (styled - wanted).square().mean(), rtol=1e-3, atol=0)
+    assert trained.export()[1]["loss_net"] == "none: taught by net.pth"
+    with pytest.raises(WeightsMissingError, match=r"Give a file with recipe\.teacher=FILE"):
+        task(folder, teacher="nobody")
 
 
 @pytest.mark.parametrize(

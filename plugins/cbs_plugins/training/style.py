@@ -1,10 +1,6 @@
 """Training of feed-forward style nets (`cbs_plugins.nets.feed_forward`) by perceptual losses.
 
-Source: Johnson et al. 2016 (1603.08155, sections 3.2 and 4.1); the recipe of
-github.com/pytorch/examples (``fast_neural_style``) with VGG-16, and with VGG-19 the losses that
-Gatys et al. 2015 (1508.06576) optimise.
-
-Letters: ``B`` batch, ``S`` the crop's side, ``C h w`` a layer. Pictures are RGB, 0..255.
+Letters: ``B`` batch, ``S`` the crop's side. Pictures are RGB, 0..255.
 """
 
 import math
@@ -21,11 +17,9 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
 from cbs_plugins.formats.pictures import read_picture
 from cbs_plugins.nets.lattice import WithoutGrid
-from cbs_plugins.nets.losses import content_loss, gram, style_loss, total_variation
 from cbs_plugins.nets.scale import resize_to_area
 from cbs_plugins.nets.style_net import StyleNet
-from cbs_plugins.nets.vgg import VGG19
-from cbs_plugins.nets.vgg16 import VGG16
+from cbs_plugins.training.style_losses import judge
 from cbs_plugins.training.style_recipe import Optimisation, Photographs, Recipe
 
 SHOWN = 4
@@ -84,19 +78,15 @@ class StyleTask:
 
     def __init__(self, recipe: Recipe, form: Form) -> None:
         painting, photographs, how = recipe.painting, recipe.photographs, recipe.optimisation
-        self.layers = recipe.losses.layers
-        self.content_weight, self.style_weight, self.tv_weight = recipe.losses.weights
         self.equivariance, self.noise = recipe.losses.equivariance, recipe.losses.noise
         self.crop = photographs.crop
         self.size = photographs.batch
         pixels = read_picture(painting.path)[0].permute(2, 0, 1)[None]
-        self.painting = resize_to_area(pixels, painting.style_size**2)
+        self.judge = judge(recipe.losses, resize_to_area(pixels, painting.style_size**2))
         self.name = Path(painting.path).expanduser().stem
         photos, held = _divided(photographs)
         self.photos = Samples(photos, read_picture_chw, Shuffled(len(photos), how.seed))
         self.held = _held_out(held, self.crop)
-        loss_net = {16: VGG16, 19: VGG19}[recipe.losses.vgg]
-        self.vgg = loss_net((self.layers.content, *self.layers.style))
         self.module = net = _net(form, how)
         self.stride = net.stride
         if self.crop % self.stride:
@@ -114,19 +104,15 @@ class StyleTask:
             "style": Path(painting.path).name,
             "style_source": painting.style_source or "not stated",
             "style_licence": painting.style_licence or "not stated",
-            "loss_net": f"VGG-{recipe.losses.vgg}",
+            "loss_net": self.judge.name,
             "photographs": str(len(photos)),
         }
 
     def prepare(self, device: torch.device) -> None:
-        """Moves the loss net and held-out photographs; computes the painting's Gram matrices."""
-        self.device = device
-        self.vgg.to(device)
+        """Moves what is not the net's own."""
+        self.judge.prepare(device)
         self.finish.to(device)
         self.held = self.held.to(device)
-        with torch.no_grad():
-            features = self.vgg(self.painting.to(device))
-        self.grams = {name: gram(features[name]) for name in self.layers.style}
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """Returns random crops ``(B,3,S,S)``, uint8; with `equivariance`, two views of each.
@@ -149,7 +135,7 @@ class StyleTask:
     ) -> Mapping[str, Tensor]:
         """Returns ``loss``, and its terms before they are weighted.
 
-        They are ``content``, ``style``, ``variation`` and, of two views, ``equivariance``.
+        They are those of `cbs_plugins.training.style_losses` and, of two views, ``equivariance``.
 
         Args:
             image: ``(B,3,S,S)``, uint8.
@@ -158,7 +144,7 @@ class StyleTask:
         """
         content = _as_input(image)
         styled = self._styled(content)
-        found = self._losses(content, styled)
+        found: dict[str, Tensor] = self.judge(content, styled)
         if second is None or shift is None:
             return found
         moved = self._styled(_as_input(second))
@@ -186,25 +172,6 @@ class StyleTask:
     def _styled(self, content: Tensor) -> Tensor:
         styled: Tensor = self.finish(self.module(content).float())
         return styled
-
-    def _losses(self, content: Tensor, styled: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            layer = self.layers.content
-            target = self.vgg(content, (layer,))[layer]
-        features = self.vgg(styled)
-        # Sums over a layer overflow float16, and bfloat16 holds three digits of them.
-        with torch.autocast(self.device.type, enabled=False):
-            of_content = content_loss(features[layer].float(), target.float())
-            of_style = torch.stack(
-                [style_loss(features[n], self.grams[n]) for n in self.layers.style]
-            ).sum()
-            variation = total_variation(styled)
-            loss = (
-                self.content_weight * of_content
-                + self.style_weight * of_style
-                + self.tv_weight * variation
-            )
-        return {"loss": loss, "content": of_content, "style": of_style, "variation": variation}
 
 
 def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:

@@ -94,6 +94,8 @@ class Losses:
             border is painted as the inside is.
         noise: levels of Gaussian noise, at most, of the second view, so that a sensor's becomes no
             strokes; of no effect without ``equivariance``.
+        teacher: a weight file of Johnson's net, or the name of a style, whose pictures are learnt
+            in place of all that is above but ``equivariance``; None: the losses.
 
     Raises:
         ConfigError: a value is unknown.
@@ -106,6 +108,7 @@ class Losses:
     tv_weight: float | None = number(None, most=1e15)
     equivariance: float = number(0.0, most=1e15)
     noise: float = number(0.0, most=255)
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _checked_word("losses", self.losses, tuple(LOSSES))
