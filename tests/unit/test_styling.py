@@ -128,8 +128,8 @@ def variance(x):
     [
         (JohnsonStyler, False, 68),
         (JohnsonStyler, True, 56),
-        ("smooth", False, 80),
-        ("smooth", True, 68),
+        ("smooth", False, 88),
+        ("smooth", True, 76),
         (SwiftStyler, False, 104),
         (SwiftStyler, True, 80),
     ],

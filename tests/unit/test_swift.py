@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from cbs_plugins.nets.feed_forward import FeedForward
 from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.nets.swift import SwiftNet, read_net
 from cbs_plugins.stylers.swift import SwiftStyler
 
+from cbs_core.choose.weights import Checkpoint, WeightsFile
 from cbs_core.contract.errors import ConfigError, WeightsKeysError
 
 
@@ -31,7 +33,8 @@ def straight_line(state, image):
     w = {name: tensor.double() for name, tensor in state.items()}
 
     def conv(x, name, stride=1):
-        x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        edge = w[f"{name}.conv2d.weight"].shape[-1] // 2
+        x = F.pad(x, [edge] * 4, mode="reflect")
         return F.conv2d(x, w[f"{name}.conv2d.weight"], w[f"{name}.conv2d.bias"], stride)
 
     def norm(x, name):
@@ -48,7 +51,12 @@ def straight_line(state, image):
     for index in range(len({name.split(".")[1] for name in w if name.startswith("blocks")})):
         y = F.relu(norm(conv(x, f"blocks.{index}.conv1"), f"blocks.{index}.in1"))
         x = x + norm(conv(y, f"blocks.{index}.conv2"), f"blocks.{index}.in2")
-    x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    for dim in (2, 3):  # each of two pixels lies a quarter from the nearest, at 3 to 1
+        first, last = x.narrow(dim, 0, 1), x.narrow(dim, x.shape[dim] - 1, 1)
+        before = torch.cat([first, x.narrow(dim, 0, x.shape[dim] - 1)], dim)
+        behind = torch.cat([x.narrow(dim, 1, x.shape[dim] - 1), last], dim)
+        both = torch.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * behind], dim + 1)
+        x = both.flatten(dim, dim + 1)
     x = F.relu(norm(conv(x, "up"), "in3")) + fine
     x = F.relu(norm(conv(x, "mix"), "in4"))
     x = conv(x, "head")
@@ -65,10 +73,11 @@ def test_equals_the_straight_line_net(tmp_path, size):
     torch.testing.assert_close(styler(image), want.float(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("net", [SwiftNet(12), TransformerNet(8, smooth=True)])
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (9, 8)])
 @torch.inference_mode()
-def test_small_pictures_keep_their_size(tmp_path, size):
-    styler = SwiftStyler(weights=str(save(tmp_path))).eval()
+def test_small_pictures_keep_their_size(net, size):
+    styler = FeedForward(net, Checkpoint(WeightsFile(Path("none"), "", ""), {}, {})).eval()
     styled = styler(torch.rand(1, 3, *size))
     assert styled.shape == (1, 3, *size)
     assert styled.isfinite().all()
@@ -78,7 +87,7 @@ def test_small_pictures_keep_their_size(tmp_path, size):
 def test_a_file_tells_its_own_size(tmp_path, width, blocks):
     net, checkpoint = read_net(save(tmp_path, width, blocks))
     assert (net.width, len(net.blocks), net.stride) == (width, blocks, 8)
-    assert net.reach == 24 + 16 * blocks
+    assert net.reach == 28 + 16 * blocks
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, checkpoint.tensors[name])
 
@@ -91,7 +100,7 @@ def test_another_net_s_weights_are_refused(tmp_path):
         SwiftStyler(weights=str(save(tmp_path)), halo=-1)
 
 
-def test_it_computes_a_quarter_of_johnson_s():
+def test_it_computes_two_sevenths_of_what_johnson_s_does():
     def operations(net):
         count = 0
 
@@ -106,4 +115,5 @@ def test_it_computes_a_quarter_of_johnson_s():
             net(torch.rand(1, 3, 64, 64))
         return count / 64**2
 
-    assert operations(SwiftNet()) < 9_000
+    of_johnson = 2.51e9 / 256**2  # at width 16, as its cards say
+    assert operations(SwiftNet()) < of_johnson / 3.5

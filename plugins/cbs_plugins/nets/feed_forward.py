@@ -55,7 +55,7 @@ class FeedForward(nn.Module):
     def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
         height, width = image.shape[-2:]
-        least = 2 * self.align  # below it, the padding at the narrowest finds nothing to reflect
+        least = self.net.smallest
         missing = (0, max(0, least - width), 0, max(0, least - height))
         if any(missing):
             image = F.pad(image, missing, mode="replicate")

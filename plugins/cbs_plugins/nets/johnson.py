@@ -35,8 +35,8 @@ REACH = 54
 the first: 4 + 1, at half the size 1, at a quarter ten times 1, at half 1, and 1 + 4, which is 4 + 1
 + 2 + 40 + 2 + 1 + 4."""
 
-SMOOTH_REACH = REACH + 1 + 2 + 4 + 2 + 2 + 1
-"""Those of a smooth one."""
+SMOOTH_REACH = REACH + 1 + 2 + 8 + 4 + 2 + 1 + 2
+"""Those of a smooth one; the last by how its blurs lie to the strides."""
 
 
 class ConvLayer(nn.Module):
@@ -139,25 +139,37 @@ def conv_by_squares(
     return F.pixel_shuffle(F.conv2d(x, together, bias.repeat_interleave(side**2), stride), side)
 
 
+SOFT = (1.0, 2.0, 1.0)
+"""Nothing of what alternates from pixel to pixel, half of what takes four pixels."""
+
+SHARP = (-1.0, 4.0, 10.0, 4.0, -1.0)
+"""Nothing of what alternates from pixel to pixel, three quarters of what takes four pixels."""
+
+
 class Smooth(nn.Module):
-    """Takes away what alternates from pixel to pixel: (1 2 1)/4 along rows and columns.
+    """Takes away what alternates from pixel to pixel.
 
     Before a stride it keeps fine detail from turning into coarse one, and around an enlargement it
     keeps the net's stride from showing (Zhang 2019, 1904.11486): strokes then move along with what
     they are on, where without it they depend on the place within a square of four pixels.
+
+    Args:
+        channels: of the layer.
+        line: weights along rows and columns.
     """
 
     kernel: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, line: tuple[float, ...] = SOFT) -> None:
         super().__init__()
-        line = torch.tensor([0.25, 0.5, 0.25])
-        kernel = (line[:, None] * line).expand(channels, 1, 3, 3).contiguous()
+        weights = torch.tensor(line) / sum(line)
+        kernel = (weights[:, None] * weights).expand(channels, 1, -1, -1).contiguous()
         self.register_buffer("kernel", kernel, persistent=False)
+        self.edge = [len(line) // 2] * 4
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B,channels,h,w)`` -> the same shape."""
-        x = F.pad(x, (1, 1, 1, 1), mode="reflect")
+        x = F.pad(x, self.edge, mode="reflect")
         return F.conv2d(x, self.kernel, groups=len(self.kernel))
 
 
@@ -191,9 +203,10 @@ class TransformerNet(StyleNet):
     def __init__(self, width: int = 32, *, smooth: bool = False) -> None:
         super().__init__()
         self.reach = SMOOTH_REACH if smooth else REACH
+        self.smallest = (3 if smooth else 2) * STRIDE
         around = Smooth if smooth else _same
         self.before2, self.before3 = around(width), around(2 * width)
-        self.before4, self.before5 = around(4 * width), around(2 * width)
+        self.before4, self.before5 = around(4 * width, SHARP), around(2 * width, SHARP)
         self.after4, self.after5 = around(2 * width), around(width)
         self.conv1 = InputConvLayer(width)
         self.in1 = nn.InstanceNorm2d(width, affine=True)
@@ -226,7 +239,7 @@ class TransformerNet(StyleNet):
         """Restyles a picture.
 
         Args:
-            image: ``(B,3,H,W)`` RGB, 0..255, H and W at least 8.
+            image: ``(B,3,H,W)`` RGB, 0..255, H and W at least `smallest`.
             normalise: called with each normalisation and its input, in order.
 
         Returns:
@@ -243,7 +256,7 @@ class TransformerNet(StyleNet):
         return out
 
 
-def _same(channels: int) -> nn.Module:
+def _same(channels: int, line: tuple[float, ...] = SOFT) -> nn.Module:
     return nn.Identity()
 
 

@@ -32,6 +32,9 @@ class StyleNet(nn.Module):
     reach: int
     """Pixels to each side that an output pixel depends on."""
 
+    smallest: int
+    """Pixels of a side: below, the padding at the net's narrowest finds nothing to reflect."""
+
     @property
     @abstractmethod
     def width(self) -> int:

@@ -46,6 +46,7 @@ class SwiftNet(StyleNet):
     """
 
     stride = STRIDE
+    smallest = 2 * STRIDE
 
     def __init__(self, width: int = 48, deep: int | None = None, blocks: int = 3) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class SwiftNet(StyleNet):
         """Restyles a picture.
 
         Args:
-            image: ``(B,3,H,W)`` RGB, 0..255, H and W at least 9.
+            image: ``(B,3,H,W)`` RGB, 0..255, H and W at least `smallest`.
             normalise: called with each normalisation and its input, in order.
 
         Returns:
