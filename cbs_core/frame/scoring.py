@@ -136,7 +136,7 @@ def segment(image: Tensor, plan: Plan) -> Tensor:
 
     def logits(seen: Tensor) -> Tensor:
         out, classes = plan.segmenter(seen), plan.regions.weights.shape[1]
-        if out.ndim != 4 or out.shape[:2] != (seen.shape[0], classes):
+        if out.ndim != 4 or out.shape[:2] != (seen.shape[0], classes) or not out.numel():
             raise PluginContractError(
                 f"the {plan.segmenter.what} returned {shape(out)} where "
                 f"({seen.shape[0]}, {classes}, h, w) is due: a channel for each of its classes"
@@ -186,8 +186,14 @@ def instances(image: Tensor, plan: Plan) -> list[Instances]:
             f"the {plan.detector.what} returned {found!r} where a list of {len(image)} "
             f"Instances with masks of {shape(seen[0, 0])} is due"
         )
+    last = plan.regions.weights.shape[1] - 1
     for one in found:
-        plan.detector.scores(one.masks)
+        plan.detector.masks(one.masks)
+        if not bool(fetch(((one.classes > 0) & (one.classes <= last)).all())):
+            raise PluginContractError(
+                f"the {plan.detector.what} returned objects of classes {one.classes.tolist()} "
+                f"where 1..{last} are due"
+            )
     if seen is image:
         return found
     return [_enlarged(one, image.shape[2:]) for one in found]

@@ -1,8 +1,9 @@
 """A plugin as the pipeline calls it: what it raises and returns is told by its package's name.
 
 Shapes and types are looked at in each call. To look at values a GPU has to be waited for, and to
-see what became of the inputs they have to be copied, so that is done on the first frame and on
-every `EVERY`th; on the host, where nothing has to be waited for, the values of each frame are.
+see what became of the inputs they have to be copied, so that is done on the first frame, the first
+of each size (what is padded first may be changed in place in vain), and on every `EVERY`th; on the
+host, where nothing has to be waited for, the values of each frame are.
 """
 
 import math
@@ -33,18 +34,24 @@ ROUNDING = 0.5 / 255
 
 @dataclass(slots=True)
 class Turn:
-    """Counts calls to the next close look, which is due until one has been taken."""
+    """Counts calls to the next close look, which is due until one has been taken, of each size."""
 
     left: int = 0
+    sizes: set[torch.Size] = field(default_factory=set)
 
-    @property
-    def due(self) -> bool:
-        """Whether the next call is to be looked at closely."""
-        return self.left <= 0
+    def due(self, image: Tensor) -> bool:
+        """Whether a call on such a picture is to be looked at closely."""
+        return self.left <= 0 or image.shape not in self.sizes
 
-    def step(self) -> None:
+    def step(self, image: Tensor) -> None:
         """Counts a call."""
-        self.left = EVERY - 1 if self.due else self.left - 1
+        if not self.due(image):
+            self.left -= 1
+            return
+        self.left = EVERY - 1
+        if len(self.sizes) >= EVERY:
+            self.sizes.clear()
+        self.sizes.add(image.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ class Stage:
             PluginContractError: it raised, or wrote into what it was given.
         """
         given = [one for one in (image, *more) if isinstance(one, Tensor)]
-        before = [one.clone() for one in given] if self._inputs.due else []
+        before = [one.clone() for one in given] if self._inputs.due(image) else []
         out = self._run(image, *more)
         for was, now in zip(before, given, strict=False):
             if not bool(fetch((was == now).all())):
@@ -79,7 +86,7 @@ class Stage:
                     f"the {self.what} changed in place what it was given, {shape(now)}: it must "
                     "make a new tensor; mend that package, or choose another plugin"
                 )
-        self._inputs.step()
+        self._inputs.step(image)
         return out
 
     def _run(self, image: Tensor, *more: object) -> object:
@@ -104,10 +111,9 @@ class Stage:
             PluginContractError: it raised, or returned none.
         """
         out = self.run(image, *more)
-        if not isinstance(out, Tensor):
-            raise PluginContractError(
-                f"the {self.what} returned {type(out).__name__} where a tensor is due"
-            )
+        if not isinstance(out, Tensor) or out.layout is not torch.strided:
+            what = str(out.layout) if isinstance(out, Tensor) else type(out).__name__
+            raise PluginContractError(f"the {self.what} returned {what} where a tensor is due")
         return out
 
     def picture(self, image: Tensor, *more: object) -> Tensor:
@@ -135,28 +141,42 @@ class Stage:
             raise PluginContractError(
                 f"the {self.what} returned {kind(out)} where {kind(image)} is due"
             )
-        if out.is_cuda and not self._values.due:
-            self._values.step()
+        if out.is_cuda and not self._values.due(out):
+            self._values.step(out)
             return torch.nan_to_num(out, nan=0.0, posinf=1.0, neginf=0.0)
-        low, high = self._range(out)
-        if low < -ROUNDING or high > 1 + ROUNDING:
-            raise PluginContractError(
-                f"the {self.what} returned values from {low:.4g} to {high:.4g} where a picture in "
-                "[0,1] is due: mend that package, or choose another plugin"
-            )
+        self._bounded(out, "a picture in [0,1] is")
         return out
 
     def scores(self, out: Tensor) -> Tensor:
-        """Returns ``out``, logits or masks, which must be finite.
+        """Returns ``out``, logits, which must be finite.
 
         Raises:
             PluginContractError: they are not.
         """
-        if out.is_cuda and not self._values.due:
-            self._values.step()
+        if out.is_cuda and not self._values.due(out):
+            self._values.step(out)
         else:
             self._range(out)
         return out
+
+    def masks(self, out: Tensor) -> None:
+        """Looks at masks, which must be in [0,1].
+
+        Raises:
+            PluginContractError: they are not.
+        """
+        if out.is_cuda and not self._values.due(out):
+            self._values.step(out)
+        else:
+            self._bounded(out, "masks in [0,1] are")
+
+    def _bounded(self, out: Tensor, what: str) -> None:
+        low, high = self._range(out)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise PluginContractError(
+                f"the {self.what} returned values from {low:.4g} to {high:.4g} where {what} "
+                "due: mend that package, or choose another plugin"
+            )
 
     def _range(self, out: Tensor) -> tuple[float, float]:
         """Returns the least and the greatest value; waits for the device.
@@ -175,7 +195,7 @@ class Stage:
                 f"the {self.what} returned NaN or infinity in {shape(out)}: its weights or a "
                 "parameter may be wrong; choose others, or say precision=fp32"
             )
-        self._values.step()
+        self._values.step(out)
         return low, high
 
     def at(self, memory: Memory) -> None:

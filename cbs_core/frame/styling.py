@@ -250,12 +250,13 @@ class ByStatistics:
 
     def _measured(self, image: Tensor) -> tuple[Tensor, Tensor]:
         out = self.dense.run(image[:1])
-        if not isinstance(out, tuple) or len(out) != 2:
+        parts = out if isinstance(out, tuple) else (out,)
+        if len(parts) != 2 or not all(isinstance(one, Tensor) for one in parts):
             raise PluginContractError(
-                f"the {self.what} returned {type(out).__name__} of its dense module where a "
-                "picture and its statistics are due"
+                f"the {self.what} returned {', '.join(type(one).__name__ for one in parts)} of its "
+                "dense module where a picture and its statistics, two tensors, are due"
             )
-        return self.dense.like(out[0], image[:1]), out[1]
+        return self.dense.like(parts[0], image[:1]), parts[1]
 
     def _windows(self, image: Tensor, cells: Mask, current: Tensor) -> Tensor:
         out = image.clone()

@@ -384,6 +384,20 @@ def test_a_detector_that_breaks_its_contract_is_named(returned):
         restyle(torch.rand(1, 3, *SIZE))
 
 
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        (instances((3, 0, 0, 9, 9)), r"classes \[3\] where 1\.\.2 are due"),
+        (instances((0, 0, 0, 9, 9)), r"classes \[0\] where"),
+        (instances((CAR, 0, 0, 9, 9), strength=7), r"from 0 to 7 where masks in \[0,1\]"),
+    ],
+)
+def test_objects_of_no_class_and_masks_that_are_none_are_told(returned, told):
+    restyle = pipeline(wanted=1, detect=lambda image: [returned])
+    with pytest.raises(PluginContractError, match=f"'boxes' of cbs-boxes .*{told}"):
+        restyle(torch.rand(1, 3, *SIZE))
+
+
 def test_the_map_of_a_frame_without_objects():
     empty = Objects(np.zeros(SIZE, dtype=int), np.array([-1]))
     assert empty.by_size() == []

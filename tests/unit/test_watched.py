@@ -39,6 +39,8 @@ SPOILED = {
     "nan blend": ({"compositor": lambda *a: spoiled(blend(*a), torch.nan)}, "compositor", "NaN or"),
     "bright style": ({"styler": lambda i: spoiled(i, 1.5)}, "styler", "to 1.5 where"),
     "levels": ({"styler": lambda i: spoiled(i, -1)}, "styler", "from -1 to"),
+    "sparse": ({"styler": lambda i: (1 - i).to_sparse()}, "styler", "torch.sparse_coo where a"),
+    "no logits": ({"segment": lambda i: scores(i)[..., :0, :0]}, "segmenter", "(1, 4, 0, 0) where"),
     "bright blend": ({"compositor": lambda *a: spoiled(blend(*a), 2)}, "compositor", "to 2 where"),
     "style in place": ({"styler": inverse}, "styler", "changed in place"),
     "logits in place": ({"segment": lambda i: scores(i.mul_(0.5))}, "segmenter", "in place"),
@@ -91,6 +93,21 @@ def test_pictures_changed_later_are_found_at_times_after(spoil):
     pipeline = stream(spoil)
     for _ in range(EVERY):
         restyle(pipeline, raw_frame(64, 96))
+    with pytest.raises(PluginContractError, match="in place"):
+        restyle(pipeline, raw_frame(64, 96))
+
+
+def test_pictures_of_another_size_are_looked_at_too():
+    """As a net does that pads: what it changes is its own copy there."""
+
+    def net(image):
+        high, wide = (-side % 4 for side in image.shape[2:])
+        seen = torch.nn.functional.pad(image, (0, wide, 0, high)) if high or wide else image
+        return inverse(seen)[..., : image.shape[2], : image.shape[3]]
+
+    pipeline = stream({"styler": net})
+    for _ in range(2):
+        restyle(pipeline, raw_frame(63, 97))
     with pytest.raises(PluginContractError, match="in place"):
         restyle(pipeline, raw_frame(64, 96))
 
