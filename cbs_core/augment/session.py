@@ -1,7 +1,6 @@
 """One run of ``cbs-augment``: a labelled set becomes a restyled one."""
 
 import json
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,10 +20,11 @@ from cbs_core.augment.sets import ORIGINAL, Layout
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract.engines import Task
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, error_words
 from cbs_core.frame.routes import Route
 from cbs_core.machine.files import MARK
 from cbs_core.machine.terminal import PlainConsole
+from cbs_core.machine.text import complain
 from cbs_core.run.destinations import writable
 
 ELSEWHERE = ("data", "output", "remake", "quiet", "device", "engine")
@@ -86,12 +86,12 @@ def augment_session(config: Mapping[str, object]) -> int:
         changed = _changed(again[1], log) if again is not None else []
     except KeyboardInterrupt:
         told = f"interrupted: {len(log.done)} of {len(due)} pictures are made"
-        print(f"cbs-augment: {told}: the same command goes on", file=sys.stderr)
+        complain(f"cbs-augment: {told}: the same command goes on")
         return INTERRUPTED
     finally:
         log.close()
     for line in (*failed, *changed):
-        console.print(line, markup=False)
+        complain(line)
     pictures = sum(map(len, log.done.values()))
     console.print(f"{pictures} pictures in {time.perf_counter() - start:.1f} s: {output}")
     return 2 if failed or changed else 0
@@ -283,8 +283,10 @@ def _make(
             if tried[name] < TRIES:
                 left.append(outcome.task)
             else:
-                why = "its worker died each time" if outcome.lost else outcome.error
-                failed.append(f"not made: {name}: {' '.join(str(why).split())}")
+                why = "its worker died each time"
+                if outcome.error is not None:
+                    why = error_words(outcome.error) or type(outcome.error).__name__
+                failed.append(f"not made: {name}: {why}")
                 step()
     return failed
 

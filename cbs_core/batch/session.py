@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -23,6 +22,7 @@ from cbs_core.contract.engines import Engine, Task, Worker
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.machine import addresses, stores
 from cbs_core.machine.terminal import PlainConsole
+from cbs_core.machine.text import complain
 from cbs_core.run.destinations import beside, refuse_beside, writable
 
 if TYPE_CHECKING:
@@ -163,10 +163,9 @@ class _Batch:
                 self._work(journal, shown)
             except KeyboardInterrupt:
                 done = len(earlier) + len(shown.tally.entries) - len(shown.tally.failed)
-                print(
+                complain(
                     f"interrupted: {done} of {len(self._found.items)} are done: the same command "
-                    "goes on",
-                    file=sys.stderr,
+                    "goes on"
                 )
                 return INTERRUPTED
         self._complete = not shown.tally.failed
@@ -209,11 +208,10 @@ class _Batch:
             more = f" (and {len(tally.failed) - 1} more)" if len(tally.failed) > 1 else ""
             where = f"; '{self._address(written)}' tells of each" if written else ""
             first = tally.failed[0]
-            print(
+            complain(
                 f"cbs-batch: error: {len(tally.failed)} of {len(self._found.items)} could not be "
                 f"done: {addresses.shown(first.item.input)}: {first.error}{more}{where}; the same "
-                "command tries these again",
-                file=sys.stderr,
+                "command tries these again"
             )
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ def run(config: Mapping[str, object]) -> int:
     from hydra.core.hydra_config import HydraConfig
 
     from cbs_core.machine.terminal import PlainConsole
+    from cbs_core.machine.text import complain
     from cbs_core.run.job import Job
     from cbs_core.run.report import print_table
     from cbs_core.run.settings import parse
@@ -46,12 +47,12 @@ def run(config: Mapping[str, object]) -> int:
     said: list[str] = []
     report = job.run(lambda begun: _shown(begun, console, said))
     if report is None:
-        print("interrupted before the first frame: there is no output", file=sys.stderr)
+        complain("interrupted before the first frame: there is no output")
         return INTERRUPTED
     print_table(report, console, said)
     report.check()
     if report.interrupted:
-        print(f"interrupted: {report.closed}", file=sys.stderr)
+        complain(f"interrupted: {report.closed}")
         return INTERRUPTED
     return 0
 

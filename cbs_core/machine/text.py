@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,11 @@ def _spelt(code: int) -> str:
 def say(*parts: object) -> None:
     """Prints foreign text, at once."""
     print(printable(" ".join(map(str, parts))), flush=True)
+
+
+def complain(*parts: object) -> None:
+    """Prints foreign text to stderr, as what went wrong is."""
+    print(printable(" ".join(map(str, parts))), file=sys.stderr, flush=True)
 
 
 def clean(record: logging.LogRecord) -> bool:
