@@ -34,6 +34,7 @@ def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
         command: its name.
         plugins: whether who exits is one, and has failed; else it is a library that has said all.
     """
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A middle dot on an ASCII terminal, a file's name that is no Unicode.
@@ -67,6 +68,18 @@ def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
             f"{DEBUG}=1 and report what it shows",
             code=1,
         )
+
+
+def _open_streams() -> None:
+    """Opens what whoever starts this has closed, or the next file would be printed into."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, "w" if number else "r", encoding="utf-8"))
 
 
 def _reader_left() -> bool:
@@ -187,7 +200,7 @@ def hydra_app(
         try:
             main(run)()
         except OSError as error:
-            if isinstance(error, HydraException | BrokenPipeError):
+            if isinstance(error, HydraException) or error.filename is None:  # what is printed
                 raise
             raise ConfigError(
                 f"cannot write the run folder '{error.filename}' ({error.strerror}): choose "

@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from cbs_core.contract.errors import (
+    ConfigError,
+    PluginContractError,
+    PluginLoadError,
+    SinkError,
+    error_words,
+)
 from cbs_core.machine import unfinished
 from cbs_core.machine.files import MARK, rename
 from cbs_core.machine.text import say
@@ -183,9 +189,11 @@ def _write(plugin: "nn.Module", graph: Path, *, what: str) -> None:
                 output_names=["styled" if getattr(plugin, "classes", None) is None else "logits"],
                 dynamic_shapes=(free,),
             )
-    except Exception as error:  # the exporter's errors have no common base
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the exporter's errors have no common base, a plugin's none
         raise PluginContractError(
-            f"torch cannot export the {what} to ONNX ({' '.join(str(error).split())[:300]})"
+            f"torch cannot export the {what} to ONNX ({error_words(error)[:300]})"
         ) from error
 
 

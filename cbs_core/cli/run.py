@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def _shown(begun: "Begun", console: "Console", said: list[str]) -> "Iterator[Tic
     with progress(console, begun.meter, begun.info.frames) as tick:
 
         def told() -> None:
-            tell()
-            tick()
+            # In the writer's thread, where it would cost the output; told at the end, as all is.
+            with suppress(OSError):
+                tell()
+                tick()
 
         yield told

@@ -27,9 +27,11 @@ from cbs_core.datasets import labelled
 from cbs_core.datasets.samples import find_photos
 from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
+from cbs_core.frame.stage import Stage
 from cbs_core.machine import device
 from cbs_core.machine.files import MARK, marked, replace
 from cbs_core.machine.terminal import PlainConsole
+from cbs_core.run.accelerate import words_of
 from cbs_core.run.destinations import refuse, refuse_part, writable
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
@@ -74,7 +76,9 @@ def evaluate_session(config: Mapping[str, object]) -> int:
         return track(items, "", console=console, disable=console.quiet, transient=True)
 
     score = _segmenter if kind == "segmenter" else _styler
-    scores, picture = score(plugin, call, config, place.device, progress)
+    stage = Stage(call, words_of(registry.REGISTRIES[kind], name))
+    checked = stage.picture if kind == "styler" else lambda image: stage.scores(stage(image))
+    scores, picture = score(plugin, checked, config, place.device, progress)
     costs = cost.measure(plugin, call, picture, calls=_count(config, "calls") or 1)
     facts: dict[str, Any] = {
         "program": f"{MARK.decode()} {version('class-based-styling')}",

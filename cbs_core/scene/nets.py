@@ -5,6 +5,7 @@ Letters: ``K`` classes, ``H W`` a view.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import kornia.color
 import numpy as np
@@ -24,6 +25,7 @@ from cbs_core.contract.types import WeightsFile
 from cbs_core.frame import routes
 from cbs_core.frame.routes import Route
 from cbs_core.frame.windows import CELL, Box, Planner
+from cbs_core.run.accelerate import words_of
 from cbs_core.scene.types import Floats, Mask
 
 MEASURED = 8
@@ -72,21 +74,23 @@ class Workshop:
             # What the scene itself calls its parts is not looked for.
             words = [word for word in routes.words_of(spec) if "/" not in word]
             plugin = registry.guarded(f"the segmenter '{name}'", plugin.prompted, words)
-        classes = getattr(plugin, "classes", None)
+        classes = registry.guarded(f"the segmenter '{name}'", getattr, plugin, "classes", None)
         if not isinstance(classes, tuple | list) or not classes:
             raise PluginContractError(f"the segmenter '{name}' has no `classes`: a tuple is due")
-        return Segmenting(tuple(map(str, classes)), self._call(plugin, "segmenter"), self.device)
+        call = _named(self._call(plugin, "segmenter"), "segmenter", name)
+        return Segmenting(tuple(map(str, classes)), call, self.device)
 
     def styler(self, route: Route) -> "Styling":
         """Returns the styler of a route; raises as its plugin does."""
         plugin = registry.stylers.create(route.styler, **route.params)
         self._note("styler", route.styler, plugin)
         if isinstance(plugin, RegionStyler):
-            dense = self._fast(plugin.dense_module(), "styler")
-            window = self._fast(plugin.window_module(), "styler")
+            parts = (plugin.dense_module(), plugin.window_module())
+            dense, window = (_named(self._fast(p, "styler"), "styler", route.styler) for p in parts)
             planning = {"halo": plugin.halo, "align": plugin.align}
             return Styling(route, dense, window, self.device, planning)
-        return Styling(route, None, self._call(plugin, "styler"), self.device)
+        call = _named(self._call(plugin, "styler"), "styler", route.styler)
+        return Styling(route, None, call, self.device)
 
     def _note(self, kind: str, name: str, plugin: object) -> None:
         self.plugins.update(registry.origins(f"{kind}/{name}"))
@@ -113,6 +117,11 @@ class Workshop:
             if not isinstance(plugin, InstanceSegmenter):
                 return self._fast(plugin, kind)
         return plugin
+
+
+def _named(call: Callable[..., object], kind: str, name: str) -> Callable[..., object]:
+    """Returns a plugin's call, of which what it raises is told by its name."""
+    return partial(registry.guarded, f"the {words_of(registry.REGISTRIES[kind], name)}", call)
 
 
 def _finite(found: Tensor, whose: str) -> None:

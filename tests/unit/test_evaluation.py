@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cbs_core.choose import registry
 from cbs_core.cli.evaluate import run
-from cbs_core.contract.errors import ConfigError, PluginError
+from cbs_core.contract.errors import ConfigError, PluginContractError, PluginError
 from cbs_core.datasets import labelled
 from cbs_core.datasets.labelled import LabelledSet, Pair
 from cbs_core.evaluation import cost
@@ -197,6 +197,20 @@ def test_a_styler_is_scored_by_a_strangers_losses(of_a_styler, tmp_path, capsys)
 def test_broken_losses_are_told(of_a_styler, monkeypatch, losses, message):
     monkeypatch.setitem(registry.losses._registered, "darkness", losses)
     with pytest.raises(PluginError, match=message):
+        run(of_a_styler)
+
+
+def leave(image):
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("styler", "message"),
+    [(leave, r"'white' of this process failed .*SystemExit: 0"), (lambda i: i / 0, "returned NaN")],
+)
+def test_a_styler_that_breaks_its_contract_is_named(of_a_styler, monkeypatch, styler, message):
+    monkeypatch.setitem(registry.stylers._registered, "white", lambda: styler)
+    with pytest.raises(PluginContractError, match=message):
         run(of_a_styler)
 
 

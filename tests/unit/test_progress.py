@@ -3,11 +3,14 @@
 import io
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from cbs_core.cli.run import _shown
 from cbs_core.machine.meter import Meter
+from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run import progress as module
 from cbs_core.run.progress import progress
 
@@ -50,6 +53,32 @@ def test_plain_lines_of_a_stream_without_an_end(clock):
 
 def test_a_short_run_prints_no_line(clock):
     assert show(4, clock=clock, seconds=0.5) == ""
+
+
+def test_a_reader_that_leaves_costs_no_frame(clock):
+    """As `head` does: the lines come in the writer's thread, where an error is the sink's."""
+
+    class Left(io.StringIO):
+        def write(self, text):
+            if "frames" in text or "lost" in text:
+                raise BrokenPipeError
+            return super().write(text)
+
+    meter, notes = Meter(), []
+    facts = SimpleNamespace(weights=())
+    device = SimpleNamespace(device="cpu", name="a")
+    begun = SimpleNamespace(
+        plan=SimpleNamespace(routes=(), facts=facts), device=device,
+        notes=lambda: tuple(notes), meter=meter, info=SimpleNamespace(frames=9),
+    )  # fmt: skip
+    console = PlainConsole()
+    console.file = Left()
+    with _shown(begun, console, []) as tick:
+        notes.append("a subtitle is lost")
+        for _ in range(9):
+            clock[0] += 10
+            meter.frame_out()
+            tick()
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -2,8 +2,10 @@
 
 import io
 import logging
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.table import Table
@@ -55,6 +57,18 @@ def test_a_reader_that_leaves_ends_it_as_pipes_do(prints: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
+def test_where_nothing_can_be_printed_nothing_else_is_printed_into(
+    closed: str, tmp_path: Path
+) -> None:
+    prints = "file = open('out', 'w'); print('a'); os.write(1, b'b'); os.write(2, b'c')"
+    script = shlex.join([sys.executable, "-c", f"import os\n{PRINTS.format(prints)}", "1"])
+    assert (
+        subprocess.run(f"{script} {closed}", shell=True, cwd=tmp_path, check=False).returncode == 0
+    )
+    assert (tmp_path / "out").read_text() == ""
 
 
 @pytest.mark.parametrize("prints", ["print('a · b')", "console.print('a · b')"])
