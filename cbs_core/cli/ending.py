@@ -28,8 +28,17 @@ PATIENCE = 5.0
 LONGEST = 60.0
 """Seconds that a process may take to end with no such thread."""
 
+INSISTED = 2 * PATIENCE
+"""Seconds after the second Ctrl-C, from when on a third is for a plugin that will not be ended: one
+that catches whatever is raised in it."""
+
 HEARD = 1.0
 """Seconds between a signal and its handler, or else the main thread does not hear it."""
+
+HELD = (
+    "interrupted, while a plugin or a library did not return: what is finished of the output has a "
+    "hidden name beside it, which the next run tells"
+)
 
 END = 0
 """Where a signal's number would be: the process is ending."""
@@ -41,6 +50,7 @@ class Ending:
     def __init__(self, command: str) -> None:
         self._command = command
         self._presses = 0
+        self._second = 0.0
         self._heard = 0
         self._handled = 0.0
         self._handler: object = None
@@ -97,25 +107,25 @@ class Ending:
                 if number == END:
                     self._wait_for_threads()
                 elif self._is_heard_by_us(number):
-                    self._pressed()
+                    self._pressed(number)
 
     def _is_heard_by_us(self, number: int) -> bool:
         return number in ENDING and signal.getsignal(number) is self._handler
 
-    def _pressed(self) -> None:
+    def _pressed(self, number: int) -> None:
         """Ends a process whose main thread hears not even the second Ctrl-C, which gives all up."""
         self._presses += 1
         pressed = time.monotonic()
         if self._presses < 2:
             return
+        self._second = self._second or pressed
+        insists = number in (signal.SIGINT, signal.SIGTERM)
+        if insists and pressed > self._second + INSISTED:
+            self._leave_now(HELD, 130)
         time.sleep(PATIENCE)
         # Two at once are one call of the handler; and this thread may have been told late.
         if self._heard < self._presses and self._handled < pressed - HEARD:
-            self._leave_now(
-                "interrupted, while a plugin or a library did not return: what is finished of the "
-                "output has a hidden name beside it, which the next run tells",
-                130,
-            )
+            self._leave_now(HELD, 130)
 
     def _wait_for_threads(self) -> None:
         time.sleep(PATIENCE)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cbs_core.contract.errors import ConfigError
 how = sys.argv[1]
 if how == "daemon":  # as a tool that starts the command does
     atexit.register(print, "called last", flush=True)
-ending.PATIENCE = 1.0
+ending.PATIENCE = ending.INSISTED = 1.0
 ends = []
 if how == "fork":
     ending.Ending._wait_for_threads = lambda self: ends.append(1)
@@ -65,6 +66,13 @@ def task(config):
             while len(heard) < count:
                 pass
         time.sleep(2 * ending.PATIENCE)
+    if how == "stubborn":
+        while True:
+            try:
+                print("hanging", flush=True)
+                time.sleep(1e6)
+            except BaseException:
+                pass
     if how == "hang":
         threading.Thread(target=tell_that_it_hangs, daemon=True).start()
         hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes in C
@@ -124,6 +132,22 @@ def test_who_hangs_in_a_library_is_ended_by_the_second_ctrl_c(tmp_path: Path) ->
             pass
         ran.send_signal(signal.SIGINT)
         assert ran.wait(timeout=120) == 130
+        assert "did not return" in ran.stderr.read()
+
+
+def test_who_catches_ctrl_c_is_ended_where_it_is_pressed_on(tmp_path: Path) -> None:
+    with start("stubborn", tmp_path) as ran:
+        assert ran.stdout is not None
+        assert ran.stderr is not None
+        for _ in range(2):
+            assert ran.stdout.readline() == "hanging\n"
+            ran.send_signal(signal.SIGINT)
+        end = time.monotonic() + 120
+        while ran.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+            ran.send_signal(signal.SIGINT)
+        assert ran.returncode == 130
         assert "did not return" in ran.stderr.read()
 
 
