@@ -111,8 +111,10 @@ class Stage:
             PluginContractError: it raised, or returned none.
         """
         out = self.run(image, *more)
-        if not isinstance(out, Tensor) or out.layout is not torch.strided:
-            what = str(out.layout) if isinstance(out, Tensor) else type(out).__name__
+        if not isinstance(out, Tensor) or out.is_nested or out.layout is not torch.strided:
+            what = type(out).__name__
+            if isinstance(out, Tensor):
+                what = "a nested tensor" if out.is_nested else str(out.layout)
             raise PluginContractError(f"the {self.what} returned {what} where a tensor is due")
         return out
 

@@ -63,7 +63,7 @@ class Writer(Worker):
 
     def abort(self) -> None:
         """Removes what the sink wrote."""
-        with suppress(Exception):  # it would hide the error that came first
+        with suppress(Exception, SystemExit):  # it would hide the error that came first
             self._sink.abort()
 
     def _drive(self) -> None:

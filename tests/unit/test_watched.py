@@ -32,6 +32,7 @@ def blend(image, styled, alpha):
 
 
 SPOILED = {
+    "sparse style": ({"styler": lambda i: i.to_sparse()}, "styler", "returned torch.sparse"),
     "nan style": ({"styler": lambda i: spoiled(1 - i, torch.nan)}, "styler", "NaN or infinity"),
     "inf style": ({"styler": lambda i: spoiled(1 - i, -torch.inf)}, "styler", "NaN or infinity"),
     "nan logits": ({"segment": lambda i: spoiled(scores(i), torch.nan)}, "segmenter", "NaN or inf"),
