@@ -94,7 +94,10 @@ class Source(Protocol):
         ...
 
     def __iter__(self) -> Iterator[RawFrame]:
-        """Yields the frames in order, `RawFrame.index` from 0 without gaps."""
+        """Yields the frames in order, `RawFrame.index` from 0 without gaps.
+
+        Each is memory of its own: it is still read when the next one is asked for.
+        """
         ...
 
 
@@ -132,7 +135,7 @@ class Sink(Protocol):
         ...
 
     def write(self, frame: RawFrame, /) -> None:
-        """Takes the next frame; they come in order.
+        """Takes the next frame, and leaves it as it is; they come in order.
 
         Raises:
             SinkLostError: where it cannot be written, and the frames before it are whole: `close`

@@ -48,12 +48,17 @@ class SourceSuite:
         assert _open_files() <= before, f"{type(source).__name__}() opens a file"
 
     def test_frames_are_numbered_and_timed(self, tmp_path: Path) -> None:
-        """Indices count from 0 without gaps, times grow, sizes and count are as `info` says."""
+        """Indices count from 0 without gaps, times grow, sizes and count are as `info` says.
+
+        A frame stays as it was given when the next ones come: a run is some frames behind.
+        """
         with self.create(tmp_path) as source:
             assert isinstance(source, Source)
             info = source.info
-            frames = [frame for _, frame in zip(range(50), source, strict=False)]
+            given = [(one, one.pixels.clone()) for _, one in zip(range(50), source, strict=False)]
+        frames = [frame for frame, _ in given]
         assert frames
+        assert all(torch.equal(frame.pixels, then) for frame, then in given), "its memory is reused"
         assert [frame.index for frame in frames] == list(range(len(frames)))
         assert all(a.pts < b.pts for a, b in pairwise(frames))
         assert frames[0].pixels.shape == (info.height, info.width, 3)
@@ -117,7 +122,12 @@ class SinkSuite:
     def _fill(self, sink: Sink, count: int) -> None:
         sink.open(StreamInfo(96, 64, Fraction(25), frames=self.frames, name="clip"))
         for index in range(count):
-            sink.write(raw_frame(64, 96, index))
+            frame = raw_frame(64, 96, index)
+            given = frame.pixels.clone()
+            sink.write(frame)
+            assert torch.equal(frame.pixels, given), (
+                "it changes a frame, which others are given too"
+            )
 
     def _check_output(self, folder: Path, before: set[Path]) -> None:
         visible, hidden = _files(folder)

@@ -149,6 +149,13 @@ class Empty(Source):
         return iter(())
 
 
+class Reusing(Source):
+    def __iter__(self):
+        memory = testing.raw_frame(64, 96).pixels
+        for frame in super().__iter__():
+            yield replace(frame, pixels=memory.copy_(frame.pixels))
+
+
 class Leaking(Source):
     def __init__(self, path):
         self.path = path
@@ -163,7 +170,7 @@ class Eager(Source):
         self.file = path.open()
 
 
-@pytest.mark.parametrize("source", [Gaps, Still, WrongSize, WrongCount, Empty])
+@pytest.mark.parametrize("source", [Gaps, Still, WrongSize, WrongCount, Empty, Reusing])
 def test_source_suite_frames(source, tmp_path):
     with pytest.raises(AssertionError):
         suite_of(testing.SourceSuite, lambda _: source()).test_frames_are_numbered_and_timed(
@@ -245,9 +252,15 @@ class Copying(Sink):
         (self.folder / self.final).write_bytes((self.folder / self.hidden).read_bytes())
 
 
+class Drawing(Sink):
+    def write(self, frame):
+        frame.pixels[:8] = 255
+
+
 @pytest.mark.parametrize(
     ("sink", "test"),
     [
+        (Drawing, "test_writes_frames"),
         (Visible, "test_nothing_stands_under_the_final_name_before_close"),
         (Remaining, "test_nothing_stands_under_the_final_name_before_close"),
         (Nothing, "test_writes_frames"),
