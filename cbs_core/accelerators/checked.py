@@ -21,6 +21,7 @@ from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
 from cbs_core.contract.accelerated import Kind, Shapes, shapes
 from cbs_core.contract.errors import AcceleratorError
+from cbs_core.machine.background import in_turn
 from cbs_core.machine.device import precision
 from cbs_core.machine.race import Race
 
@@ -36,6 +37,9 @@ ROUNDS = 5
 
 AT_ONCE = 2.0
 """Seconds: without a budget nothing is built that usually takes longer."""
+
+FOR_A_TURN = 0.5
+"""Seconds that a net that is tried waits for the frame of a live picture that is under way."""
 
 HOPELESS = 1.4
 """Times the fastest's median, above which a way is timed no further: where one round tells them
@@ -133,6 +137,7 @@ class Checked:
         self._ranked: tuple[Way, ...] = ()
         self._ready: OrderedDict[Shapes, Call] = OrderedDict()
         self._lock = threading.Lock()
+        self._building = threading.Lock()
         self.chosen = ""
 
     @property
@@ -156,16 +161,27 @@ class Checked:
         A net that is built beside a live picture takes that one's processor: it runs once.
         """
         key = shapes(inputs)
-        # One thread of a scheduler may build for the next frame's size while another still runs
-        # the last one's.
-        with self._lock:
-            out = None
-            if key not in self._ready:
-                self._ready[key], out = self._fitted(inputs)
+        # One thread may build for the next frame's size while another still runs the last one's,
+        # which does not wait for that.
+        call = self._found(key)
+        if call is not None:
+            return call, None
+        with self._building:
+            call = self._found(key)  # another thread may have built it meanwhile
+            if call is not None:
+                return call, None
+            call, out = self._fitted(inputs)
+            with self._lock:
+                self._ready[key] = call
                 if len(self._ready) > SHAPES:
                     self._ready.popitem(last=False)
-            self._ready.move_to_end(key)
-            return self._ready[key], out
+            return call, out
+
+    def _found(self, key: Shapes) -> Call | None:
+        with self._lock:
+            if key in self._ready:
+                self._ready.move_to_end(key)
+            return self._ready.get(key)
 
     def _fitted(self, inputs: tuple[Tensor, ...]) -> tuple[Call, Any]:
         trial = _Trial(self._reference, inputs, self._kind, self._store)
@@ -286,7 +302,8 @@ class _Trial:
             raise AcceleratorError(str(kept["words"]))
         try:
             call = way.build(*self.inputs)
-            have = call(*self.inputs)
+            with in_turn(FOR_A_TURN):
+                have = call(*self.inputs)
         except (torch.OutOfMemoryError, AcceleratorError):
             raise
         except Exception as error:  # a compiler may raise anything

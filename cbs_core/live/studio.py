@@ -31,7 +31,7 @@ from cbs_core.frame.windows import Presence, occupancy
 from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import encode
 from cbs_core.live.wish import RADIUS, Catalog, Wish, first, paced
-from cbs_core.machine.background import stand_back
+from cbs_core.machine.background import in_turn, stand_back
 from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
@@ -47,6 +47,9 @@ GALLERY = 256
 
 LEAVE = 60.0
 """Seconds that the frame under way may take at the end."""
+
+TURN = 0.1
+"""Seconds that a frame waits at most for a net that is tried beside it, and has all cores."""
 
 PAUSE = 0.25
 """Seconds that a feed rests after its picture could not be restyled."""
@@ -263,7 +266,8 @@ class Studio:
             try:
                 if feed.wish.only is not None and feed.resized(taken):
                     self.change(feed, {"only": None})  # it is followed by pixels
-                feed.run(taken)
+                with in_turn(TURN):
+                    feed.run(taken)
                 feed.well()
                 self._hold(feed, taken.pixels)
             except Exception as error:  # a plugin may raise anything, and the show goes on

@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +16,9 @@ TURN_S = 0.0005
 """Seconds that a thread of Python's may go on while another waits; by itself 0.005."""
 
 _here = threading.local()
+
+_next, _cores = threading.Lock(), threading.Lock()
+"""Of `in_turn`: who is the next to have the cores, and who has them."""
 
 
 @contextmanager
@@ -30,6 +34,32 @@ def in_short_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
+
+
+@contextmanager
+def in_turn(patience: float) -> Iterator[None]:
+    """Has the cores for what this thread does, apart from others that do it in turn, in order.
+
+    Two nets that both run on all of them at once wait for each other layer by layer.
+
+    Args:
+        patience: seconds, after which it is done all the same; within a turn nothing is waited for.
+    """
+    end = time.monotonic() + patience
+    mine = getattr(_here, "turn", False)
+    if mine or not _next.acquire(timeout=patience):
+        yield
+        return
+    try:
+        _here.turn = _cores.acquire(timeout=max(0.0, end - time.monotonic()))
+    finally:
+        _next.release()
+    try:
+        yield
+    finally:
+        if _here.turn:
+            _here.turn = False
+            _cores.release()
 
 
 def stand_back(*, builds: bool = False) -> None:

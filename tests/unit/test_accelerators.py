@@ -21,6 +21,7 @@ from cbs_core.accelerators.store import Store, fingerprint
 from cbs_core.choose import registry
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
+from cbs_core.machine import background
 from cbs_core.machine.background import stand_back
 from cbs_core.testing import picture
 
@@ -102,6 +103,7 @@ def test_a_frame_that_a_way_was_tried_on_is_not_run_again():
 
             def counted(*inputs):
                 self.runs += 1
+                self.in_turn = background._cores.locked()
                 return run(*inputs)
 
             return counted
@@ -111,6 +113,9 @@ def test_a_frame_that_a_way_was_tried_on_is_not_run_again():
     with torch.inference_mode():
         assert torch.equal(accelerated(image), way.module(image))
     assert way.runs == 1
+    assert way.in_turn, "beside a live frame"
+    accelerated(image)
+    assert not way.in_turn
     other = make(Counting(way.module), budget=None)
     other(image).requires_grad_()  # what is kept of a trial could not be
 
@@ -143,6 +148,30 @@ def test_two_threads_may_build_and_run_at_once():
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(run, order) for order in (sizes, sizes[::-1], sizes)]:
             done.result()
+
+
+def test_a_frame_does_not_wait_for_another_size_to_be_built():
+    begun, over = threading.Event(), threading.Event()
+
+    class Waiting(Way):
+        def build(self, *inputs):
+            if inputs[0].shape[2:] == (40, 40):
+                begun.set()
+                assert over.wait(60)
+            return super().build(*inputs)
+
+    accelerated = make(Waiting(net()))
+    accelerated.prepare(picture(64, 96))
+    with ThreadPoolExecutor() as pool:
+        built = pool.submit(accelerated.prepare, picture(40, 40))
+        assert begun.wait(60)
+        try:
+            assert pool.submit(accelerated, picture(64, 96)).result(60).shape == (1, 3, 64, 96)
+            assert accelerated.built == {(1, 3, 64, 96)}
+        finally:
+            over.set()
+        built.result()
+    assert (1, 3, 40, 40) in accelerated.built
 
 
 def test_an_interrupt_inside_a_compiler_stays_one():

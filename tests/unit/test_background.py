@@ -7,7 +7,15 @@ import threading
 import pytest
 import torch
 
-from cbs_core.machine.background import LOWER, TURN_S, in_short_turns, stand_back, threads
+from cbs_core.machine import background
+from cbs_core.machine.background import (
+    LOWER,
+    TURN_S,
+    in_short_turns,
+    in_turn,
+    stand_back,
+    threads,
+)
 
 
 def in_thread(work):
@@ -64,3 +72,48 @@ def test_short_turns_end_with_what_they_are_for():
     with in_short_turns():
         assert sys.getswitchinterval() == pytest.approx(TURN_S)
     assert sys.getswitchinterval() == usual
+
+
+LONG = 60.0
+
+
+def test_what_is_done_in_turn_is_done_by_one_thread_at_a_time():
+    under_way, most = [], []
+
+    def work():
+        for _ in range(200):
+            with in_turn(LONG), in_turn(LONG):  # within a turn it is no other
+                under_way.append(1)
+                most.append(len(under_way))
+                under_way.pop()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (len(most), max(most)) == (800, 1)
+
+
+def test_nobody_waits_longer_for_a_turn_than_said():
+    had, over = threading.Event(), threading.Event()
+
+    def keep():
+        with in_turn(LONG):
+            had.set()
+            over.wait(LONG)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    try:
+        assert had.wait(LONG)
+        for _ in range(2):  # nor is it his who went on without
+            with in_turn(0.01):
+                pass
+    finally:
+        over.set()
+        keeper.join()
+    with in_turn(LONG):
+        assert in_thread(lambda: not background._cores.acquire(blocking=False))
+    assert background._cores.acquire(blocking=False)
+    background._cores.release()

@@ -27,6 +27,7 @@ from cbs_core.live.reading import Reading
 from cbs_core.live.recording import Recording
 from cbs_core.live.sending import Sending
 from cbs_core.live.studio import BusyError
+from cbs_core.machine import background
 from cbs_core.run import governed
 from cbs_core.run.settings import outputs
 from cbs_core.testing.runs import CameraSource, MemorySink
@@ -77,6 +78,15 @@ def test_what_is_there_at_the_start_is_not_looked_through_for_garbage():
     with live.studio():
         assert gc.get_freeze_count() > 10_000
     assert gc.get_freeze_count() == 0
+
+
+def test_a_frame_and_a_net_that_is_tried_beside_it_have_the_cores_in_turn(made):
+    """`test_accelerators` has the net."""
+    held = []
+    made.main.tap(lambda shown: held.append(background._cores.locked()))
+    live.shown(made)
+    assert held
+    assert all(held)
 
 
 TWO = np.concatenate([live.picture()[:, : live.WIDTH // 2]] * 2, axis=1)
