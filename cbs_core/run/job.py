@@ -121,7 +121,7 @@ class Job:
         source, source_id = self._source()
         own = closing(self._workshop) if self._own else nullcontext()
         with own, Fingerprint(self.settings.input_file) as fingerprint, opened(source):
-            info = source.info
+            info = _info(source, source_id)
             sink, sink_ids, there = self._sinks(info)
             stream = self._stream(info, look := shown_by(self.settings.look, info))
             _give_controls(sink, controls := Controls(stream, self._workshop, look))
@@ -307,6 +307,12 @@ class Job:
             chosen.name, stream=stream, meter=self.meter, observe=observe, **params
         )
         return scheduler, f"scheduler/{chosen.name}"
+
+
+def _info(source: Source, plugin: str) -> StreamInfo:
+    kind, _, name = plugin.partition("/")
+    info: StreamInfo = registry.guarded(f"the {kind} '{name}'", getattr, source, "info")
+    return info
 
 
 def _notes(source: Source, sink: Sink) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 
-from cbs_core.contract.errors import CbsError, error_line
+from cbs_core.contract.errors import CbsError, SourceError, error_line
 from cbs_core.contract.interfaces import Source, Stoppable
 from cbs_core.machine.addresses import shown
 from cbs_core.run.channel import GLANCE
@@ -122,7 +122,13 @@ def opened(source: Source) -> Iterator[Source]:
     Raises:
         SourceError: where it cannot be read.
     """
-    source.__enter__()
+    try:
+        source.__enter__()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        line = told(error, "source", SourceError, source)
+        raise line from line.__cause__
     try:
         yield source
     finally:
@@ -146,7 +152,8 @@ def _leave(source: Source, error: tuple[object, object, object]) -> None:
     if not ended and not readers:  # of a reader that is left the run has told
         log.warning("%s cannot be closed: it does not return; its thread is left", named(source))
     if failed and error[1] is None:
-        raise failed[0]
+        line = told(failed[0], "source", SourceError, source)
+        raise line from line.__cause__
 
 
 def _within(

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from cbs_core.contract.errors import SinkError, SourceLostError, StreamError
+from cbs_core.contract.errors import SinkError, SourceError, SourceLostError, StreamError
 from cbs_core.contract.types import RawFrame
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
@@ -156,12 +156,23 @@ class TestASourceThatWaits:
         assert "source 'fake' (Clinging) cannot be closed" in caplog.messages[0]
         let_go.set()
 
+    def test_who_exits_where_it_is_entered_is_named(self):
+        class Leaving(ClipSource):
+            def __enter__(self):
+                raise SystemExit(0)
+
+        with pytest.raises(SourceError, match=r"\(Leaving\) of test_run_ends failed \(SystemExit"):
+            opened(Leaving()).__enter__()
+
     def test_an_error_of_its_exit_is_raised_unless_another_came_first(self):
         class Failing(ClipSource):
             def __exit__(self, *exc):
                 raise OSError("busy")
 
-        with pytest.raises(OSError, match="busy"), opened(Failing()):
+        with (
+            pytest.raises(SourceError, match=r"test_run_ends failed \(OSError: busy"),
+            opened(Failing()),
+        ):
             pass
         with pytest.raises(SinkError, match="first"), opened(Failing()):
             raise SinkError("first")
