@@ -23,6 +23,7 @@ from cbs_core.contract.errors import (
     PluginNotFoundError,
     closest,
     error_line,
+    homeless,
 )
 from cbs_core.machine.folder import staying
 
@@ -215,6 +216,8 @@ def guarded(what: str, call: Callable[..., T], /, *args: object, **kwargs: objec
     except (CbsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a stranger's code may raise anything
+        if told := homeless(error):
+            raise ConfigError(told) from error
         raise PluginLoadError(f"{what} failed ({error_line(error)})") from error
 
 

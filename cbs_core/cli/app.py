@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
-from cbs_core.contract.errors import CbsError, ConfigError, error_line
+from cbs_core.contract.errors import CbsError, ConfigError, error_line, homeless
 from cbs_core.machine import signals
 from cbs_core.machine.text import clean, printable
 
@@ -235,6 +235,8 @@ def explain(error: BaseException) -> str | None:
     """Returns an error that a user can mend as one line with what to do, or None."""
     if isinstance(error, CbsError):
         return str(error)
+    if told := homeless(error):
+        return told
 
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException
     from omegaconf.errors import OmegaConfBaseException

@@ -163,6 +163,16 @@ def error_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
+def homeless(error: BaseException) -> str | None:
+    """Returns the line for what `pathlib.Path.expanduser` raises; None for another error."""
+    if not isinstance(error, RuntimeError) or "determine home dir" not in error_words(error):
+        return None
+    return (
+        "a path begins with ~ (of an option, of $CBS_CACHE or $CBS_WEIGHTS, or because HOME is not "
+        "set), and nobody's home folder is meant by it: write the folder out"
+    )
+
+
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
     """Returns the known name that is probably meant: two letters changed over, or a near one.
 

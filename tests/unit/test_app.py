@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,14 @@ def _handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def homeless_error() -> BaseException:
+    try:
+        Path("~nobody-of-this-name/a.png").expanduser()
+    except RuntimeError as error:
+        return error
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -30,6 +39,7 @@ def _handlers() -> Iterator[None]:
         (KeyboardInterrupt(), 130, "cbs-x: interrupted\n"),
         (OSError(28, "No space left on device", "a b"), 2, "No space left on device: 'a b'\n"),
         (BrokenPipeError(32, "Broken pipe"), 2, "cbs-x: error: Broken pipe\n"),
+        (homeless_error(), 2, "cbs-x: error: a path begins with ~ (of an option"),
         (KeyError("lost"), 1, "unexpected KeyError: 'lost'. This is a fault of the program"),
     ],
 )
