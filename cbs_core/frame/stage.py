@@ -143,8 +143,7 @@ class Stage:
             raise PluginContractError(
                 f"the {self.what} returned {kind(out)} where {kind(image)} is due"
             )
-        if out.is_cuda and not self._values.due(out):
-            self._values.step(out)
+        if self._passes(out):
             return torch.nan_to_num(out, nan=0.0, posinf=1.0, neginf=0.0)
         self._bounded(out, "a picture in [0,1] is")
         return out
@@ -155,9 +154,7 @@ class Stage:
         Raises:
             PluginContractError: they are not.
         """
-        if out.is_cuda and not self._values.due(out):
-            self._values.step(out)
-        else:
+        if not self._passes(out):
             self._range(out)
         return out
 
@@ -167,10 +164,15 @@ class Stage:
         Raises:
             PluginContractError: they are not.
         """
-        if out.is_cuda and not self._values.due(out):
-            self._values.step(out)
-        else:
+        if not self._passes(out):
             self._bounded(out, "masks in [0,1] are")
+
+    def _passes(self, out: Tensor) -> bool:
+        """Tells whether values are not waited for now, and counts such a call."""
+        if not out.is_cuda or self._values.due(out):
+            return False
+        self._values.step(out)
+        return True
 
     def _bounded(self, out: Tensor, what: str) -> None:
         low, high = self._range(out)

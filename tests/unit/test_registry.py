@@ -15,6 +15,7 @@ from cbs_core.contract.errors import (
     PluginNotFoundError,
     closest,
 )
+from tests.strange import Odd, Wordless
 
 GROUP = "cbs.stylers"
 
@@ -231,20 +232,6 @@ def test_a_kind_is_its_groups_singular():
 )
 def test_closest(name, hint):
     assert closest(name, ["car", "person"]) == hint
-
-
-class Odd(BaseException):
-    """Of a stranger's making."""
-
-
-class Wordless(Exception):
-    """Cannot be told."""
-
-    def __str__(self):
-        raise Odd
-
-    def __repr__(self):
-        return "Wordless()"
 
 
 @pytest.mark.parametrize(

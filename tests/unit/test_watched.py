@@ -14,6 +14,7 @@ from test_pipeline import ROUTES, STYLES, build, restyle, scores
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError
 from cbs_core.frame.stage import EVERY, Recall, Stage
 from cbs_core.testing import raw_frame
+from tests.strange import Odd, Wordless
 
 
 def spoiled(values, number):
@@ -165,20 +166,6 @@ def test_a_parameter_that_is_no_number_is_refused():
     for value in (torch.nan, torch.inf):
         with pytest.raises(ConfigError, match=r"compositor\.eps"):
             GuidedCompositor(eps=value)
-
-
-class Odd(BaseException):
-    """Of a stranger's making."""
-
-
-class Wordless(Exception):
-    """Cannot be told."""
-
-    def __str__(self):
-        raise Odd
-
-    def __repr__(self):
-        return "Wordless()"
 
 
 @pytest.mark.parametrize(

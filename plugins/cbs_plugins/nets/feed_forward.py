@@ -5,14 +5,19 @@ They restyle whole pictures, and windows by the statistics of a whole one (`Regi
 Letters: ``B`` batch, ``H W`` the frame, ``h w`` a window of it, ``S`` numbers in the statistics.
 """
 
+from pathlib import Path
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.choose.weights import Checkpoint
+from cbs_core.choose.weights import Checkpoint, find
 from cbs_core.contract.errors import ConfigError
 from cbs_plugins.nets.lattice import WithoutGrid, reach
 from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own, moments, normalised
+
+DEFAULT_STYLE = "starry_night"
 
 GOOD_SIZE = (512, 512)
 """Strokes of the 256 pixels that these nets are trained on, seen from twice as far: in larger
@@ -22,35 +27,51 @@ pictures they turn into a texture of the photograph."""
 class FeedForward(nn.Module):
     """A style net with its scaling: ``(B,3,H,W)`` RGB in [0,1] -> the same size and range.
 
+    The net's size is the weights' own.
+
     Args:
-        net: a `StyleNet`.
-        checkpoint: its weights.
+        style: a name in the weight folders (``ROOM/NAME.*``, else the widest
+            ``ROOM/NAME_widthN.*``); None is `DEFAULT_STYLE`.
+        weights: a file, which goes before a style's name.
         halo: pixels around a window that are styled with it and cut off (`RegionStyler`), rounded
-            up to multiples of the stride; None is what the net sees, with which windows are exact.
+            up to multiples of the net's stride; None is what the net sees, with which windows are
+            exact.
         grid: whether the grid of the stride that the net makes is left as it is; None is no.
 
     Raises:
         ConfigError: a negative halo.
+        WeightsMissingError: no such style or file.
+        WeightsKeysError: the weights of another net.
     """
+
+    room: ClassVar[str]
+    """In which folder of the weight folders its styles are."""
 
     good_size = GOOD_SIZE
 
     def __init__(
         self,
-        net: StyleNet,
-        checkpoint: Checkpoint,
+        style: str | None = None,
+        weights: str | None = None,
         halo: int | None = None,
         grid: bool | None = None,
     ) -> None:
         super().__init__()
         if halo is not None and halo < 0:
             raise ConfigError(f"styler.halo must not be negative, as {halo} is")
-        self.net = net
-        self.align = stride = net.stride
-        exact = strides(net.reach, stride) + (0 if grid else strides(reach(stride), stride))
+        self.net, checkpoint = self.read(
+            weights or find(self.room, style or DEFAULT_STYLE, flag="styler.weights")
+        )
+        self.align = stride = self.net.stride
+        exact = strides(self.net.reach, stride) + (0 if grid else strides(reach(stride), stride))
         self.halo = exact if halo is None else strides(halo, stride)
         self.finish = nn.Identity() if grid else WithoutGrid(stride)
         self.weights_files = (checkpoint.file,)
+
+    @staticmethod
+    def read(path: str | Path) -> tuple[StyleNet, Checkpoint]:
+        """Reads the net of a weight file."""
+        raise NotImplementedError
 
     def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
