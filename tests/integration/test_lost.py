@@ -48,8 +48,8 @@ def test_a_camera_that_is_unplugged(
     ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, f"scheduler={scheduler}")
     assert ran.code == 2
     assert ran.err == (
-        "cbs-run: error: source 'camera' (Camera) failed (OSError: No such device: unplugged); "
-        "out.mp4 is closed, with 7 frames\n"
+        "cbs-run: error: source 'camera' (Camera) of test_lost failed (OSError: No such device: "
+        "unplugged); out.mp4 is closed, with 7 frames\n"
     )
     assert frames_in(place / "out.mp4") == 7
     report = json.loads((place / "out.report.json").read_text())
@@ -117,5 +117,8 @@ def test_a_camera_that_gives_nothing_leaves_nothing(
     monkeypatch.setattr(sources, "_registered", {"webcam": Dead})
     ran = command("source=webcam", "output=out.mp4", WAVE, ROUTES, "hydra.run.dir=run")
     assert ran.code == 2
-    assert ran.err == "cbs-run: error: source 'camera' (Dead) failed (OSError: No such device)\n"
+    assert (
+        ran.err
+        == "cbs-run: error: source 'camera' (Dead) of test_lost failed (OSError: No such device)\n"
+    )
     assert not (place / "out.mp4").exists()

@@ -116,7 +116,7 @@ def test_killed_and_resumed_is_uninterrupted_bit_for_bit(place, cbs_train):
 
 def test_the_losses_fall_and_the_style_is_there(cbs_train):
     done = cbs_train(
-        *RUN, "steps=30", "validate_every=10", "preview_every=30", "recipe.learning_rate=1e-3"
+        *RUN, "steps=60", "validate_every=20", "preview_every=60", "recipe.learning_rate=1e-3"
     )
     assert done.code == 0, done.err
     assert str(OUTPUT) in done.out
@@ -126,12 +126,12 @@ def test_the_losses_fall_and_the_style_is_there(cbs_train):
     history = json.loads((FOLDER / "curves.json").read_text())
     totals = history["validation"]["total"]
     assert totals == sorted(totals, reverse=True)
-    assert totals[-1] < 0.9 * totals[0]
-    assert Image.open(FOLDER / "previews/000030.png").size == (32, 64)
+    assert totals[-1] < 0.8 * totals[0]
+    assert Image.open(FOLDER / "previews/000060.png").size == (32, 64)
 
     with safe_open(OUTPUT, "pt") as file:
         header = file.metadata()
-    assert (header["net"], header["width"], header["steps"]) == ("TransformerNet", "8", "30")
+    assert (header["net"], header["width"], header["steps"]) == ("TransformerNet", "8", "60")
     assert header["style_source"] == "not stated"
     assert json.loads(header["metrics"])["total"] == pytest.approx(totals[-1], rel=1e-5)
     assert json.loads(header["recipe"])["learning_rate"] == 1e-3

@@ -134,7 +134,7 @@ def test_its_own_tests_pass(environment):
     [
         # A decoder of stuff is read with the net of things that it stands on.
         ((), {"scene", "voc", "starry_night"}),
-        (("segmenter=dabnet", "styler=johnson"), {"camvid", "starry_night"}),
+        (("segmenter=dabnet", "styler=johnson"), {"voc", "starry_night"}),
     ],
 )
 def test_the_package_restyles_with_its_own_weights(from_wheels, tmp_path, chosen, weights):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import get_type_hints
 
 import pytest
-from cbs_plugins.training import johnson_recipe, segmentation_recipe
+from cbs_plugins.training import segmentation_recipe, style_recipe
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.training.recipe import bind
@@ -70,7 +70,7 @@ def test_no_key_is_in_two_groups():
         bind(Twice, {"data": "d"}, owner="task")
 
 
-RECIPES = {"johnson": (johnson_recipe, {"style": "p.png"}), "dabnet": (segmentation_recipe, {})}
+RECIPES = {"johnson": (style_recipe, {"style": "p.png"}), "dabnet": (segmentation_recipe, {})}
 
 ELSEWHERE = {"steps", "seed", "vgg"}
 """Numbers that `cbs_core.training.session` judges, and one that is a name."""
