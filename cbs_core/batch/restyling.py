@@ -26,9 +26,9 @@ from cbs_core.run.settings import Settings
 from cbs_core.run.stream import Stream
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
-from cbs_core.temporal.objects import check_inside
 from cbs_core.temporal.state import Scoring, State, Styling
 from cbs_core.temporal.statistics import Statistics
+from cbs_core.temporal.wanted import check_inside
 
 RUN_UP = 32
 """Frames before a window that are segmented, but not restyled, where mattes hold on to their

@@ -265,6 +265,8 @@ def _naming(config: Mapping[str, object], mirror: Mirror | None) -> Naming:
     for key, suffix in suffixes.items():
         if suffix != "auto" and not suffix.startswith("."):
             raise ConfigError(f"{key}_suffix={suffix} is no suffix: say .png, .mp4 or so")
+        if suffix != "auto":
+            streams.check_output(streams.for_suffix("sink", suffix), f"{key}{suffix}", {})
     root = Path(stores.local(output)).expanduser() if mirror is None else mirror.root
     if root.name in ("", ".."):  # of '.' the folder's own name, which what lies beside it has too
         root = Path(os.path.abspath(root))

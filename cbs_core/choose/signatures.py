@@ -12,6 +12,11 @@ from cbs_core.choose.registry import REGISTRIES, judged
 
 _TYPES = MappingProxyType({"int": int, "float": float, "bool": bool, "str": str})
 
+_MAKERS = ("__init__", "__new__")
+"""What of a class says what it is made with."""
+
+_MOST_BASES = 4
+
 _UNKNOWN: Any = inspect.Parameter.empty
 
 
@@ -32,20 +37,36 @@ def check(kind: str, name: str, params: Mapping[str, object]) -> None:
 def _read(target: str) -> inspect.Signature | None:
     """Returns the signature of a class by its import string; None where it cannot be told."""
     module, _, name = target.partition(":")
+    return _of_class(module, name, _MOST_BASES)
+
+
+def _of_class(module: str, name: str, bases: int) -> inspect.Signature | None:
+    """Returns the signature of a class, or of the one that it is derived from, of up to so many."""
     try:
         (file, *_) = _files(module)
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (ImportError, OSError, SyntaxError, ValueError):
         return None  # whoever loads it tells
     said = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}.get(name)
-    inits = [
-        node
-        for node in (said.body if said is not None and not said.decorator_list else ())
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__" and not node.decorator_list
-    ]
-    if len(inits) != 1:
+    if said is None or said.decorator_list or said.keywords:
         return None
-    return inspect.Signature([*_parameters(inits[0].args, _aliases(tree))])
+    inits = [node for node in said.body if getattr(node, "name", "") in _MAKERS]
+    match inits, said.bases:
+        case [ast.FunctionDef(name="__init__", decorator_list=[]) as init], _:
+            return inspect.Signature([*_parameters(init.args, _aliases(tree))])
+        case [], [ast.Name(id=base)] if bases:
+            return _of_class(*_origin(tree, module, base), bases - 1)
+    return None
+
+
+def _origin(tree: ast.Module, module: str, name: str) -> tuple[str, str]:
+    """Returns the module that a name of a module is from, and what it is called there."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return node.module, alias.name
+    return module, name
 
 
 def _files(module: str) -> Iterator[Path]:

@@ -238,6 +238,22 @@ def find(room: str, name: str, *, flag: str) -> Path:
     )
 
 
+def there(path: str | Path, *, folder: bool = True) -> Path:
+    """Returns the path of a weight file.
+
+    Args:
+        path: the file.
+        folder: whether it may be a folder, as of some nets it is.
+
+    Raises:
+        WeightsMissingError: nothing is there.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file() and not (folder and path.is_dir()):
+        raise WeightsMissingError(f"no weight file '{path}': check the path")
+    return path
+
+
 def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     """Reads a weight file onto the host.
 
@@ -253,9 +269,7 @@ def load(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
         WeightsHashError: another digest than expected.
         WeightsError: the file is damaged or holds no tensors.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise WeightsMissingError(f"no weight file '{path}': check the path")
+    path = there(path, folder=False)
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -17,6 +17,15 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
+    from pathlib import Path
+
+    from cbs_core.datasets import labelled
+    from cbs_core.run.destinations import writable
+
+    # Before torch, and again by whoever needs them.
+    if config.get("data") is not None:
+        labelled.place(str(config["data"]))
+    writable(Path(str(config["output"])).expanduser() / "any")
     from cbs_core.augment.session import augment_session
 
     return augment_session(config)

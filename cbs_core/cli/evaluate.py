@@ -17,6 +17,10 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
+    from cbs_core.evaluation import places
+
+    places.chosen(config)  # before torch, and again by whoever needs them
+    places.places(config)
     from cbs_core.evaluation.session import evaluate_session
 
     return evaluate_session(config)

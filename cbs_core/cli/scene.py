@@ -29,9 +29,15 @@ def run(config: Mapping[str, object]) -> int:
 
     from hydra.core.hydra_config import HydraConfig
 
+    from cbs_core.scene.places import known_format, places
+
+    run_folder = Path(HydraConfig.get().runtime.output_dir)
+    source = Path(str(config["input"])).expanduser()
+    known_format(source)  # before torch, and again by whoever needs them
+    places(config, source, run_folder)
     from cbs_core.scene.session import scene_session
 
-    return scene_session(config, run_folder=Path(HydraConfig.get().runtime.output_dir))
+    return scene_session(config, run_folder=run_folder)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     Raises:
         ConfigError: no such place, split or vocabulary, or no pictures with labels.
     """
-    root = _place(data)
+    root = place(data)
     if (outlined := outlines.found(root, split)) is not None:
         drawn = tuple(sorted(Pair(*pair) for pair in outlined.pairs if pair[1].is_file()))
         _check_any(drawn, root, split)
@@ -174,7 +174,12 @@ def _check_any(pairs: Sequence[Pair], root: Path, split: str | None) -> None:
         raise ConfigError(f"'{root}' holds no pictures with labels{of}: check data= and split=")
 
 
-def _place(data: str | Path) -> Path:
+def place(data: str | Path) -> Path:
+    """Returns the folder or the table that ``data`` names.
+
+    Raises:
+        ConfigError: there is none.
+    """
     root = Path(data).expanduser()
     if root.exists():
         return root

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import os
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +22,15 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import InstanceSegmenter
 from cbs_core.contract.tensors import to_image
 from cbs_core.datasets import labelled
-from cbs_core.datasets.samples import find_photos
+from cbs_core.datasets.photos import find_photos
 from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
+from cbs_core.evaluation.places import chosen, places
 from cbs_core.frame.stage import Stage
 from cbs_core.machine import device
 from cbs_core.machine.files import MARK, marked, replace
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.run.accelerate import words_of
-from cbs_core.run.destinations import refuse, refuse_part, writable
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
 
@@ -52,17 +50,10 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    kinds: tuple[Kind, ...] = ("segmenter", "styler")
-    chosen = [kind for kind in kinds if config.get(kind) is not None]
-    if len(chosen) != 1:
-        raise ConfigError(
-            "one plugin is evaluated at a time: say segmenter=NAME or styler=NAME"
-            + (", not both" if chosen else "")
-        )
-    (kind,) = chosen
+    kind = chosen(config)
     for key in ("limit", "calls", "size"):
         _count(config, key)
-    output, chart = _places(config)
+    output, chart = places(config)
     console = PlainConsole(quiet=config.get("quiet") is True)
     place = device.choose(str(config.get("device")))
     dtype = device.dtype(str(config.get("precision")), place.device)
@@ -100,28 +91,6 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     _print(console, scores, costs)
     console.print(f"{output}\n{chart}", markup=False)
     return 0
-
-
-def _places(config: Mapping[str, object]) -> tuple[Path, Path]:
-    """Returns where the figures and the chart go, where nothing of anybody's is.
-
-    Raises:
-        ConfigError: something is, or the output has another suffix.
-    """
-    if config["output"] is None:
-        for number in count(1):
-            output = Path(f"eval{'' if number == 1 else f'.{number}'}.json")
-            if not (os.path.lexists(output) or os.path.lexists(output.with_suffix(".png"))):
-                return output, output.with_suffix(".png")
-    output = Path(str(config["output"])).expanduser()
-    if output.suffix != ".json":
-        raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
-    chart = output.with_suffix(".png")
-    overwrite = flag(config, "overwrite", default=False)
-    refuse([output], overwrite)
-    refuse_part(chart, overwrite=overwrite)
-    writable(output)
-    return output, chart
 
 
 def _callable(

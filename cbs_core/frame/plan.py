@@ -16,7 +16,8 @@ from cbs_core.frame.sizes import Scale, size_of
 from cbs_core.frame.stage import Stage
 from cbs_core.frame.styling import Styling
 from cbs_core.frame.tiles import Tiles
-from cbs_core.temporal.objects import Selection, check_inside
+from cbs_core.temporal.objects import Selection
+from cbs_core.temporal.wanted import check_inside
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,17 @@ from pathlib import Path
 from cbs_core.choose import knowing
 from cbs_core.contract.errors import ConfigError
 from cbs_core.words.names import aliases_of, plain
-from cbs_core.words.shares import BACKGROUND, NOT, REST, Share, is_left, negation, shares, together
+from cbs_core.words.shares import (
+    BACKGROUND,
+    CLASS,
+    NOT,
+    REST,
+    Share,
+    is_left,
+    negation,
+    shares,
+    together,
+)
 
 DEFAULT = ("person", "car")
 """The classes restyled where ``routes`` is null: those of these that the segmenter knows."""
@@ -212,6 +222,21 @@ def _claims(
             f"routes name '{twice[0]}' twice ({' and '.join(by)}): give a class one style"
         )
     return [(share, value) for share, value in zip(found, values, strict=True) if share.classes]
+
+
+def styled(word: str, value: object, styler: str, params: Mapping[str, object]) -> Route | None:
+    """Returns the route of a word, whatever it means; None where it is left as it is.
+
+    Args:
+        word: as a key of the mapping that `parse` takes.
+        value: as a value of it.
+        styler: the chosen styler.
+        params: its configured parameters.
+
+    Raises:
+        ConfigError: the value is of another form.
+    """
+    return _route(Share((word,), CLASS, word), value, styler, params)
 
 
 def _route(share: Share, value: object, styler: str, params: Mapping[str, object]) -> Route | None:

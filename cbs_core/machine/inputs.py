@@ -2,6 +2,7 @@
 
 import io
 import stat
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,39 @@ def picture_formats() -> tuple[str, ...]:
 
     Image.init()
     return tuple(kind for kind in _RASTER if kind in Image.OPEN)  # an older Pillow has no AVIF
+
+
+def orientation(image: "Image.Image") -> int:
+    """Returns tag 0x0112 of Exif 2.32, 1 to 8; 1, upright, where it cannot be read."""
+    # A PNG without EXIF in its header would be decoded in search of one behind the pixels.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        value = image.getexif().get(0x0112, 1)
+        if isinstance(value, bytes):  # of a type that the standard does not allow
+            value = next((byte for byte in value if byte), 1)
+        if isinstance(value, tuple):
+            value = value[0]
+        return int(value) if 1 <= int(value) <= 8 else 1
+    except Exception:  # damaged EXIF raises nearly anything
+        return 1
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Returns a picture's width and height after its orientation; None where its header is odd.
+
+    Whoever reads the picture tells what is wrong with it.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=picture_formats()) as image:
+                width, height = image.size
+                return (height, width) if orientation(image) >= 5 else (width, height)
+    except Exception:  # Pillow's decoders raise nearly anything on damaged data
+        return None
 
 
 def decoded(path: str | Path, image: "Image.Image") -> "Image.Image":

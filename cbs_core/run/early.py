@@ -3,39 +3,48 @@
 Everything here is checked again, by whoever knows more, when the run begins.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cbs_core.choose import knowing, signatures, streams, weights
+from cbs_core.choose import knowing, named, signatures, streams, weights
 from cbs_core.choose.registry import REGISTRIES
-from cbs_core.contract.errors import CbsError, SourceError
+from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.frame import routes
-from cbs_core.machine.inputs import input_file, missing
+from cbs_core.machine.inputs import input_file, missing, upright_size
 from cbs_core.run import destinations, settings
 from cbs_core.run.destinations import Places
+from cbs_core.temporal.wanted import check_inside
+
+LOCAL = "local"
+"""The engine whose workers have this machine's files."""
 
 
 def refuse(config: Mapping[str, object], command: str = "config") -> None:
-    """Refuses an input, an output, a class or a word that cannot be.
+    """Refuses an input, an output, a class, a style or a word that cannot be.
 
     Args:
         config: composed, as plain values.
-        command: the file in ``conf`` that it is composed of; ``config`` is a run's, whose input,
-            output and classes are looked at too.
+        command: the file in ``conf`` that it is composed of; ``config`` is a run's, whose input
+            and output are looked at too.
 
     Raises:
         CbsError: with what is wrong.
     """
-    if command != "config":
+    source = None
+    if command == "config":
+        source = _source(config)
+        chosen = settings.parse(config)
+        if source is not None and streams.is_still(chosen.source.name):
+            _inside(source, chosen)
+    else:
         settings.check(config)
-        _plugins(config)
-        return
-    source = _source(config)
-    settings.parse(config)
     _plugins(config)
-    if config.get("preview") is None:
+    if command == "config" and config.get("preview") is None:
         _sink(config, source)
-    _routes(config)
+    if _section(config, "engine")[0] in ("", LOCAL):
+        _named(config)
+        if command in ("config", "batch", "live") or config.get("labels") == "segmenter":
+            _routes(config)
 
 
 def _plugins(config: Mapping[str, object]) -> None:
@@ -46,6 +55,37 @@ def _plugins(config: Mapping[str, object]) -> None:
             if kind in ("source", "sink"):
                 of_all.add("path")  # input= and output=: lists and nothing too, to some commands
             signatures.check(kind, name, {k: section[k] for k in section if k not in of_all})
+
+
+def _named(config: Mapping[str, object]) -> None:
+    """Refuses files and styles that are not there: of plugins, and of what routes say."""
+    for kind in REGISTRIES:
+        name, section = _section(config, kind)
+        named.check(kind, name, section)
+    name, section = _section(config, "styler")
+    for styler, params in _styles(config.get("routes"), name, section):
+        named.check("styler", styler, params)
+    for style in _listed(config.get("styles")):  # of a studio
+        named.check("styler", name, {"style": style})
+
+
+def _styles(
+    spec: object, styler: str, params: Mapping[str, object]
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yields the stylers and parameters that ``routes`` name, whatever their classes are."""
+    for given in spec.values() if isinstance(spec, Mapping) else ():
+        pool = given.get("styles", given) if isinstance(given, Mapping) else given
+        for style in _listed(pool):
+            try:
+                route = routes.styled("", style, styler, params)
+            except ConfigError:
+                continue  # told with its class
+            if route is not None:
+                yield route.styler, route.params
+
+
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _section(config: Mapping[str, object], kind: str) -> tuple[str, Mapping[str, object]]:
@@ -69,6 +109,13 @@ def _source(config: Mapping[str, object]) -> Path | None:
             raise SourceError(missing(file))
         return file
     return input_file(path)
+
+
+def _inside(source: Path, chosen: settings.Settings) -> None:
+    """Refuses a selected point outside of a picture; what its header does not tell is left."""
+    if isinstance(chosen.look.select, tuple) and (size := upright_size(source)) is not None:
+        width, height = size
+        check_inside(chosen.look.select, height, width)
 
 
 def _sink(config: Mapping[str, object], source: Path | None) -> None:

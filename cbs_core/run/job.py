@@ -39,8 +39,8 @@ from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
-from cbs_core.temporal.objects import check_inside
 from cbs_core.temporal.state import State
+from cbs_core.temporal.wanted import check_inside
 
 FRESHEST = "freshest"
 

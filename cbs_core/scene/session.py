@@ -19,17 +19,18 @@ from rich.progress import Progress as Bars
 
 from cbs_core.choose import registry
 from cbs_core.choose.sections import flag
-from cbs_core.contract.errors import ConfigError, PluginNotFoundError, SourceError
+from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.extensions import Distance
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine import device as devices
-from cbs_core.machine.files import MARK, is_marked, marked, replace
+from cbs_core.machine.files import MARK, marked, replace
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove
-from cbs_core.run.destinations import ENDINGS, Places, beside, check, fresh, refuse_part
+from cbs_core.run.destinations import Places, refuse_part
 from cbs_core.scene import consistency, sheet, viewer
 from cbs_core.scene.cameras import orbit
 from cbs_core.scene.nets import Workshop, summary
+from cbs_core.scene.places import known_format, places
 from cbs_core.scene.restyled import Request, Restyled
 from cbs_core.scene.types import MeshFile, SceneFile, SplatFile, WritesBeside
 
@@ -62,7 +63,7 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     quiet = flag(config, "quiet")
     console = PlainConsole(quiet=quiet)
     source = Path(str(config["input"])).expanduser()
-    there = _places(config, source, run_folder)
+    there = places(config, source, run_folder)
     output = there.output
     assert output is not None
     chosen = devices.choose(str(config["device"]))
@@ -116,15 +117,7 @@ def opened(source: Path) -> SceneFile:
         SourceError: it is not there, or damaged.
         ConfigError: no plugin reads such files.
     """
-    if not source.is_file():
-        raise SourceError(f"no file '{source}': check the path")
-    try:
-        plugin = registry.scenes.load(source.suffix.lower().removeprefix("."))
-    except PluginNotFoundError as error:
-        raise ConfigError(
-            f"input={source}: no scene's format '{source.suffix}' (there are: "
-            f"{', '.join(registry.scenes.names())})"
-        ) from error
+    plugin = registry.scenes.load(known_format(source))
     file = registry.guarded(f"opening '{source}'", plugin, str(source))
     if not isinstance(file, MeshFile | SplatFile):
         raise ConfigError(f"the plugin for '{source.suffix}' gave neither a mesh nor splats")
@@ -215,40 +208,6 @@ def _share(config: Mapping[str, object], key: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
         raise ConfigError(f"{key}={value} is no number in 0..1")
     return float(value)
-
-
-def _places(config: Mapping[str, object], source: Path, run_folder: Path) -> Places:
-    """Returns the files of a run, where nothing of anybody's is in their way."""
-    given = config["output"]
-    wanted = {key: None if config[key] is None else str(config[key]) for key in ENDINGS}
-    if given is None:
-        there = fresh(run_folder, source.stem, source.suffix, wanted)
-    else:
-        named = Path(str(given)).expanduser()
-        there = Places(named, beside(named, wanted))
-    for key, name in wanted.items():
-        if name and Path(name).name != name:
-            raise ConfigError(f"{key}={name} is no plain file name: it lies beside the output")
-    output = there.output or run_folder
-    if output.suffix.lower() != source.suffix.lower():
-        raise ConfigError(
-            f"output={output}: a scene keeps its format: say output={output.with_suffix('')}"
-            f"{source.suffix}"
-        )
-    told = _told_pictures(there.beside.get("report"))
-    ours = {path for path in there.beside.values() if path.name in told}
-    check(there, source=source, overwrite=flag(config, "overwrite", default=False), ours=ours)
-    return there
-
-
-def _told_pictures(report: Path | None) -> list[str]:
-    """Returns the names of the pictures that an earlier run of ours says that it wrote there."""
-    if report is None or not is_marked(report):
-        return []
-    with suppress(OSError, ValueError):
-        told = json.loads(report.read_bytes()).get("pictures")
-        return [str(name) for name in told] if isinstance(told, list) else []
-    return []
 
 
 def _progress(console: Console) -> object:

@@ -22,9 +22,8 @@ from scipy.ndimage import distance_transform_edt
 from skimage import measure
 from torch import Tensor
 
-from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.types import Instances
-from cbs_core.temporal.wanted import Wanted
+from cbs_core.temporal.wanted import Wanted, check_inside
 
 SPECK = 2e-4
 """Share of the frame below which a region is no object: 415 of 1920x1080 pixels."""
@@ -41,22 +40,6 @@ MIN_EDGE = 16
 
 NOTHING = 1e-7
 """Probability whose logarithm stands for none."""
-
-
-def check_inside(wanted: Wanted | None, height: int, width: int) -> None:
-    """Refuses a point that is not in a picture.
-
-    Raises:
-        ConfigError: with what would be.
-    """
-    if not isinstance(wanted, tuple):
-        return
-    x, y = wanted
-    if not (0 <= x < width and 0 <= y < height):
-        raise ConfigError(
-            f"select={x},{y} is outside the picture of {width}x{height}: give x in "
-            f"0..{width - 1} and y in 0..{height - 1}"
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

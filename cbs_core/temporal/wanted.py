@@ -77,6 +77,22 @@ def parse_select(spec: object) -> Wanted | None:
     )
 
 
+def check_inside(wanted: Wanted | None, height: int, width: int) -> None:
+    """Refuses a point that is not in a picture.
+
+    Raises:
+        ConfigError: with what would be.
+    """
+    if not isinstance(wanted, tuple):
+        return
+    x, y = wanted
+    if not (0 <= x < width and 0 <= y < height):
+        raise ConfigError(
+            f"select={x},{y} is outside the picture of {width}x{height}: give x in "
+            f"0..{width - 1} and y in 0..{height - 1}"
+        )
+
+
 def parse_steady(spec: object) -> str | None:
     """Reads the ``steady`` value of the configuration; null is left to what the input is.
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cbs_plugins.formats.pictures import WRITABLE
 from cbs_plugins.sinks.video import SUFFIXES, VideoSink
+from PIL import Image
 
-from cbs_core.choose import signatures, streams
+from cbs_core.choose import named, presets, signatures, streams
 from cbs_core.choose.presets import defaults, section
 from cbs_core.choose.registry import REGISTRIES, judged, sinks
 from cbs_core.contract.errors import CbsError, ConfigError, SinkError
@@ -51,7 +52,7 @@ def test_without_an_output_the_run_gives_one(photo: Path) -> None:
 def test_what_is_right_passes(photo: Path) -> None:
     refuse()
     refuse(routes={"people": "wave", "rest": {"style": "udnie"}}, output="new/out.mp4")
-    refuse(routes=["tiger"], segmenter={"name": "dabnet", "weights": "mine.pth"})
+    refuse(routes=["tiger"], segmenter={"name": "dabnet", "weights": "photo.png"})
     refuse(input="sample:cat", output="done/")
     assert [path.name for path in photo.parent.iterdir()] == ["photo.png"]
 
@@ -244,3 +245,114 @@ def test_every_sink_of_files_tells_its_wrong_suffix_early(photo: Path) -> None:
     odd = {"codec": ["h264"]}  # the sink itself tells that
     streams.check_output("video", "out.mp4", odd)
     assert streams.unnamed("video", odd) == ".mp4"
+
+
+STRANGE = """
+from strange.deep.base import Base as Other
+class P(Other):
+    room = "p"
+class Made(Other):
+    def __new__(cls, *given): ...
+"""
+
+
+def test_a_plugin_derived_from_another_class_is_read_by_that_ones_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "strange" / "deep").mkdir(parents=True)
+    (tmp_path / "strange" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "strange" / "deep" / "plug.py").write_text(STRANGE)
+    (tmp_path / "strange" / "deep" / "base.py").write_text(
+        "class Base(nn.Module):\n    def __init__(self, a: int = 1): ...\nclass Loop(Loop): ..."
+    )
+    found = signatures._read("strange.deep.plug:P")
+    assert found is not None
+    assert [*found.parameters] == ["a"]
+    assert signatures._read("strange.deep.plug:Made") is None
+    assert signatures._read("strange.deep.base:Loop") is None
+
+
+def test_the_parameters_of_both_feed_forward_stylers_are_read() -> None:
+    for name in ("johnson", "swift"):
+        with pytest.raises(ConfigError, match="wide"):
+            signatures.check("styler", name, {"halo": "wide"})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"routes": {"person": "wavee"}}, "did you mean 'wave'"),
+        ({"routes": ["person"], "styler": {"name": "johnson", "style": "wavee"}}, "'wave'"),
+        ({"routes": {"person": {"style": "wave", "styler": "swift"}}}, "no swift weights"),
+        ({"routes": {"a b": "wavee"}, "segmenter": {"name": "prompted"}}, "did you mean 'wave'"),
+        ({"styler": {"name": "johnson", "weights": "my.pth"}}, "no weight file 'my.pth'"),
+        ({"routes": {"person": {"weights": "my.pth"}}}, "no weight file 'my.pth'"),
+        ({"segmenter": {"name": "smp", "weights": "my"}}, "no weight file 'my'"),
+        ({"styler": {"name": "gatys", "style": "pantng.jpg"}}, "no file 'pantng.jpg'"),
+        ({"styler": {"name": "microast", "style": ["photo.png", "p.jpg"]}}, "no file 'p.jpg'"),
+        ({"styler": {"name": "magenta", "style": "p.jpg"}}, "no file 'p.jpg'"),
+    ],
+)
+def test_a_style_or_a_weight_file_that_is_none_is_refused(
+    photo: Path, given: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CbsError, match=words):
+        refuse(**given)
+
+
+def test_styles_that_are_there_pass(photo: Path) -> None:
+    (photo.parent / "mine.pth").touch()
+    refuse(styler={"name": "magenta", "style": "7"})
+    refuse(styler={"name": "magenta"}, routes={"person": 7})
+    refuse(styler={"name": "gatys", "style": "photo.png"}, routes=["person"])
+    refuse(routes={"person": {"weights": "mine.pth", "style": "any"}})
+    refuse(styler={"name": "johnson", "weights": "mine.pth"}, routes=["person"])
+    refuse(routes={"person": "none", "rest": "wave"})
+
+
+def test_other_machines_may_have_files_that_this_one_has_not(photo: Path) -> None:
+    batch = defaults("batch") | {"routes": {"person": "theirs"}}
+    early.refuse(batch | {"engine": {"name": "ray"}}, "batch")
+    with pytest.raises(CbsError, match="no johnson weights named 'theirs'"):
+        early.refuse(batch, "batch")
+
+
+def test_a_studios_styles_and_an_augmented_sets_are_looked_for(photo: Path) -> None:
+    with pytest.raises(CbsError, match="did you mean 'wave'"):
+        early.refuse(defaults("live") | {"styles": ["udnie", "wavee"]}, "live")
+    for rule in (["wavee"], "wavee", {"styles": ["wave", "wavee"], "probability": 0.5}):
+        with pytest.raises(CbsError, match="did you mean 'wave'"):
+            early.refuse(defaults("augment") | {"routes": {"car": rule}}, "augment")
+
+
+def test_a_point_outside_of_a_picture_is_refused_by_its_header(photo: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (40, 30)).save("photo.jpg", exif=turned)
+    refuse(input="photo.jpg", select="29,39")
+    with pytest.raises(ConfigError, match="select=30,39 is outside the picture of 30x40"):
+        refuse(input="photo.jpg", select="30,39")
+    refuse(select="5000,5000")  # no picture: who reads it tells
+
+
+def test_what_is_said_of_builtin_parameters_is_true() -> None:
+    for kind, plugins in presets.loaded(presets.conf_dir() / named.FILE).items():
+        for name, said in plugins.items():
+            plugin = REGISTRIES[kind].load(name)
+            assert said.keys() <= {*inspect.signature(plugin).parameters}
+            assert set(said.values()) <= {*named._CHECKS}
+            if "weights" in said.values():
+                assert plugin.room == name
+
+
+def test_a_strangers_file_that_is_odd_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "preset_dirs", lambda: {"strange": tmp_path})
+    for text in ("[1", "[]", "styler: 3", "styler: {pastel: [a]}", "styler: {pastel: {a: soup}}"):
+        (tmp_path / named.FILE).write_text(text)
+        named.check("styler", "pastel", {"a": "b"})
+    (tmp_path / named.FILE).write_text("styler: {pastel: {a: file}}")
+    with pytest.raises(CbsError, match="no weight file 'b'"):
+        named.check("styler", "pastel", {"a": "b"})

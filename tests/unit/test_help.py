@@ -18,7 +18,7 @@ FILES = sorted(
     file
     for folder in FOLDERS
     for file in folder.rglob("*.yaml")
-    if file.name not in ("streams.yaml", "words.yaml")
+    if file.name not in ("named.yaml", "streams.yaml", "words.yaml")
 )
 
 

@@ -8,15 +8,8 @@ import torch
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SourceError
-from cbs_core.datasets.samples import (
-    Samples,
-    Shuffled,
-    find_photos,
-    generator,
-    has_split,
-    mixed,
-    prefetch,
-)
+from cbs_core.datasets.photos import find_photos, has_split
+from cbs_core.datasets.samples import Samples, Shuffled, generator, mixed, prefetch
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
-from cbs_core.machine.inputs import decoded, picture_formats, to_8_bit
+from cbs_core.machine.inputs import decoded, orientation, picture_formats, to_8_bit
 from cbs_plugins.formats import exif
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
@@ -92,7 +92,7 @@ def read_header(path: str | Path) -> Header:
     """
     with _opened(path) as image:
         width, height = image.size
-        if exif.orientation(image) >= 5:
+        if orientation(image) >= 5:
             width, height = height, width
         # The second picture of a phone's MPO is no next frame.
         frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
@@ -148,9 +148,9 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
 
 def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
     loaded = decoded(path, image)
-    orientation = exif.orientation(image)
-    data, density = exif.kept(image, orientation), exif.density(image)
-    upright = _UPRIGHT.get(orientation)
+    turned = orientation(image)
+    data, density = exif.kept(image, turned), exif.density(image)
+    upright = _UPRIGHT.get(turned)
     if upright is not None:
         loaded = loaded.transpose(upright)
     if loaded.mode == "F" or loaded.mode.startswith("I"):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.datasets.labelled import IGNORE, LabelledSet, Pair, find, read_rgb
-from cbs_core.datasets.samples import Samples, Shuffled, find_photos, log, prefetch
+from cbs_core.datasets.photos import find_photos
+from cbs_core.datasets.samples import Samples, Shuffled, log, prefetch
 from cbs_plugins.formats.pictures import picture_size
 from cbs_plugins.training.augmentation import (
     SOFT_STRIDE,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cbs_core.choose.weights import Checkpoint
 from cbs_core.contract.errors import ConfigError
-from cbs_core.datasets.samples import Samples, Shuffled, find_photos, generator, has_split
+from cbs_core.datasets.photos import find_photos, has_split
+from cbs_core.datasets.samples import Samples, Shuffled, generator
 from cbs_plugins.formats.pictures import read_picture
 from cbs_plugins.nets.lattice import WithoutGrid
 from cbs_plugins.nets.scale import resize_to_area

@@ -1,0 +1,69 @@
+"""What a plugin's parameters name: a style that is none is told before the plugin is imported.
+
+Each package of plugins may say so in ``conf/named.yaml``; the project's own file is the example.
+Nothing is imported, and a broken file of a stranger costs nothing: whoever loads the plugin tells.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+from cbs_core.choose import presets, weights
+from cbs_core.machine.inputs import input_file
+
+FILE = "named.yaml"
+
+
+def check(kind: str, name: str, params: Mapping[str, object]) -> None:
+    """Refuses what a plugin's parameters name and what is not there, as far as that is declared.
+
+    Args:
+        kind: ``styler``, ``segmenter``, ...
+        name: of the plugin.
+        params: what it is given; what is None or of another type is left to the plugin.
+
+    Raises:
+        WeightsMissingError: no such weights, with the closest name.
+        SourceError: no such picture.
+    """
+    for key, what in _declared(kind, name):
+        value = params.get(key)
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and one and what in _CHECKS:
+                _CHECKS[what](kind, name, params, one)
+
+
+def _weights(kind: str, name: str, params: Mapping[str, object], style: str) -> None:
+    if not params.get("weights"):
+        weights.find(name, style, flag=f"{kind}.weights")
+
+
+def _file(_kind: str, _name: str, _params: Mapping[str, object], path: str) -> None:
+    weights.there(path)
+
+
+def _picture(_kind: str, _name: str, _params: Mapping[str, object], path: str) -> None:
+    input_file(path)
+
+
+def _number_or_picture(_kind: str, _name: str, _params: Mapping[str, object], value: str) -> None:
+    if not value.lstrip("-").isdecimal():
+        input_file(value)
+
+
+_CHECKS: Mapping[str, Callable[[str, str, Mapping[str, object], str], None]] = {
+    "weights": _weights,
+    "file": _file,
+    "picture": _picture,
+    "number_or_picture": _number_or_picture,
+}
+
+
+def _declared(kind: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yields the parameters of a plugin that name something, and what."""
+    for folder in presets.preset_dirs().values():
+        file = folder / FILE
+        try:
+            said = presets.loaded(file)[kind][name] if file.is_file() else {}
+        except Exception:  # a stranger's file may be anything
+            continue
+        for key, what in said.items() if isinstance(said, Mapping) else ():
+            yield str(key), str(what)

@@ -1,0 +1,60 @@
+"""What is measured, and where the figures go: told without torch."""
+
+import os
+from collections.abc import Mapping
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cbs_core.choose.sections import flag
+from cbs_core.contract.errors import ConfigError
+from cbs_core.datasets import photos
+from cbs_core.run.destinations import refuse, refuse_part, writable
+
+if TYPE_CHECKING:
+    from cbs_core.contract.accelerated import Kind
+
+
+def chosen(config: Mapping[str, object]) -> "Kind":
+    """Returns the kind of the one plugin that is measured.
+
+    Raises:
+        ConfigError: there are none or two, or its pictures are not there.
+    """
+    kinds: tuple[Kind, ...] = ("segmenter", "styler")
+    found = [kind for kind in kinds if config.get(kind) is not None]
+    if len(found) != 1:
+        raise ConfigError(
+            "one plugin is evaluated at a time: say segmenter=NAME or styler=NAME"
+            + (", not both" if found else "")
+        )
+    data = str(config["data"])
+    if found == ["styler"]:
+        photos.place(data)
+    else:
+        from cbs_core.datasets import labelled  # numpy, which takes a while
+
+        labelled.place(data)
+    return found[0]
+
+
+def places(config: Mapping[str, object]) -> tuple[Path, Path]:
+    """Returns where the figures and the chart go, where nothing of anybody's is.
+
+    Raises:
+        ConfigError: something is, or the output has another suffix.
+    """
+    if config["output"] is None:
+        for number in count(1):
+            output = Path(f"eval{'' if number == 1 else f'.{number}'}.json")
+            if not (os.path.lexists(output) or os.path.lexists(output.with_suffix(".png"))):
+                return output, output.with_suffix(".png")
+    output = Path(str(config["output"])).expanduser()
+    if output.suffix != ".json":
+        raise ConfigError(f"output={output} does not end in .json: say output={output}.json")
+    chart = output.with_suffix(".png")
+    overwrite = flag(config, "overwrite", default=False)
+    refuse([output], overwrite)
+    refuse_part(chart, overwrite=overwrite)
+    writable(output)
+    return output, chart
