@@ -28,7 +28,7 @@ def _shape(tensor: Tensor) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """What a picture's file holds beside pixels and alpha; carried to the sink untouched."""
+    """What a source's file holds beside pixels and alpha; carried to the sink untouched."""
 
     exif: bytes = b""
     """As the file holds it, without an orientation: the picture is upright. Empty for none."""
@@ -40,10 +40,16 @@ class Still:
     """ICC profile of ``own``; empty where the pixels are sRGB."""
 
     own: Tensor | None = None
-    """uint8 ``(H, W, 3)``, the file's pixels in the colours of ``profile``; None without one."""
+    """``(H, W, 3)``, the file's pixels, where those that the source gave are made of them: uint8 in
+    the colours of ``profile``; or, of more than 8 bits a channel, uint16 from 0 to 65535."""
 
     shown: Tensor | None = None
-    """uint8 ``(H, W, 3)``, the same in sRGB, as the source gave them."""
+    """uint8 ``(H, W, 3)``, the same as the source gave them."""
+
+    @property
+    def deep(self) -> bool:
+        """Whether the file has more than 8 bits a channel."""
+        return self.own is not None and self.own.element_size() > 1
 
     def __repr__(self) -> str:
         return f"Still(exif={len(self.exif)} bytes, profile={len(self.profile)} bytes)"

@@ -152,7 +152,7 @@ def test_more_than_8_bits_and_hdr_are_told(tmp_path: Path) -> None:
     clip = video_of(tmp_path / "a.mp4", arrays, "libx264", "yuv420p10le", color_trc=16)
     with VideoSource(str(clip)) as source:
         (note,) = source.info.notes
-    assert "10 bits a channel, HDR by PQ" in note
+    assert "10 bits a channel, HDR by PQ: what is restyled has 8" in note
     plain = video_of(tmp_path / "b.mp4", arrays, "libx264", "yuv420p")
     with VideoSource(str(plain)) as source:
         assert source.info.notes == ()

@@ -98,7 +98,15 @@ def read_header(path: str | Path) -> Header:
         frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
         own = image.mode in ("CMYK", "LAB")
         lost = f"its {image.mode} colours are converted to sRGB" if own else ""
+        if _deep(image):
+            lost = "8 of its bits a channel are kept"
         return Header(width, height, frames, lost)
+
+
+def _deep(image: Image.Image) -> bool:
+    """Tells whether a picture that was opened has more than 8 bits a channel in its file."""
+    layouts = (str(tile[3]) for tile in getattr(image, "tile", ()))
+    return image.mode[0] in "IF" or any(";16" in layout for layout in layouts)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -241,6 +249,8 @@ def not_kept(suffix: str, frame: RawFrame) -> str:
     if still is None:
         return ""
     lost = ["EXIF"] if still.exif and kind not in HOLDS_EXIF else []
+    if still.deep:
+        return f"{suffix} is written with 8 bits a channel, of which the source has more"
     if still.own is not None and kind not in HOLDS_PROFILE:
         lost.append("the ICC profile, so that colours are sRGB")
     if still.density and kind == "WEBP":

@@ -4,13 +4,18 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from av import Codec
 from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.stored import Stored
+from cbs_core.contract.types import Still
 from cbs_plugins.formats.media import has_alpha, open_media, picture_stream
 from cbs_plugins.formats.profiles import told
 
@@ -54,7 +59,7 @@ class Sampling:
 
 
 def source_notes(name: str, stream: VideoStream) -> list[str]:
-    """Returns a line for what is lost of a stream's depth when it is read."""
+    """Returns a line for what is lost of a stream's depth where it is restyled."""
     pixels = stream.codec_context.format
     if pixels is None:
         return []
@@ -63,8 +68,28 @@ def source_notes(name: str, stream: VideoStream) -> list[str]:
     if bits <= _DEPTH and curve is None:
         return []
     hdr = f", HDR by {curve}" if curve else ""
-    kept = "; its colour tags are kept, its mastering data is not" if curve else ""
-    return [f"'{name}' has {bits} bits a channel{hdr}: 8 bits of them are restyled and kept{kept}"]
+    depth = f": what is restyled has {_DEPTH}" if bits > _DEPTH else ""
+    kept = "; its colour tags are kept, its mastering data are not" if curve else ""
+    return [f"'{name}' has {bits} bits a channel{hdr}{depth}{kept}"]
+
+
+def deep(frame: VideoFrame) -> bool:
+    """Tells whether a frame has more than 8 bits a channel."""
+    return any(part.bits > _DEPTH for part in frame.format.components)
+
+
+def full_depth(pixels: Tensor, still: Still) -> NDArray[np.uint16]:
+    """Returns uint16 ``(H,W,3)`` of a frame: of pixels that nobody changed the source's own bits.
+
+    Args:
+        pixels: uint8 ``(H,W,3)`` on the host.
+        still: of a deep source, of the same size.
+    """
+    assert still.own is not None
+    assert still.shown is not None
+    values = pixels.numpy()
+    same = (values == still.shown.numpy()).all(axis=-1, keepdims=True)
+    return np.where(same, still.own.numpy(), values.astype(np.uint16) * 257)
 
 
 def profile_notes(path: Path | Stored, stream: VideoStream) -> list[str]:
@@ -104,6 +129,7 @@ def pixel_format(
     wanted: str,
     *,
     alpha: bool | None = None,
+    matte: bool = False,
 ) -> tuple[str, str]:
     """Chooses what an encoder is given.
 
@@ -114,6 +140,7 @@ def pixel_format(
         height: likewise, between rows.
         wanted: FFmpeg's name, or ``auto``.
         alpha: whether there is transparency; None: where the source has it.
+        matte: whether the pictures are a matte, of 8 bits.
 
     Returns:
         FFmpeg's name, and a line on what is lost by it, or nothing.
@@ -122,25 +149,42 @@ def pixel_format(
         SinkError: the encoder does not take the one that is wanted.
     """
     offered = encoder_formats(codec)
+    have = _sampling(source)
+    have = have if alpha is None else replace(have, alpha=alpha)
+    have = replace(have, bits=_DEPTH) if matte else have
     if wanted != "auto":
         if wanted not in offered:
             raise SinkError(
                 f"{codec} takes no pixel format '{wanted}' (it takes: {', '.join(offered)}): "
                 "choose one of these, or sink.pixel_format=auto"
             )
-        return wanted, ""
-    have = _sampling(source)
-    have = have if alpha is None else replace(have, alpha=alpha)
+        return wanted, _depth_lost(codec, wanted, have)
     best = min(offered, key=lambda name: _cost(name, have, width, height), default="yuv420p")
     got = Sampling.of(best)
-    lost = ""
+    lost = _depth_lost(codec, best, have)
     if source is not None and not have.rgb and (got.across, got.down) > (have.across, have.down):
-        lost = f"{codec} writes {best}: of the source's colours fewer samples are kept"
+        fewer = f"{codec} writes {best}: of the source's colours fewer samples are kept"
+        lost = f"{fewer}; {lost}" if lost else fewer
     elif source is not None and have.rgb and got.across > 1:
         finer = [name for name in offered if name in ("yuv444p", "gbrp")]
         way = f"; sink.pixel_format={finer[0]} keeps all" if finer else ""
-        lost = f"the source has a colour for each pixel, and {best} one for four{way}"
+        fewer = f"the source has a colour for each pixel, and {best} one for four{way}"
+        lost = f"{fewer}; {lost}" if lost else fewer
     return best, lost
+
+
+def _depth_lost(codec: str, chosen: str, have: Sampling) -> str:
+    """Returns, in words, what a format costs of a source's depth, or who cannot show it."""
+    bits = Sampling.of(chosen).bits
+    if bits < have.bits:
+        kept = f"{bits} of the source's {have.bits} bits a channel are kept"
+        return f"{codec} writes {chosen}: {kept}"
+    if bits > _DEPTH and codec == "libx264":
+        return (
+            f"H.264 of {bits} bits is not shown by every player: by more with sink.codec=libx265, "
+            "or sink.pixel_format=yuv420p, which has 8"
+        )
+    return ""
 
 
 def _sampling(source: VideoStream | None) -> Sampling:
@@ -170,8 +214,9 @@ def _cost(name: str, have: Sampling, width: int, height: int) -> tuple[int, ...]
         got.bits < _DEPTH,
         got.rgb and not have.rgb,
         got.across > across or got.down > down,
+        max(have.bits - got.bits, 0),
         got.alpha and not have.alpha,
-        got.bits - _DEPTH,
+        got.bits - have.bits,
         abs(got.across - across) + abs(got.down - down),
         got.rgb,
     )

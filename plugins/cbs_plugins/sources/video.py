@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cbs_core.contract.errors import SourceError, SourceLostError
 from cbs_core.contract.places import Place
-from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.contract.types import RawFrame, Still, StreamInfo
 from cbs_core.contract.windows import Index
 from cbs_plugins.formats import clock, ends
 from cbs_plugins.formats.deinterlace import Deinterlacer, is_interlaced
@@ -35,7 +35,7 @@ from cbs_plugins.formats.media import (
     picture_stream,
     rotation,
 )
-from cbs_plugins.formats.video_colours import profile_notes, source_notes
+from cbs_plugins.formats.video_colours import deep, profile_notes, source_notes
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
@@ -97,7 +97,7 @@ class VideoSource:
             self._stream.thread_type = "SLICE"
             self._decoder = _decoder(self._stream)
             self._orientation = orientation(self._stream)
-            self._rgb = VideoReformatter()
+            self._rgb, self._deep_rgb = VideoReformatter(), VideoReformatter()
             self._zero = clock_zero(self._container)
             self._tick = Fraction(self._stream.time_base or Fraction(1, 90_000))
             self._rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or 25)
@@ -156,8 +156,9 @@ class VideoSource:
             if held is not None:
                 yield held
             pixels, alpha = self._upright(frame)
+            still = Still(own=self._full_depth(frame), shown=pixels) if deep(frame) else None
             lasts = frame.duration * (frame.time_base or self._tick) if frame.duration else None
-            held = RawFrame(pixels, index, time - self._start, alpha, duration=lasts)
+            held = RawFrame(pixels, index, time - self._start, alpha, duration=lasts, still=still)
         if held is not None:
             yield replace(held, duration=self._last_duration(held))
 
@@ -340,16 +341,22 @@ class VideoSource:
         alpha = any(part.is_alpha for part in frame.format.components)
         layout = "rgba" if alpha else "rgb24"
         rgb = self._rgb.reformat(frame, format=layout, interpolation=CONVERSION)
-        pixels = torch.from_numpy(rgb.to_ndarray())
-        # A codec can tell it frame by frame, as EXIF in Motion JPEG does, without mirroring.
-        turn = self._orientation
-        if turn == Orientation() and frame.rotation:
-            turn = rotation(frame.rotation)
-        pixels = turn.upright(pixels)
+        pixels = self._turn(frame).upright(torch.from_numpy(rgb.to_ndarray()))
         if not alpha:
             return pixels, None
         opaque = bool((pixels[..., 3] == 255).all())
         return pixels[..., :3].contiguous(), None if opaque else pixels[..., 3].contiguous()
+
+    def _full_depth(self, frame: VideoFrame) -> Tensor:
+        """Returns uint16 ``(H,W,3)``."""
+        rgb = self._deep_rgb.reformat(frame, format="rgb48le", interpolation=CONVERSION)
+        return self._turn(frame).upright(torch.from_numpy(rgb.to_ndarray()))
+
+    def _turn(self, frame: VideoFrame) -> Orientation:
+        # A codec can tell it frame by frame, as EXIF in Motion JPEG does, without mirroring.
+        if self._orientation == Orientation() and frame.rotation:
+            return rotation(frame.rotation)
+        return self._orientation
 
 
 def _decoder(stream: VideoStream) -> VideoCodecContext:
