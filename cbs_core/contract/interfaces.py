@@ -51,7 +51,8 @@ class Compositor(Protocol):
     """Blends one style into the picture: ``U = A * T + (1 - A) * I`` or a refinement of it.
 
     Several routes are superposed by the core (`cbs_core.frame.pipeline`), so a compositor must be
-    linear in ``alpha`` up to rounding: blurring and guided filtering are.
+    linear in ``alpha`` up to rounding, as blurring is; or at least in its scale, which is a route's
+    strength, and then mattes that touch are superposed as it makes of each what it may.
 
     One whose attribute ``reach`` says beyond how many pixels from the matte the picture comes out
     as it is can be used where only the matte's surroundings are restyled (``styler.where=mask``).

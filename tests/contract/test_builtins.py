@@ -149,6 +149,7 @@ class TestFeather(testing.CompositorSuite):
 
 class TestGuided(testing.CompositorSuite):
     plugin = "compositor/guided"
+    linear = False
 
     def create(self):
         return create(self.plugin)
