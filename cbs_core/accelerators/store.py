@@ -166,15 +166,18 @@ def form(module: nn.Module) -> str:
 
 
 def _written(module: nn.Module, kind: "type[_Pickler]") -> str:
-    digest = hashlib.sha256()
-    written = BytesIO()
-    pickler = kind(written, protocol=5)
-    # Without memory of what was written, equal modules are written alike, whatever they share.
-    pickler.fast = True
-    pickler.dump(module)
-    digest.update(written.getvalue())
+    digest = hashlib.sha256(_pickled(module, kind))
     _add_classes(digest, module)
     return digest.hexdigest()
+
+
+def _pickled(value: object, kind: "type[_Pickler]") -> bytes:
+    written = BytesIO()
+    pickler = kind(written, protocol=5)
+    # Without memory of what was written, equal values are written alike, whatever they share.
+    pickler.fast = True
+    pickler.dump(value)
+    return written.getvalue()
 
 
 def design(module: nn.Module) -> str:
@@ -205,9 +208,14 @@ def _add_classes(digest: "hashlib._Hash", module: nn.Module) -> None:
 
 
 class _Pickler(pickle.Pickler):
-    """Writes a tensor as its digest: torch's own way has addresses in it."""
+    """Writes a tensor as its digest: torch's own way has addresses in it.
+
+    A set is written in an order of its own: Python's is another in each process.
+    """
 
     def persistent_id(self, obj: Any) -> object:
+        if isinstance(obj, set | frozenset):
+            return type(obj).__name__, sorted(_pickled(one, type(self)) for one in obj)
         if not isinstance(obj, Tensor):
             return None
         values = obj.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
