@@ -9,8 +9,9 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
@@ -45,13 +46,26 @@ HOPELESS = 1.4
 """Times the fastest's median, above which a way is timed no further: where one round tells them
 apart, the others would cost a first run seconds."""
 
+SHARE = 0.1
+"""Of the time that a run's frames take, what comparing several ways may take."""
+
+SAVES = 0.5
+"""Of plain torch's time, what the most promising way is expected to save: it is built where that
+takes no longer than it saves."""
+
+PLAIN = "eager fp32"
+"""Label of the module as it is."""
+
+now = time.perf_counter
+"""Seconds by the clock that trying is measured and bounded by."""
+
 
 class Way(Protocol):
     """One way to run a module: a compiler in one precision."""
 
     @property
     def label(self) -> str:
-        """``openvino bf16``."""
+        """``openvino bf16``: an engine, and a precision of it."""
         ...
 
     @property
@@ -117,6 +131,9 @@ class Checked:
         budget: seconds for trying several ways; one is begun only where its usual time fits in.
             With 0, what an earlier run found and made is used, or else the last way. With None no
             way is timed: the first that agrees is used.
+        frames: that the net is run on, as far as that is known. The first way is then built only
+            where it is expected to save more than that takes, and all further trying takes a
+            tenth of the frames' time at most.
     """
 
     def __init__(
@@ -127,7 +144,9 @@ class Checked:
         store: Store,
         *,
         budget: float | None = None,
+        frames: int | None = None,
     ) -> None:
+        self._frames = math.inf if frames is None else frames
         self._reference = Eager(module, torch.float32)
         self._kind = kind
         self._words = f"{kind} {type(module).__name__}"
@@ -218,43 +237,142 @@ class Checked:
         labels = [way.label for way in self._ways]
         batch, _, height, width = trial.key[0]
         question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
-        kept = self._store.shared.read_json(*question)
-        if isinstance(kept, list) and kept and all(label in labels for label in kept):
-            found = tuple(self._ways[labels.index(label)] for label in kept)
-            return found if self._budget else self._at_once(found)
+        kept = _Kept.read(self._store.shared.read_json(*question), labels)
         budget = self._budget or 0.0
+        if kept is not None:
+            found = tuple(self._ways[labels.index(label)] for label in kept.ranked)
+            if not budget:
+                return self._at_once(found)
+            if not self._goes_on(kept):
+                return found
         if not budget:
             return self._ways[-1:]
-        start = time.perf_counter()
+        allowed = _Allowed(trial, budget, self._frames)
         calls: dict[Way, Call] = {}
-        complete = True
+        left: list[str] = []
+        finer: dict[Way, Way] = {}
         for way in self._ways:
-            usual = way.usual
-            if usual > budget:
+            if way.usual > budget:
                 continue
-            if usual and time.perf_counter() - start + usual > budget:
-                log.info("%s is not tried: the budget of %.0f s is spent", way.label, budget)
-                complete = False
+            coarser = next((one for one in calls if _alike(one, way)), None)
+            if coarser is not None and way is not self._ways[-1]:
+                finer[coarser] = way
+                continue
+            if reason := allowed.refusal(way):
+                log.info("%s is not tried: %s", way.label, reason)
+                left.append(way.label)
                 continue
             log.info("trying the %s for %s (%s)", self._words, trial.size, way.label)
             try:
-                calls[way] = trial.admit(way)
+                with allowed.counted():
+                    calls[way] = trial.admit(way)
             except AcceleratorError as error:
                 log.info("%s is passed over: %s", way.label, error)
-        times = _timed(calls, trial.inputs) if calls else {}
-        ranked = sorted(calls, key=lambda way: times[way])
+        times = _timed(calls, trial, allowed.end) if len(calls) > 1 else trial.first(calls)
+        timed = sorted(calls, key=lambda way: times[way])
         log.info(
             "the %s runs by %s",
             self._words,
-            ", ".join(f"{way.label} ({1000 * times[way]:.0f} ms)" for way in ranked),
+            ", ".join(f"{way.label} ({1000 * times[way]:.0f} ms)" for way in timed),
         )
-        if complete:  # else the next run, which finds on the disk what this one built, goes on
-            self._store.shared.write_json([way.label for way in ranked], *question)
-        return tuple(ranked)
+        ranked = tuple(one for way in timed for one in (way, finer.get(way)) if one is not None)
+        # A longer run goes on with what is left, and finds on the disk what this one built.
+        found_out = _Kept([way.label for way in ranked], left, trial.seconds.get(PLAIN, 0.0))
+        self._store.shared.write_json(asdict(found_out), *question)
+        return ranked
+
+    def _goes_on(self, kept: "_Kept") -> bool:
+        """Tells whether there is time for all that an earlier run left; all is compared anew."""
+        if not kept.left:
+            return False
+        nothing = kept.ranked == [self._ways[-1].label]
+        run = self._frames * kept.plain if self._frames < math.inf else math.inf
+        most = min(self._budget or 0.0, (SAVES if nothing else SHARE) * run)
+        again = (*kept.ranked[1:], *kept.left)
+        return sum(way.usual for way in self._ways if way.label in again) <= most
 
     def _at_once(self, ways: Sequence[Way]) -> tuple[Way, ...]:
         """Returns those that come at once: a live picture is not held up by one of a new style."""
         return tuple(way for way in ways if way.usual <= AT_ONCE) or self._ways[-1:]
+
+
+def _alike(coarser: Way, way: Way) -> bool:
+    """Tells whether a way is another of the same engine in float32: no faster where both agree."""
+    (engine, _, half), (same, _, word) = (one.label.partition(" ") for one in (coarser, way))
+    return engine == same and word == "fp32" and half in ("fp16", "bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a run found out of ways, for those after it; as it is written."""
+
+    ranked: list[str]
+    """Labels of those that agree, the fastest first."""
+
+    left: list[str]
+    """Labels of those that there was no time for."""
+
+    plain: float
+    """Seconds of plain torch; 0 where it was not run."""
+
+    @classmethod
+    def read(cls, value: object, labels: Sequence[str]) -> "_Kept | None":
+        """Returns it of what was read, or None where that is something else."""
+        match value:
+            case {"ranked": list(ranked), "left": list(left), "plain": float(plain)}:
+                if ranked and all(label in labels for label in (*ranked, *left)):
+                    return cls(ranked, left, plain)
+        return None
+
+
+class _Allowed:
+    """How long ways may be tried: a run of few frames is not to wait for what it hardly uses.
+
+    Args:
+        trial: the frame; plain torch is timed on it where the number of frames is known.
+        budget: seconds at most.
+        frames: that the net is run on.
+    """
+
+    def __init__(self, trial: "_Trial", budget: float, frames: float) -> None:
+        self._frames = frames
+        run = frames * trial.plain if frames < math.inf else math.inf
+        self._saved, self._more = SAVES * run, min(budget, SHARE * run)
+        self._budget, self._begun = budget, now()
+        self._spent = 0.0
+        """On others than the way that is there."""
+
+        self._there = False
+
+    @property
+    def end(self) -> float:
+        """When comparing must be over, by `now`."""
+        return now() + self._more - self._spent
+
+    def refusal(self, way: Way) -> str:
+        """Returns why a way is not built now; empty where it is."""
+        if not way.usual:
+            return ""
+        if now() - self._begun + way.usual > self._budget:
+            return f"the budget of {self._budget:.0f} s is spent"
+        if self._there and self._spent + way.usual > self._more:
+            return f"that may take {self._more:.1f} s, a tenth of {self._frames:.0f} frames' time"
+        if not self._there and way.usual > self._saved:
+            return f"{self._frames:.0f} frames are too few to make up for building it"
+        return ""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts what a way takes that is tried beside another, or in vain."""
+        begun = now()
+        try:
+            yield
+        except AcceleratorError:
+            self._spent += now() - begun
+            raise
+        if self._there:
+            self._spent += now() - begun
+        self._there = True
 
 
 class _Trial:
@@ -268,16 +386,38 @@ class _Trial:
         self._reference = reference
         self._kind: Kind = kind
         self._store = store
-        self._want: Any = None
+        self._wanted: Any = None
         self._calls: dict[str, Call] = {}
         self.outputs: dict[str, Any] = {}
         """What ways that were built and run made of the frame, by their labels."""
+
+        self.seconds: dict[str, float] = {}
+        """What each took for it that was run, its first call."""
 
     @property
     def size(self) -> str:
         """``1024x512``, and how many pictures at once where it is not one."""
         batch, _, height, width = self.key[0]
         return f"{width}x{height}" if batch == 1 else f"{batch} of {width}x{height}"
+
+    @property
+    def plain(self) -> float:
+        """Seconds that the module itself takes in float32."""
+        self._want()
+        return self.seconds[PLAIN]
+
+    def first(self, ways: Iterable[Way]) -> dict[Way, float]:
+        """Returns the seconds of each way's first call; of one that was not run as many as any."""
+        return {way: self.seconds.get(way.label, math.inf) for way in ways}
+
+    def _want(self) -> Any:
+        """Returns what the module itself makes of the frame."""
+        if self._wanted is None:
+            begun = now()
+            self._wanted = self._reference(*self.inputs)
+            _wait(self.inputs[0].device)
+            self.seconds[PLAIN] = now() - begun
+        return self._wanted
 
     def admitted(self, way: Way) -> bool:
         """Tells whether a way is known to agree here."""
@@ -303,7 +443,10 @@ class _Trial:
         try:
             call = way.build(*self.inputs)
             with in_turn(FOR_A_TURN):
+                begun = now()
                 have = call(*self.inputs)
+                _wait(self.inputs[0].device)
+                self.seconds[way.label] = now() - begun
         except (torch.OutOfMemoryError, AcceleratorError):
             raise
         except Exception as error:  # a compiler may raise anything
@@ -312,10 +455,8 @@ class _Trial:
             words = " ".join(str(error).split())[:300]
             raise AcceleratorError(f"{type(error).__name__}: {words}") from error
         if kept is None:
-            if self._want is None:
-                self._want = self._reference(*self.inputs)
             height, width = self.key[0][2:]
-            verdict = check.compare(self._kind, have, self._want, (height, width))
+            verdict = check.compare(self._kind, have, self._want(), (height, width))
             kept = {"passed": verdict.passed, "words": verdict.words}
             self._store.write_json(kept, *question)
             if not verdict.passed:
@@ -325,17 +466,18 @@ class _Trial:
         return call
 
 
-def _timed(calls: dict[Way, Call], inputs: tuple[Tensor, ...]) -> dict[Way, float]:
-    """Returns each way's median seconds, of calls in turn."""
+def _timed(calls: dict[Way, Call], trial: _Trial, end: float) -> dict[Way, float]:
+    """Returns each way's median seconds, of calls in turn; its first call's where time was up."""
     race = Race(list(calls), rounds=ROUNDS, hopeless=HOPELESS)
-    while not race.over:
+    device = trial.inputs[0].device
+    while not race.over and now() < end:
         way = race.turn
-        _wait(inputs[0].device)
-        race.start(time.perf_counter())
-        calls[way](*inputs)
-        _wait(inputs[0].device)
-        race.came_out(way, time.perf_counter())
-    return race.medians
+        _wait(device)
+        race.start(now())
+        calls[way](*trial.inputs)
+        _wait(device)
+        race.came_out(way, now())
+    return trial.first(calls) | race.medians
 
 
 def _wait(device: torch.device) -> None:

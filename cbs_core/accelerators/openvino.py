@@ -290,7 +290,7 @@ class OpenVINOWay:
     @property
     def usual(self) -> float:
         """Seconds: most go into the conversion, which all precisions share."""
-        return 1.0 if self._net.converted else 10.0
+        return 1.0 if self._net.converted else 4.0
 
     def build(self, *inputs: Tensor) -> Call:
         """Returns the module, compiled for the inputs' shapes."""

@@ -205,6 +205,8 @@ class Job:
         self._check_lookahead(info, look)
         check_inside(look.select, info.height, info.width)
         long = worth_trials(info)
+        if self._own:  # else nets of other lengths would be others, and none shared
+            look = counted(look, info)
         plan = self._workshop.plan(look if long else unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)
@@ -350,9 +352,23 @@ def unhurried(look: Look) -> Look:
 
     A trial takes longer than some frames do by plain torch; what an earlier run found is used.
     """
+    return _trying(look, budget=0)
+
+
+def counted(look: Look, info: StreamInfo) -> Look:
+    """Returns it with trials of accelerators bounded by the stream's frames, where it tells them.
+
+    A number that the user gave stays.
+    """
+    if info.frames is None or look.accelerator.params.get("frames") is not None:
+        return look
+    return _trying(look, frames=info.frames // (info.sizes or 1))
+
+
+def _trying(look: Look, **params: object) -> Look:
     if look.accelerator.name != "auto":
         return look
-    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
+    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, **params}))
 
 
 def shown_by(look: Look, info: StreamInfo) -> Look:

@@ -285,6 +285,104 @@ def test_what_takes_longer_than_the_budget_is_left_out():
     assert way.built == []
 
 
+class Clock:
+    """Goes on only as planted ways take time, whatever the machine is doing."""
+
+    def __init__(self, monkeypatch):
+        self.time = 0.0
+        monkeypatch.setattr(checked, "now", lambda: self.time)
+
+    def ways(self, plain, *planted):
+        """Nets by their labels, seconds to build and a frame; the module takes ``plain``."""
+        module = net()
+        clock = self
+
+        class Timed(Way):
+            def __init__(self, label, usual, builds, takes):
+                super().__init__(module, label)
+                self.usual, self.builds, self.takes, self.runs = usual, builds, takes, 0
+
+            def build(self, *inputs):
+                clock.time += self.builds
+                run = super().build(*inputs)
+
+                def timed(*inputs):
+                    self.runs += 1
+                    clock.time += self.takes
+                    return run(*inputs)
+
+                return timed
+
+        def slow(module, inputs):
+            clock.time += plain
+
+        module.register_forward_pre_hook(slow)
+        for one in (ways := [Timed(*way) for way in planted]):
+            one.module = lambda image: torch.sigmoid(module.conv(image)) * module.strength
+        return [*ways, EagerWay(module, torch.float32)]
+
+    def tried(self, ways, frames):
+        """Returns what was chosen and how long finding out took."""
+        module, begun = ways[-1].module, self.time
+        call = Checked(module, "styler", ways, Store(net(), CPU), budget=20.0, frames=frames)
+        call.prepare(picture(64, 96))
+        return call.chosen, self.time - begun
+
+
+def test_what_few_frames_do_not_make_up_for_is_not_built(monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "cbs")
+    clock = Clock(monkeypatch)
+    ways = clock.ways(0.3, ("fast", 4.0, 4.0, 0.1))
+    assert clock.tried(ways, 20) == ("eager fp32", pytest.approx(0.3))
+    assert ways[0].built == []
+    assert "fast is not tried: 20 frames are too few to make up for building it" in caplog.messages
+    assert clock.tried(ways, 20)[1] == 0, "it is known"
+    chosen, took = clock.tried(ways, 50)
+    assert chosen == "fast", "a longer run goes on"
+    assert took < 4.0 + 0.3 + 0.1 + 2 * 1.5, "building, the comparison, a tenth of 50 frames"
+    assert clock.tried(ways, 20)[0] == "fast", "what was found is found again"
+
+
+@pytest.mark.parametrize("frames", [30, 100, 200, 500])
+def test_further_trying_takes_a_tenth_of_the_run_at_most(monkeypatch, frames):
+    clock = Clock(monkeypatch)
+    slower = [(f"slower{n}", 2.0, 2.0, 0.25) for n in range(9)]
+    ways = clock.ways(0.3, ("fast", 1.0, 1.0, 0.1), *slower)
+    chosen, took = clock.tried(ways, frames)
+    assert chosen == "fast"
+    more = took - (0.3 + 1.0 + 0.1)  # plain torch's picture, building and the comparison
+    assert more <= 0.1 * frames * 0.3 + 0.3, "and the call that was under way"
+    count = sum(bool(way.built) for way in ways[:-1])
+    assert count == 1 + min(9, int(0.1 * frames * 0.3 / 2.25))
+    again, took = clock.tried(ways, frames)
+    assert (again, took < 1.5) == (chosen, True), "it is compared once"
+
+
+def test_without_a_number_of_frames_the_budget_alone_counts(monkeypatch):
+    clock = Clock(monkeypatch)
+    slower = [(f"slower{n}", 2.0, 2.0, 0.25) for n in range(3)]
+    ways = clock.ways(0.3, ("fast", 1.0, 1.0, 0.1), *slower)
+    assert clock.tried(ways, None)[0] == "fast"
+    assert all(way.built for way in ways[:-1])
+
+
+def test_of_an_engine_float32_is_not_timed_where_half_precision_agrees(monkeypatch):
+    clock = Clock(monkeypatch)
+    ways = clock.ways(0.3, ("one bf16", 1.0, 1.0, 0.1), ("one fp32", 1.0, 1.0, 0.2))
+    ways[0].error = 0.0
+    assert clock.tried(ways, None)[0] == "one bf16"
+    assert ways[1].built == []
+    ways = clock.ways(0.3, ("one bf16", 1.0, 1.0, 0.1), ("one fp32", 1.0, 1.0, 0.2))
+    ways[0].error = 0.1
+    store = Store(net(strength=0.4), CPU)
+    call = Checked(ways[-1].module, "styler", ways, store, budget=20.0)
+    call.prepare(picture(64, 96))
+    assert call.chosen == "one fp32"
+    ways[1].error = 0.1  # at another size it fails too, and plain torch is left
+    call.prepare(picture(40, 64))
+    assert call.chosen == "eager fp32"
+
+
 def test_a_size_is_built_once_and_only_so_many_are_kept():
     way = Way(net())
     call = make(way)
@@ -533,7 +631,7 @@ def test_openvino_converts_with_its_weights_what_it_cannot_read_apart(conversion
 def test_a_net_that_comes_beside_a_stream_runs_as_fast_as_one_like_it(monkeypatch):
     """Built where a thread stands back, by what an earlier run has made of another's weights."""
     monkeypatch.setattr(
-        checked, "_timed", lambda calls, inputs: {way: "eager" in way.label for way in calls}
+        checked, "_timed", lambda calls, *rest: {way: "eager" in way.label for way in calls}
     )
     image, chosen = picture(64, 96), []
 

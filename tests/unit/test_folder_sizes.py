@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.types import StreamInfo
-from cbs_core.run.job import Job, worth_trials
+from cbs_core.run.job import Job, counted, worth_trials
 from cbs_core.run.settings import Look, Settings
 
 
@@ -88,3 +88,16 @@ def test_what_is_fastest_is_tried_where_a_size_comes_often(
 ) -> None:
     info = StreamInfo(8, 8, rate=Fraction(25), frames=frames, sizes=sizes)
     assert worth_trials(info) is worth
+
+
+def test_trying_is_told_how_many_frames_of_a_size_come() -> None:
+    def frames(accelerator: Choice, many: int | None) -> object:
+        look = Look(Choice("net"), Choice("style"), accelerator=accelerator)
+        told = counted(look, StreamInfo(8, 8, rate=Fraction(25), frames=many, sizes=2))
+        return told.accelerator.params.get("frames")
+
+    given = {"budget": 20, "frames": None}
+    assert frames(Choice("auto", given), 100) == 50
+    assert frames(Choice("auto", given), None) is None
+    assert frames(Choice("auto", {"frames": 7}), 100) == 7
+    assert frames(Choice("eager"), 100) is None
