@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from cbs_core.augment.painter import Painter, Shown, threads, with_unlabelled
 from cbs_core.augment.rules import Drawn, Rule, chance, draw, parse
@@ -24,7 +24,7 @@ from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.datasets.labelled import LabelledSet, read_rgb
 from cbs_core.frame.routes import Route
-from cbs_core.machine import files
+from cbs_core.machine import exif, files
 from cbs_core.machine.inputs import picture_formats
 from cbs_core.run import settings
 from cbs_core.run.settings import Look
@@ -49,6 +49,8 @@ FORMATS: Mapping[str, tuple[str, Mapping[str, object]]] = {
 edges follow the labels' to the pixel."""
 
 LOSSY = ("JPEG", "WEBP")
+
+HOLD_ALPHA = ("PNG", "TIFF", "WEBP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Maker:
                 made.append(self._copied(item))
                 continue
             if seen is None:
+                _format(item.picture)
                 seen = self._read(item)
             if isinstance(one, int):
                 drawn = draw(self._rules, chance(self._seed, name, number))
@@ -253,22 +256,40 @@ def drawn_of(record: Record) -> Drawn:
 
 
 def _encoded(pixels: NDArray[np.uint8], file: File, quality: int) -> bytes:
-    suffix = file.source.suffix.lower()
-    if suffix not in FORMATS:
-        raise ConfigError(
-            f"'{file.source}': pictures of '{suffix}' are not written (there are: "
-            f"{', '.join(FORMATS)})"
-        )
-    kind, options = FORMATS[suffix]
+    """Returns a picture's file, with what the one that it is made of holds beside its colours."""
+    kind, options = _format(file)
     if kind in LOSSY:
         options = {**options, "quality": quality}
     with Image.open(file.source, formats=picture_formats()) as source:
         # Of other modes the colours are not those of the profile any more.
         same = source.mode in ("RGB", "RGBA", "P", "PA")
-        profile = source.info.get("icc_profile") if same else None
+        held = {
+            "icc_profile": source.info.get("icc_profile") if same else None,
+            "exif": exif.kept(source, exif.orientation(source)),
+            "dpi": exif.density(source),
+        }
+        if kind in HOLD_ALPHA and source.has_transparency_data:
+            upright = ImageOps.exif_transpose(source).convert("RGBA")
+            pixels = np.dstack([pixels, np.array(upright.getchannel("A"))])
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind, icc_profile=profile, **options)
+    more = {key: value for key, value in held.items() if value}
+    Image.fromarray(pixels).save(out, kind, **more, **options)
     return out.getvalue()
+
+
+def _format(file: File) -> tuple[str, Mapping[str, object]]:
+    """Returns one of `FORMATS`.
+
+    Raises:
+        ConfigError: a variant of such a file is not written.
+    """
+    suffix = file.source.suffix.lower()
+    if suffix not in FORMATS:
+        raise ConfigError(
+            f"'{file.source}': pictures of '{suffix}' are not written: save it as one of "
+            f"{', '.join(FORMATS)}"
+        )
+    return FORMATS[suffix]
 
 
 def _sha256(data: bytes) -> str:

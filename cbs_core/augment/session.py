@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cbs_core.augment import journal
@@ -23,6 +24,7 @@ from cbs_core.contract.engines import Task
 from cbs_core.contract.errors import ConfigError, error_words
 from cbs_core.frame.routes import Route
 from cbs_core.machine.files import MARK
+from cbs_core.machine.inputs import frame_count, picture_formats
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.machine.text import complain
 from cbs_core.run.destinations import writable
@@ -44,6 +46,9 @@ Due = Mapping[str, Variants]
 
 BUNDLE = 32
 """Pictures that a worker copies in one task: asking an engine takes longer than one copy."""
+
+SHOWN = 6
+"""Names that a line lists."""
 
 TRIES = 3
 """How often a picture is tried before it is given up and named."""
@@ -76,6 +81,8 @@ def augment_session(config: Mapping[str, object]) -> int:
         _check_same(output, log, due, left)
         if len(left) < len(due) and left:
             console.print(f"{len(due) - len(left)} of {len(due)} pictures are made already")
+        for line in _told(left, layout):
+            console.print(line, markup=False)
         failed = _make(choice(config.get("engine"), "engine"), wanted, left, log, console)
         if not failed:
             items = {one.name: one for one in (*layout.items, *layout.others)}
@@ -95,6 +102,34 @@ def augment_session(config: Mapping[str, object]) -> int:
     pictures = sum(map(len, log.done.values()))
     console.print(f"{pictures} pictures in {time.perf_counter() - start:.1f} s: {output}")
     return 2 if failed or changed else 0
+
+
+def _told(left: Due, layout: Layout) -> Iterator[str]:
+    """Yields what of a set's pictures is not restyled, a line each."""
+    items = {item.name: item for item in layout.items}
+    moving = [
+        item.pair.picture.name
+        for name, variants in left.items()
+        if (item := items.get(name)) is not None and any(one != ORIGINAL for one in variants)
+        if _moves(item.pair.picture)
+    ]
+    if moving:
+        yield f"of several frames the first is taken: {_names(moving)}"
+    if layout.labelled.unlabelled:
+        yield f"left out, for they have no labels: {_names(layout.labelled.unlabelled)}"
+
+
+def _moves(picture: Path) -> bool:
+    try:
+        with Image.open(picture, formats=picture_formats()) as image:
+            return frame_count(image) > 1
+    except Exception:  # whoever reads it tells
+        return False
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _prepared(wanted: Wanted, layout: Layout) -> Sequence[Rule]:

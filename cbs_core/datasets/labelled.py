@@ -72,6 +72,9 @@ class LabelledSet:
     root: Path = Path()
     """Where they lie."""
 
+    unlabelled: tuple[str, ...] = ()
+    """Pictures that have no labels, by name: they are no part of it."""
+
     outlines: Callable[[Path, Path], NDArray[np.uint8]] | None = None
     """Reads a pair's labels where they are outlines; None: they are pictures."""
 
@@ -163,9 +166,11 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
         tells = layout != "folder" and not (root.is_file() and vocabulary)
         layout = layout if tells else str(vocabulary)
         classes = tuple(vocabularies.get(layout))
-    found = tuple(sorted(pair for pair in pairs if pair.labels.is_file()))
+    listed = sorted(pairs)
+    found = tuple(pair for pair in listed if pair.labels.is_file())
     _check_any(found, root, split)
-    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()), lies, root)
+    without = tuple(pair.picture.name for pair in listed if not pair.labels.is_file())
+    return LabelledSet(classes, found, IGNORED_IDS.get(layout, ()), lies, root, without)
 
 
 def _check_any(pairs: Sequence[Pair], root: Path, split: str | None) -> None:

@@ -58,28 +58,14 @@ def picture_formats() -> tuple[str, ...]:
     return tuple(kind for kind in _RASTER if kind in Image.OPEN)  # an older Pillow has no AVIF
 
 
-def orientation(image: "Image.Image") -> int:
-    """Returns tag 0x0112 of Exif 2.32, 1 to 8; 1, upright, where it cannot be read."""
-    # A PNG without EXIF in its header would be decoded in search of one behind the pixels.
-    if image.format == "PNG" and "exif" not in image.info:
-        return 1
-    try:
-        value = image.getexif().get(0x0112, 1)
-        if isinstance(value, bytes):  # of a type that the standard does not allow
-            value = next((byte for byte in value if byte), 1)
-        if isinstance(value, tuple):
-            value = value[0]
-        return int(value) if 1 <= int(value) <= 8 else 1
-    except Exception:  # damaged EXIF raises nearly anything
-        return 1
-
-
 def upright_size(path: Path) -> tuple[int, int] | None:
     """Returns a picture's width and height after its orientation; None where its header is odd.
 
     Whoever reads the picture tells what is wrong with it.
     """
     from PIL import Image
+
+    from cbs_core.machine.exif import orientation
 
     try:
         with warnings.catch_warnings():
@@ -89,6 +75,12 @@ def upright_size(path: Path) -> tuple[int, int] | None:
                 return (height, width) if orientation(image) >= 5 else (width, height)
     except Exception:  # Pillow's decoders raise nearly anything on damaged data
         return None
+
+
+def frame_count(image: "Image.Image") -> int:
+    """Returns how many frames or pages a picture that was opened has."""
+    # The second picture of a phone's MPO is no next frame.
+    return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
 
 
 def decoded(path: str | Path, image: "Image.Image") -> "Image.Image":

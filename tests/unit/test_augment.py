@@ -305,3 +305,49 @@ def test_camvid_is_the_same_by_any_workers_and_keeps_its_labels(shared, tmp_path
     assert len(labels) == 369
     for name in labels:
         assert whole[name] == (data / name.replace("_v1", "")).read_bytes()
+
+
+def folder_set(root: Path) -> Path:
+    """A set of `images` and `labels` with odd pictures."""
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    (root / "classes.txt").write_text("sky\nroad\ncar\n")
+    by = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    pixels = by.integers(0, 255, (32, 48, 4), np.uint8)
+    Image.fromarray(pixels[..., :3]).save(root / "images/turned.jpg", exif=exif, dpi=(300, 300))
+    Image.fromarray(pixels).save(root / "images/glass.png")
+    frames = [Image.fromarray(np.roll(pixels[..., :3], n, 0)) for n in range(3)]
+    frames[0].save(root / "images/moving.webp", save_all=True, append_images=frames[1:])
+    (root / "images/phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + b"\0" * 40)
+    Image.fromarray(pixels[..., :3]).save(root / "images/alone.png")
+    for name, size in (("turned", (48, 32)), ("glass", (32, 48)), ("moving", (32, 48))):
+        Image.fromarray(np.full(size, 1, np.uint8)).save(root / f"labels/{name}.png")
+    Image.fromarray(np.full((32, 48), 1, np.uint8)).save(root / "labels/phone.png")
+    return root
+
+
+def test_what_pictures_hold_beside_their_colours_is_kept_or_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, new = folder_set(tmp_path / "set"), tmp_path / "new"
+    asked = config(data, new, split=None, routes={"road": "wave"}, quiet=False, others=False)
+    assert augment_session(asked) == 2
+    with Image.open(new / "images/turned_v1.jpg") as image:
+        assert image.getexif()[0x010F] == "Maker"
+        assert image.getexif().get(0x0112, 1) == 1
+        assert image.size == (32, 48)
+        assert np.allclose(image.info["dpi"], 300)
+    with (
+        Image.open(new / "images/glass_v1.png") as image,
+        Image.open(data / "images/glass.png") as old,
+    ):
+        assert np.array_equal(np.asarray(image.getchannel("A")), np.asarray(old.getchannel("A")))
+        assert not np.array_equal(np.asarray(image)[..., :3], np.asarray(old)[..., :3])
+    told = capsys.readouterr()
+    assert told.out.count("of several frames the first is taken: moving.webp\n") == 1
+    assert told.out.count("left out, for they have no labels: alone.png\n") == 1
+    (line,) = [line for line in told.err.splitlines() if "phone" in line]
+    assert "'.heic' are not written" in line
+    assert "save it as" in line

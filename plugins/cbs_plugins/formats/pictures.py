@@ -20,8 +20,9 @@ from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
-from cbs_core.machine.inputs import decoded, orientation, picture_formats, to_8_bit
-from cbs_plugins.formats import exif
+from cbs_core.machine import exif
+from cbs_core.machine.exif import orientation
+from cbs_core.machine.inputs import decoded, frame_count, picture_formats, to_8_bit
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
 
@@ -94,8 +95,7 @@ def read_header(path: str | Path) -> Header:
         width, height = image.size
         if orientation(image) >= 5:
             width, height = height, width
-        # The second picture of a phone's MPO is no next frame.
-        frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        frames = frame_count(image)
         own = image.mode in ("CMYK", "LAB")
         lost = f"its {image.mode} colours are converted to sRGB" if own else ""
         if _deep(image):
@@ -143,7 +143,7 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
     """
     pts = Fraction(0)
     with _opened(path) as image:
-        for index in range(1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))):
+        for index in range(frame_count(image)):
             if index:
                 image.seek(index)
             _refuse_bomb(path, image)

@@ -6,6 +6,22 @@ _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 """EXIF tags that tell of the picture: title, maker, model, software, time, artist, copyright."""
 
 
+def orientation(image: Image.Image) -> int:
+    """Returns tag 0x0112 of Exif 2.32, 1 to 8; 1, upright, where it cannot be read."""
+    # A PNG without EXIF in its header would be decoded in search of one behind the pixels.
+    if image.format == "PNG" and "exif" not in image.info:
+        return 1
+    try:
+        value = image.getexif().get(0x0112, 1)
+        if isinstance(value, bytes):  # of a type that the standard does not allow
+            value = next((byte for byte in value if byte), 1)
+        if isinstance(value, tuple):
+            value = value[0]
+        return int(value) if 1 <= int(value) <= 8 else 1
+    except Exception:  # damaged EXIF raises nearly anything
+        return 1
+
+
 def kept(image: Image.Image, orientation: int) -> bytes:
     """Returns a picture's EXIF as it is written again: without an orientation."""
     raw = image.info.get("exif") or b""
