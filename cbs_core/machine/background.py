@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-LOWER = 3
-"""By how much such a thread is nicer: beside one that computes it still gets a third of a core."""
+LOWER = 5
+"""By how much such a thread is nicer: beside one that computes it gets a quarter of a core."""
 
 TURN_S = 0.0005
 """Seconds that a thread of Python's may go on while another waits; by itself 0.005."""

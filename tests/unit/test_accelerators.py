@@ -22,7 +22,7 @@ from cbs_core.choose import registry
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import background
-from cbs_core.machine.background import stand_back
+from cbs_core.machine.background import in_turn, stand_back
 from cbs_core.testing import picture
 
 CPU = torch.device("cpu")
@@ -118,6 +118,41 @@ def test_a_frame_that_a_way_was_tried_on_is_not_run_again():
     assert not way.in_turn
     other = make(Counting(way.module), budget=None)
     other(image).requires_grad_()  # what is kept of a trial could not be
+
+
+def test_a_frame_that_waited_for_a_new_net_is_done_before_that_is_compared():
+    tried, waits = threading.Event(), threading.Event()
+    order = []
+
+    class Ordered(Net):
+        def forward(self, image):
+            order.append("compared")
+            return super().forward(image)
+
+    class Tried(Way):
+        def build(self, *inputs):
+            def run(*inputs):
+                tried.set()
+                assert waits.wait(60)
+                while not background._next.locked():  # until the frame is the next
+                    time.sleep(0.001)
+                return Net.forward(self.module, *inputs)
+
+            return run
+
+    def frame():
+        assert tried.wait(60)
+        waits.set()
+        with in_turn(60):
+            time.sleep(0.05)
+            order.append("frame")
+
+    module = reference(Ordered(), CPU)
+    with ThreadPoolExecutor() as pool:
+        shown = pool.submit(frame)
+        make(Tried(module), budget=None).prepare(picture(64, 96))
+        shown.result()
+    assert order == ["frame", "compared"]
 
 
 def test_the_first_that_agrees_is_taken_where_none_is_timed(caplog):
