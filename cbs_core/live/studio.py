@@ -32,6 +32,7 @@ from cbs_core.live.feed import Feed, Taken
 from cbs_core.live.pictures import encode
 from cbs_core.live.wish import RADIUS, Catalog, Wish, first, paced
 from cbs_core.machine.background import in_turn, stand_back
+from cbs_core.machine.memory import give_back
 from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
@@ -179,6 +180,7 @@ class Studio:
         with self._lock:
             self.feeds.pop(feed.name, None)
             self._wishes.pop(feed.name, None)
+        give_back()  # a call's frames and codecs leave holes: an evening of visitors would add up
 
     def put(self, feed: Feed, taken: Taken) -> None:
         """Gives a feed its next picture."""

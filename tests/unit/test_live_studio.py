@@ -20,7 +20,7 @@ from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import ConfigError, SinkError, SinkLostError, SourceError
 from cbs_core.contract.types import StreamInfo
 from cbs_core.frame.sizes import parse_size
-from cbs_core.live import osc, pictures, recording, shop, wish
+from cbs_core.live import osc, pictures, recording, shop, studio, wish
 from cbs_core.live.feed import Taken
 from cbs_core.live.inputs import Inputs
 from cbs_core.live.reading import Reading
@@ -298,6 +298,14 @@ def test_feeds_take_turns_and_their_number_is_bounded():
         assert made.main.wish.routes["car"].style == "dark"
         made.close_feed(own[0])
         assert made.open_feed()
+
+
+def test_what_a_visitor_held_goes_back_to_the_system(made, monkeypatch):
+    given = []
+    monkeypatch.setattr(studio, "give_back", lambda: given.append(set(made.feeds)))
+    feed = made.open_feed()
+    made.close_feed(feed)
+    assert given == [{"main"}], "once, when it is gone"
 
 
 def test_a_frame_that_fails_is_told_and_the_next_is_done(made):
