@@ -99,20 +99,24 @@ def make_clip(
     return path
 
 
-def wide_profile() -> bytes:
-    """An RGB profile with red and green of P3, made from that of sRGB by its own numbers."""
+def wide_profile(name: str = "wide") -> bytes:
+    """An RGB profile with red and green of P3, made from that of sRGB by its own numbers.
+
+    Its name, of four letters, takes the place of ``sRGB`` in the description.
+    """
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     primaries = {b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.2920, 0.6922, 0.0419)}
     primaries[b"bXYZ"] = (0.1571, 0.0666, 0.7841)
     (count,) = struct.unpack(">I", data[128:132])
     for entry in range(132, 132 + 12 * count, 12):
-        name, place, size = struct.unpack(">4sII", data[entry : entry + 12])
-        if name in primaries:
-            fixed = (round(value * 65536) for value in primaries[name])
+        key, place, size = struct.unpack(">4sII", data[entry : entry + 12])
+        if key in primaries:
+            fixed = (round(value * 65536) for value in primaries[key])
             data[place + 8 : place + 20] = struct.pack(">3i", *fixed)
-        if name == b"desc":
-            words = bytes(data[place : place + size]).replace(b"s\0R\0G\0B", b"w\0i\0d\0e")
-            data[place : place + size] = words.replace(b"sRGB", b"wide")
+        if key == b"desc":
+            wide = "\0".join(name).encode()
+            words = bytes(data[place : place + size]).replace(b"s\0R\0G\0B", wide)
+            data[place : place + size] = words.replace(b"sRGB", name.encode())
     return bytes(data)
 
 

@@ -83,6 +83,22 @@ def test_a_profile_is_converted_for_the_nets_and_back(tmp_path: Path) -> None:
     assert np.abs(again[:20].numpy().astype(int) - (200, 100, 50)).max() <= 2
 
 
+def test_a_profile_is_known_by_its_colours_and_not_by_its_name(tmp_path: Path) -> None:
+    named = wide_profile("sRGB")
+    frame = one(saved(tmp_path / "a.png", icc_profile=named))
+    wide = one(saved(tmp_path / "b.png", icc_profile=wide_profile()))
+    assert torch.equal(frame.pixels, wide.pixels)
+    assert not np.array_equal(frame.pixels.numpy(), RGB)
+    plain = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = plain.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    assert other != plain
+    for data in (plain, other):
+        same = one(saved(tmp_path / "c.png", icc_profile=data))
+        assert np.array_equal(same.pixels.numpy(), RGB)
+        assert same.still is not None
+        assert same.still.own is None
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_what_stands_beside_the_pixels_is_kept(tmp_path: Path, suffix: str) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -1,6 +1,7 @@
 """Colours of pictures: ICC profiles to sRGB, which the nets know, and back again."""
 
 import io
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -13,8 +14,26 @@ _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 """Colours that sRGB has too stay as they are, in both directions."""
 
 
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    return "srgb" in ImageCms.getProfileDescription(profile).lower()
+_ALIKE = 2
+"""Levels by which colours of two profiles that are one may differ: each is rounded its own way."""
+
+
+@lru_cache(maxsize=16)
+def _is_srgb(data: bytes) -> bool:
+    """Tells whether colours of a profile are sRGB's: by what they become, for names are wrong."""
+    steps = np.linspace(0, 255, 6).astype(np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    try:
+        shown = ImageCms.profileToProfile(
+            Image.fromarray(colours),
+            ImageCms.ImageCmsProfile(io.BytesIO(data)),
+            ImageCms.createProfile("sRGB"),
+            _INTENT,
+            outputMode="RGB",
+        )
+    except (OSError, ImageCms.PyCMSError):
+        return False
+    return int(np.abs(np.asarray(shown).astype(int) - colours).max()) <= _ALIKE
 
 
 def _read(data: bytes) -> ImageCms.ImageCmsProfile | None:
@@ -41,7 +60,7 @@ def to_srgb(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image |
         image = image.convert("RGB")
     if profile is None:
         return image.convert("RGB"), None, b""
-    if image.mode == "RGB" and _is_srgb(profile):
+    if image.mode == "RGB" and _is_srgb(data):
         return image, None, data
     try:
         shown = ImageCms.profileToProfile(
@@ -56,7 +75,7 @@ def to_srgb(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image |
 def told(data: bytes) -> str:
     """Returns the name of a profile whose colours are others than sRGB's; empty for none."""
     profile = _read(data) if data else None
-    if profile is None or _is_srgb(profile):
+    if profile is None or _is_srgb(data):
         return ""
     return ImageCms.getProfileDescription(profile).strip() or "unnamed"
 
