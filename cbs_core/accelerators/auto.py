@@ -5,12 +5,12 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from cbs_core.accelerators import onnxruntime
+from cbs_core.accelerators import onnxruntime, quantise
 from cbs_core.accelerators.checked import Checked, EagerWay, Way, precisions, reference
 from cbs_core.accelerators.compile import CompileWay
 from cbs_core.accelerators.cudagraph import CUDAGraphWay
 from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
-from cbs_core.accelerators.openvino import Net, OpenVINOWay
+from cbs_core.accelerators.openvino import Int8Way, Net, OpenVINOWay
 from cbs_core.accelerators.store import Store
 from cbs_core.contract.accelerated import Accelerated, Kind
 
@@ -30,11 +30,15 @@ class AutoAccelerator:
         frames: how many follow each other, where that is known: what is most promising is then
             built only where they make up for it, and all further trying takes a tenth of their
             time at most.
+        int8: whether int8 is tried too, on the CPU (``precision=int8``); None is no.
     """
 
-    def __init__(self, budget: float = 20.0, frames: int | None = None) -> None:
+    def __init__(
+        self, budget: float = 20.0, frames: int | None = None, int8: bool | None = None
+    ) -> None:
         self.budget = budget
         self.frames = frames
+        self.int8 = bool(int8)
 
     def __call__(
         self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
@@ -42,12 +46,18 @@ class AutoAccelerator:
         """Returns the module as an `Accelerated`."""
         module = reference(module, device)
         store = Store(module, device)
-        ways = candidates(module, device, dtype, store, kind)
+        ways = candidates(module, device, dtype, store, kind, int8=self.int8)
         return Checked(module, kind, ways, store, budget=self.budget, frames=self.frames)
 
 
 def candidates(
-    module: nn.Module, device: torch.device, dtype: torch.dtype, store: Store, kind: Kind
+    module: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype,
+    store: Store,
+    kind: Kind,
+    *,
+    int8: bool = False,
 ) -> list[Way]:
     """Returns the ways that are installed, the most promising first; eager float32 is the last.
 
@@ -57,6 +67,7 @@ def candidates(
         dtype: the coarsest to compute in.
         store: the module's.
         kind: what it is for.
+        int8: whether it is one of them, where it can be made or is there.
     """
     ways: list[Way] = []
     if device.type == "cuda":
@@ -64,6 +75,8 @@ def candidates(
     elif find_spec("openvino"):
         net = Net(module, store, kind)
         ways += [OpenVINOWay(net, precision) for precision in precisions(dtype)]
+        if int8 and (quantise.installed() or net.in_int8):
+            ways.insert(1, Int8Way(net, device))
     elif all(map(find_spec, onnxruntime.NEEDS)):
         ways.append(ONNXRuntimeWay(module, device, dtype, store))
     ways.append(CompileWay(module, dtype))

@@ -24,12 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from cbs_core.accelerators.checked import SHAPES, Call, Checked, precisions, reference
+from cbs_core.accelerators import quantise
+from cbs_core.accelerators.checked import SHAPES, Call, Checked, Way, precisions, reference
 from cbs_core.accelerators.store import Store, versions
 from cbs_core.contract.accelerated import Accelerated, Kind, shapes
 from cbs_core.contract.errors import AcceleratorError, PluginLoadError
 from cbs_core.machine.background import threads
-from cbs_core.machine.device import precision
+from cbs_core.machine.device import multiplies_in_bf16, precision
 from cbs_core.machine.scratch import scratch
 
 log = logging.getLogger("cbs")
@@ -71,11 +72,15 @@ class OpenVINOAccelerator:
     Each shape's result must agree with eager float32 (`cbs_core.accelerators.check`: a styler's
     PSNR of 35 dB, a segmenter's IoU of 0.995); where half precision does not, float32 is taken.
 
+    Args:
+        int8: whether int8 is tried first (``precision=int8``).
+
     Raises:
         PluginLoadError: OpenVINO is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, int8: bool = False) -> None:
+        self.int8 = int8
         if find_spec("openvino") is None:
             raise PluginLoadError("accelerator=openvino needs openvino: pip install openvino")
 
@@ -95,7 +100,9 @@ class OpenVINOAccelerator:
         module = reference(module, device)
         store = Store(module, device)
         net = Net(module, store, kind)
-        return Checked(module, kind, [OpenVINOWay(net, one) for one in precisions(dtype)], store)
+        ways: list[Way] = [Int8Way(net, device)] if self.int8 else []
+        ways += [OpenVINOWay(net, one) for one in precisions(dtype)]
+        return Checked(module, kind, ways, store)
 
 
 _shaped: OrderedDict[tuple[object, ...], Any] = OrderedDict()
@@ -187,6 +194,39 @@ class Net:
         outputs = want if isinstance(want, tuple) else (want,)
         return [tuple(port.shape) for port in model.outputs] == [tuple(o.shape) for o in outputs]
 
+    def quantised(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Returns an `openvino.Model` in int8 for the inputs' shapes.
+
+        Ranges are taken from the frame mirrored, so that what is compared with the module on the
+        frame itself was not made from that.
+
+        Raises:
+            AcceleratorError: it cannot be made.
+        """
+        parts = self._in_int8(len(inputs))
+        content = self._store.anywhere.read(*parts)
+        if content is None:
+            model = self._filled(self.read(inputs, fixed=False), len(inputs))
+            xml, _, weights = self._written(model).partition(b"\0")
+            picture, *rest = inputs
+            seen = [(picture.flip(way).contiguous(), *rest) for way in (3, 2)]
+            content = quantise.quantised(xml, weights, seen)
+            self._store.anywhere.write(content, *parts)
+        xml, _, weights = content.partition(b"\0")
+        model = reshaped(core().read_model(xml, weights), inputs)
+        if not self.fits(model, inputs):
+            raise AcceleratorError("it takes another way at this size, which int8 does not follow")
+        return model
+
+    @property
+    def in_int8(self) -> bool:
+        """Whether `quantised` is on the disk."""
+        read = self._store.anywhere.read
+        return any(read(*self._in_int8(inputs)) is not None for inputs in (1, 2))
+
+    def _in_int8(self, inputs: int) -> tuple[object, ...]:
+        return "int8", versions("openvino"), quantise.FLOAT, inputs
+
     def _filled(self, model: Any, inputs: int) -> Any:
         """Puts the parameters where a model has inputs for them, behind the first so many."""
         ports = model.get_parameters()[inputs:]
@@ -242,9 +282,12 @@ class Net:
             used = [port for port in model.inputs if port.get_target_inputs()]
             if apart and len(used) != len(example):  # a weight that is none has stayed in it
                 raise AcceleratorError(f"it uses {len(used)} of {len(example)} inputs")
+        return self._written(model)
+
+    def _written(self, model: Any) -> bytes:
         with scratch("cbs-openvino-") as folder:
             path = folder / "net.xml"
-            ov.save_model(model, path, compress_to_fp16=False)
+            runtime().save_model(model, path, compress_to_fp16=False)
             return path.read_bytes() + b"\0" + path.with_suffix(".bin").read_bytes()
 
 
@@ -297,21 +340,45 @@ class OpenVINOWay:
         can = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision(self._dtype).upper() not in can:
             raise AcceleratorError(f"this processor has no {precision(self._dtype)}")
-        return self._compile(self._net.model(inputs))
+        return compiled(self._net.model(inputs), self._dtype)
 
-    def _compile(self, model: Any) -> Call:
-        options = {
-            "INFERENCE_PRECISION_HINT": HINTS[self._dtype],
-            "INFERENCE_NUM_THREADS": threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        compiled = core().compile_model(model, "CPU", options)
 
-        def run(*inputs: Tensor) -> Any:
-            arrays = [one.contiguous().numpy() for one in inputs]
-            # The results are copied out: the next call writes over the net's own.
-            found = compiled(arrays, share_inputs=True, share_outputs=False)
-            outputs = tuple(torch.from_numpy(found[port]) for port in compiled.outputs)
-            return outputs if len(outputs) > 1 else outputs[0]
+class Int8Way:
+    """OpenVINO with convolutions and matrix products in int8 (`cbs_core.accelerators.checked.Way`).
 
-        return run
+    Everything else is in the best float of the processor.
+    """
+
+    label = "openvino int8"
+
+    def __init__(self, net: Net, device: torch.device) -> None:
+        self._net = net
+        self._dtype = torch.bfloat16 if multiplies_in_bf16(device) else torch.float32
+
+    @property
+    def usual(self) -> float:
+        """Seconds: NNCF runs the net on some frames and looks at each layer."""
+        return 1.0 if self._net.in_int8 else 15.0
+
+    def build(self, *inputs: Tensor) -> Call:
+        """Returns the module, quantised and compiled for the inputs' shapes."""
+        return compiled(self._net.quantised(inputs), self._dtype)
+
+
+def compiled(model: Any, dtype: torch.dtype) -> Call:
+    """Returns a model of fixed shapes as a function of tensors."""
+    options = {
+        "INFERENCE_PRECISION_HINT": HINTS[dtype],
+        "INFERENCE_NUM_THREADS": threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    ready = core().compile_model(model, "CPU", options)
+
+    def run(*inputs: Tensor) -> Any:
+        arrays = [one.contiguous().numpy() for one in inputs]
+        # The results are copied out: the next call writes over the net's own.
+        found = ready(arrays, share_inputs=True, share_outputs=False)
+        outputs = tuple(torch.from_numpy(found[port]) for port in ready.outputs)
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    return run

@@ -53,6 +53,7 @@ class Store:
         device: whose name is part of every name.
         told_apart: `fingerprint`; `form` for what holds whatever the weights' values, or `design`
             for what holds for all modules of one design.
+        anywhere: whether its things hold on every machine, so that they may be copied to another.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class Store:
         module: nn.Module,
         device: torch.device,
         told_apart: Callable[[nn.Module], str] | None = None,
+        *,
+        anywhere: bool = False,
     ) -> None:
         self._folder = folder()
         self._of = module, device
         try:
             parts = (
                 (told_apart or fingerprint)(module),
-                _machine(device),
+                "anywhere" if anywhere else _machine(device),
                 versions("class-based-styling", "torch"),
             )
         except UNWRITABLE as error:
@@ -85,6 +88,11 @@ class Store:
     def alike(self) -> "Store":
         """What is kept of all modules that differ from this one in their weights' values alone."""
         return self if self.base is None else Store(*self._of, form)
+
+    @cached_property
+    def anywhere(self) -> "Store":
+        """What is kept of this very module and holds on every machine."""
+        return self if self.base is None else Store(*self._of, anywhere=True)
 
     def read(self, *parts: object) -> bytes | None:
         """Returns what was kept under these parts, or None."""

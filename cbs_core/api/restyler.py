@@ -95,7 +95,7 @@ class Restyler:
         segmenter: the plugin that finds the classes; None is the default of `cbs-run`.
         styler: the plugin that restyles them, likewise.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: of the nets: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
+        precision: of the nets: ``auto``, ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         look: ``compositor``, ``accelerator``, ``matte``, ``confidence``, ``segment_size``,
             ``style_size``, ``segment_every``, ``steady`` and ``select``, as on the command line;
             ``steady`` is off by itself.
@@ -124,7 +124,7 @@ class Restyler:
     ) -> None:
         self._workshop = _workshop(device, precision)
         chosen = {"segmenter": segmenter, "styler": styler, "routes": routes, **look}
-        self._stream = Stream(self._workshop.plan(_look(chosen)))
+        self._stream = Stream(self._workshop.plan(_look(chosen, precision)))
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -273,7 +273,7 @@ def restyle_file(
     sink = streams.sink_of(source) if output is None else streams.sink_for(str(output))
     target = Path(output).expanduser() if output else _beside(path, streams.unnamed(sink))
     run = settings.Settings(
-        look=_look(given),
+        look=_look(given, precision),
         source=Choice(source, {"path": str(path)}),
         sink=Choice(sink, {"path": str(target)}),
         scheduler=Choice("auto"),
@@ -300,12 +300,12 @@ def _beside(path: Path, suffix: str) -> Path:
     raise AssertionError("one of all numbers is free")
 
 
-def _look(chosen: Mapping[str, object]) -> settings.Look:
+def _look(chosen: Mapping[str, object], precision: str) -> settings.Look:
     for key in chosen.keys() - KNOWN:
         raise ConfigError(
             f"unknown key '{key}'{closest(key, KNOWN)} (there are: {', '.join(sorted(KNOWN))})"
         )
-    config = defaults()
+    config = defaults() | {"precision": precision}
     for key, value in chosen.items():
         if value is not None:
             config[key] = section(key, value) if key in KINDS and isinstance(value, str) else value

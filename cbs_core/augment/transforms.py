@@ -25,6 +25,7 @@ from cbs_core.choose import presets
 from cbs_core.choose.sections import Choice, choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.machine import device as devices
+from cbs_core.run import settings
 from cbs_core.run.settings import Look
 from cbs_core.run.workshop import Workshop
 from cbs_core.words import vocabularies
@@ -65,7 +66,8 @@ class Restyler:
         if not names:
             raise ConfigError("classes= names none: give a vocabulary, or the names by id")
         self.classes = with_unlabelled([*names])
-        self._look = Look(Choice("none"), _chosen("styler", styler), accelerator=Choice("eager"))
+        fast = settings.accelerator({"accelerator": {"name": "eager"}, "precision": precision})
+        self._look = Look(Choice("none"), _chosen("styler", styler), accelerator=fast)
         self._precision = precision
         self.rules: tuple[Rule, ...] = parse(
             routes,

@@ -30,6 +30,7 @@ from cbs_core.frame.stage import Stage
 from cbs_core.machine import device
 from cbs_core.machine.files import MARK, marked, replace
 from cbs_core.machine.terminal import PlainConsole
+from cbs_core.run import settings
 from cbs_core.run.accelerate import words_of
 
 VERSIONS = ("class-based-styling", "torch", "numpy")
@@ -107,8 +108,8 @@ def _callable(
     if not callable(plugin):
         raise ConfigError(f"the {what} cannot be called: it needs a __call__(image)")
     if isinstance(plugin, nn.Module) and not isinstance(plugin, InstanceSegmenter):
-        name, params = split(config.get("accelerator"), "accelerator")
-        accelerator = registry.accelerators.create(name, **params)
+        chosen = settings.accelerator(config)
+        accelerator = registry.accelerators.create(chosen.name, **chosen.params)
         return accelerator(plugin, device=place, dtype=dtype, kind=kind)
     call: Callable[[Tensor], Tensor] = plugin
     return call

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cbs_core.contract.errors import CbsError
+from cbs_core.contract.errors import CbsError, ConfigError
 from cbs_core.machine import asked
 
 log = logging.getLogger("cbs")
@@ -103,12 +103,16 @@ def fetch(tensor: torch.Tensor) -> torch.Tensor:
 def dtype(spec: str, device: torch.device) -> torch.dtype:
     """Returns the dtype of a precision.
 
-    ``auto`` is fp16 on CUDA, bf16 on a CPU that multiplies in it, and fp32 elsewhere.
+    ``auto`` is fp16 on CUDA, bf16 on a CPU that multiplies in it, and fp32 elsewhere; so is
+    ``int8``, of CPUs, for all that no accelerator makes int8 of.
 
     Raises:
-        ConfigError: neither auto, fp32, fp16 nor bf16.
+        ConfigError: neither auto, fp32, fp16, bf16 nor int8, or int8 on CUDA.
     """
-    if asked.precision(spec) == "auto":
+    word = asked.precision(spec)
+    if word == asked.INT8 and device.type != "cpu":
+        raise ConfigError("precision=int8 is for CPUs: say precision=auto, or device=cpu")
+    if word in ("auto", asked.INT8):
         if device.type == "cuda":
             return torch.float16
         return torch.bfloat16 if multiplies_in_bf16(device) else torch.float32

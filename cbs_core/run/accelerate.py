@@ -9,6 +9,7 @@ from cbs_core.choose import registry
 from cbs_core.choose.registry import Registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import ConfigError
 
 
 class Accelerate:
@@ -25,9 +26,17 @@ class Accelerate:
         self._choice, self._device, self._dtype = choice, device, dtype
 
     def __call__(self, module: nn.Module, words: str, kind: Kind) -> Accelerated:
-        """Returns the module made fast; ``words`` name its plugin in errors."""
+        """Returns the module made fast; ``words`` name its plugin in errors.
+
+        Raises:
+            CbsError: the accelerator cannot be had.
+        """
         assert self._choice is not None
         name = self._choice.name
+        if self._choice.params.get("int8") and not registry.accelerators.takes(name, "int8"):
+            raise ConfigError(
+                f"accelerator={name} has no int8: say accelerator=auto, or another precision"
+            )
         accelerator = registry.accelerators.create(name, **self._choice.params)
         what = f"the {words} under the {words_of(registry.accelerators, name)}"
         fast = registry.guarded(

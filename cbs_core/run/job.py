@@ -207,6 +207,8 @@ class Job:
         long = worth_trials(info)
         if self._own:  # else nets of other lengths would be others, and none shared
             look = counted(look, info)
+        if self.settings.precision == "auto" and look.accelerator.params.get("int8", True) is None:
+            look = _trying(look, int8=True)
         plan = self._workshop.plan(look if long else unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)

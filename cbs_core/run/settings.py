@@ -198,7 +198,7 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         segmenter=read(choice, config.get("segmenter"), "segmenter", default=nothing),
         styler=Choice(styler.name, params),
         compositor=read(choice, config.get("compositor"), "compositor", default=nothing),
-        accelerator=read(choice, config.get("accelerator"), "accelerator", default=nothing),
+        accelerator=read(accelerator, config, default=nothing),
         extent=read(parse_extent, where, statistics, default=WHOLE),
         routes=config.get("routes"),
         matte=read(parse_matte, config.get("matte"), default="argmax"),
@@ -210,6 +210,18 @@ def _look(config: Mapping[str, object], read: _Reader) -> Look:
         steady=read(parse_steady, steady),
         lookahead=read(parse_lookahead, config.get("lookahead", 0), every, steady, default=0),
     )
+
+
+def accelerator(config: Mapping[str, object]) -> Choice:
+    """Reads the accelerator: one that is told that it may go down to int8 has a word for it.
+
+    Raises:
+        ConfigError: it is no choice.
+    """
+    found = choice(config.get("accelerator"), "accelerator")
+    if config.get("precision") != asked.INT8:
+        return found
+    return Choice(found.name, {**found.params, "int8": True})
 
 
 def check(config: Mapping[str, object]) -> None:

@@ -26,6 +26,7 @@ from cbs_core.machine import device as devices
 from cbs_core.machine.files import MARK, marked, replace
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove
+from cbs_core.run import settings
 from cbs_core.run.destinations import Places, refuse_part
 from cbs_core.scene import consistency, sheet, viewer
 from cbs_core.scene.cameras import orbit
@@ -68,8 +69,9 @@ def scene_session(config: Mapping[str, object], *, run_folder: Path) -> int:
     assert output is not None
     chosen = devices.choose(str(config["device"]))
     dtype = devices.dtype(str(config["precision"]), chosen.device)
+    accelerator = settings.accelerator(config)
     workshop = Workshop(
-        config["accelerator"],
+        {"name": accelerator.name, **accelerator.params},
         chosen.device,
         dtype,
         tell=lambda line: console.print(line, markup=False),

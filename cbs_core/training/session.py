@@ -21,6 +21,7 @@ from cbs_core.choose.sections import flag, split
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.task import Task
 from cbs_core.contract.types import WeightsFile
+from cbs_core.machine import asked
 from cbs_core.machine import device as devices
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.training import export
@@ -217,6 +218,8 @@ def precision(spec: str, device: torch.device) -> torch.dtype:
     Raises:
         ConfigError: an unknown word.
     """
+    if spec == asked.INT8:
+        raise ConfigError("precision=int8 is for trained nets: say fp32, bf16, fp16 or auto")
     if spec != "auto":
         return devices.dtype(spec, device)
     return torch.bfloat16 if devices.multiplies_in_bf16(device) else torch.float32

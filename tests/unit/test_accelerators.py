@@ -19,10 +19,12 @@ from cbs_core.accelerators.checked import AT_ONCE, SHAPES, Checked, EagerWay, re
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store, fingerprint
 from cbs_core.choose import registry
-from cbs_core.contract.errors import AcceleratorError, PluginLoadError
+from cbs_core.contract.errors import AcceleratorError, ConfigError, PluginLoadError
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import background
 from cbs_core.machine.background import in_turn, stand_back
+from cbs_core.run import settings
+from cbs_core.run.accelerate import Accelerate
 from cbs_core.testing import picture
 
 CPU = torch.device("cpu")
@@ -755,6 +757,113 @@ def test_openvino_rebuilds_from_a_damaged_file(cache):
         for file in cache.iterdir():
             file.write_bytes(b"0" * 100)
         torch.testing.assert_close(run(), want)
+
+
+class Deep(nn.Module):
+    """Convolutions with instance normalisation, as style nets have them."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 16, 3, padding=1),
+                nn.InstanceNorm2d(16, affine=True),
+                nn.ReLU(),
+                nn.Conv2d(16, 3, 3, padding=1),
+            )
+
+    def forward(self, image):
+        return torch.sigmoid(self.layers(image))
+
+
+def in_int8():
+    accelerator = registry.accelerators.create("openvino", int8=True)
+    call = accelerator(Deep(), device=CPU, dtype=torch.float32, kind="styler")
+    with torch.inference_mode():
+        return call, call(picture(64, 96))
+
+
+def test_int8_is_made_once_checked_and_found_again_without_what_makes_it(monkeypatch, cache):
+    pytest.importorskip("nncf")
+    call, made = in_int8()
+    assert call.chosen == "openvino int8"
+    want = Deep()(picture(64, 96)).detach()
+    assert check.compare("styler", made, want, (64, 96)).passed
+    assert not torch.allclose(made, want, atol=1e-5), "float32 was run"
+    monkeypatch.setattr(openvino.quantise, "installed", lambda: False)
+    monkeypatch.setattr(store, "_machine", lambda device: "another machine")
+    call, again = in_int8()
+    assert call.chosen == "openvino int8", "the cache may be copied to another machine"
+    torch.testing.assert_close(again, made)
+    other = torch.rand(1, 3, 40, 72)
+    assert check.compare("styler", call(other), Deep()(other).detach(), (40, 72)).passed
+    for file in cache.iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
+    assert in_int8()[0].chosen == "openvino fp32", "broken, and it cannot be made again here"
+    monkeypatch.undo()
+    monkeypatch.setenv("CBS_CACHE", str(cache.parent))
+    assert in_int8()[0].chosen == "openvino int8"
+    monkeypatch.setattr(openvino, "versions", lambda *names: ("0.1",))
+    monkeypatch.setattr(openvino.quantise, "installed", lambda: False)
+    assert in_int8()[0].chosen == "openvino fp32", "what another version made is not taken"
+
+
+def test_what_int8_needs_is_told_in_one_line(monkeypatch, caplog):
+    monkeypatch.setattr(openvino.quantise, "installed", lambda: False)
+    with caplog.at_level(logging.INFO, "cbs"):
+        assert in_int8()[0].chosen == "openvino fp32"
+    line = "openvino int8 is passed over: int8 needs nncf: pip install 'class-based-styling[int8]'"
+    assert line in caplog.messages
+
+
+def test_a_net_that_int8_makes_another_is_run_in_float(monkeypatch, caplog):
+    """What is quantised comes through the same door as everything."""
+
+    def other(self, inputs):
+        wrong = openvino.Net(reference(Wrong(), CPU), Store(Wrong(), CPU), "styler")
+        return wrong.model(inputs)
+
+    class Wrong(Deep):
+        def forward(self, image):
+            return super().forward(image) * 0.9
+
+    monkeypatch.setattr(openvino.Net, "quantised", other)
+    with caplog.at_level(logging.INFO, "cbs"):
+        assert in_int8()[0].chosen == "openvino fp32"
+    assert any(line.startswith("openvino int8 is passed over: PSNR") for line in caplog.messages)
+
+
+def test_a_quantiser_that_fails_is_told_by_its_last_line(monkeypatch, caplog):
+    monkeypatch.setattr(openvino.quantise, "installed", lambda: True)
+    monkeypatch.setattr(openvino.quantise.sys, "executable", "/bin/false")
+    with caplog.at_level(logging.INFO, "cbs"):
+        assert in_int8()[0].chosen == "openvino fp32"
+    assert "openvino int8 is passed over: nncf: it ended without a word" in caplog.messages
+
+
+@pytest.mark.parametrize(("name", "has"), [("auto", True), ("openvino", True), ("eager", False)])
+def test_precision_int8_is_refused_where_an_accelerator_has_none(name, has):
+    choice = settings.accelerator({"precision": "int8", "accelerator": {"name": name}})
+    assert choice.params == {"int8": True}
+    accelerate = Accelerate(choice, CPU, torch.float32)
+    if has:
+        accelerate(Deep(), "a net", "styler")
+        return
+    with pytest.raises(ConfigError, match=r"^accelerator=eager has no int8: say accelerator=auto"):
+        accelerate(Deep(), "a net", "styler")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_auto_races_int8_where_it_may_and_can(monkeypatch, there):
+    monkeypatch.setattr(auto.quantise, "installed", lambda: there)
+    module = net()
+    for allowed in (False, True):
+        kept = Store(module, CPU)
+        ways = auto.candidates(module, CPU, torch.float32, kept, "styler", int8=allowed)
+        labels = [way.label for way in ways]
+        assert ("openvino int8" in labels) is (allowed and there)
+        assert labels[0] == "openvino fp32", "the most promising is built first"
 
 
 class Untraceable(Net):

@@ -100,6 +100,13 @@ def test_auto_is_half_precision_where_the_device_has_it(monkeypatch, feature, wa
     assert dtype("auto", torch.device("cuda")) == torch.float16
 
 
+def test_what_int8_is_not_made_of_is_in_the_best_float_and_cuda_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert dtype("int8", torch.device("cpu")) == torch.float32
+    with pytest.raises(ConfigError, match=r"^precision=int8 is for CPUs: say"):
+        dtype("int8", torch.device("cuda"))
+
+
 def test_another_precision_is_refused():
     with pytest.raises(
         ConfigError, match=r"no precision 'fp61'; did you mean 'fp16'\? \(there are: "
