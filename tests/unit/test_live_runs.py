@@ -68,6 +68,7 @@ def live(monkeypatch, tmp_path, count, *, sink=None, seconds=1 / 30, **config):
     return sink, report, json.loads(next(tmp_path.glob("*report.json")).read_text())
 
 
+@pytest.mark.alone  # takes times
 @pytest.mark.parametrize("scheduler", ["serial", "auto"])
 def test_a_slow_pipeline_behind_a_quick_camera_does_not_age(tmp_path, monkeypatch, scheduler):
     """5 FPS behind 30 FPS."""
@@ -101,6 +102,7 @@ def test_auto_keeps_serial_on_a_live_source(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.alone  # takes times
 @pytest.mark.parametrize(
     ("rate", "kept"),
     [
