@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,7 +181,11 @@ class Studio:
         with self._lock:
             self.feeds.pop(feed.name, None)
             self._wishes.pop(feed.name, None)
-        give_back()  # a call's frames and codecs leave holes: an evening of visitors would add up
+        # A call's frames and codecs leave holes in the heap: an evening of visitors would add up.
+        # Who brought no picture left none, and may come and go as often as requests are let in.
+        if feed.came:
+            with suppress(RuntimeError):  # it is being closed
+                self._pool.submit(give_back)
 
     def put(self, feed: Feed, taken: Taken) -> None:
         """Gives a feed its next picture."""

@@ -303,9 +303,13 @@ def test_feeds_take_turns_and_their_number_is_bounded():
 def test_what_a_visitor_held_goes_back_to_the_system(made, monkeypatch):
     given = []
     monkeypatch.setattr(studio, "give_back", lambda: given.append(set(made.feeds)))
+    made.close_feed(made.open_feed())
     feed = made.open_feed()
+    made.put(feed, Taken(torch.from_numpy(live.picture()), time.monotonic()))
+    live.until(lambda: feed.meter.frames_out)
     made.close_feed(feed)
-    assert given == [{"main"}], "once, when it is gone"
+    live.until(lambda: given)
+    assert given == [{"main"}], "once, when it is gone, and of who brought a picture"
 
 
 def test_a_frame_that_fails_is_told_and_the_next_is_done(made):
