@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -324,7 +325,9 @@ def _parse(path: Path, data: bytes) -> tuple[dict[str, "Tensor"], Mapping[str, s
         except (SafetensorError, ValueError, OSError) as error:
             raise WeightsError(f"{damaged} ({error})") from error
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's protocol: many lines, and nobody's fault
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"'{path}' is damaged or holds more than tensors, which is not loaded because it could "

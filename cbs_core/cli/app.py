@@ -251,6 +251,8 @@ def explain(error: BaseException) -> str | None:
         where = f"'{mark.name}', line {mark.line + 1}" if mark else "a configuration file"
         return f"{where}, is no YAML ({error.problem}): mend that line"
     text = " ".join(str(error).split())
+    if scheme := re.match(r"No config source registered for schema ([^,]+),", text):
+        return f"hydra.searchpath names '{scheme[1]}://', which is not known: name a folder"
     if isinstance(error, HydraException):
         if unknown := re.match(r"Could not override '([^']+)'", text):
             from cbs_core.cli.keys import unknown_key

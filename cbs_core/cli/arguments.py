@@ -47,6 +47,19 @@ FILE_OR_WORD = ("style", "resume", "teacher", "routes", "cameras")
 """Likewise."""
 
 
+MOST_LEVELS = 40
+"""Of brackets in a value: Hydra's parser calls itself for each."""
+
+
+def _levels(text: str) -> int:
+    """Returns how deep brackets lie in each other, those in quotes too."""
+    deepest = level = 0
+    for sign in text:
+        level = max(level + (sign in "[{(") - (sign in ")}]"), 0)
+        deepest = max(deepest, level)
+    return deepest
+
+
 def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     """Returns the command line with file names quoted and source and sink chosen.
 
@@ -67,6 +80,10 @@ def normalise(argv: Sequence[str], *, streamed: bool = True) -> list[str]:
     for arg in overrides:
         if userfiles.ENDLESS.search(arg):
             raise ConfigError(f"{arg[:40]}... is a number of a thousand digits and more")
+        if (deep := _levels(arg)) > MOST_LEVELS:
+            raise ConfigError(
+                f"{arg[:40]}... has brackets of {deep} levels: a value has {MOST_LEVELS} at most"
+            )
     for kind in REGISTRIES.keys() & {key for key, value in given.items() if value == "null"}:
         if kind != "sink":
             raise ConfigError(f"{kind}=null chooses no plugin: say {kind}=NAME, or leave it out")

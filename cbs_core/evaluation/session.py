@@ -51,9 +51,9 @@ def evaluate_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    kind = chosen(config)
     for key in ("limit", "calls", "size"):
         _count(config, key)
+    kind = chosen(config)
     output, chart = places(config)
     console = PlainConsole(quiet=config.get("quiet") is True)
     place = device.choose(str(config.get("device")))

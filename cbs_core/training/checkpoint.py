@@ -1,5 +1,6 @@
 """Checkpoints: everything that a run needs to go on exactly, written whole or not at all."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,9 @@ def load(path: Path) -> dict[str, Any]:
         WeightsError: it is damaged, or of another version.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as of weights (`cbs_core.choose.weights`)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no common exception for damaged files
         raise WeightsError(
             f"the checkpoint '{path}' cannot be read ({str(error).partition(chr(10))[0]}): "

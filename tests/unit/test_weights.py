@@ -339,3 +339,12 @@ def test_a_packages_files_are_checked_by_its_list(strangers, tmp_path, monkeypat
     content[-1] ^= 1
     path.write_bytes(content)
     assert weights.load(path).file.sha256 == digest
+
+
+def test_a_pickle_of_another_kind_is_refused_without_torchs_warnings(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(print, protocol=4))
+    with pytest.raises(weights.WeightsError, match="could run code"):
+        weights.load(tmp_path / "evil.pth")
+    assert not recwarn.list
