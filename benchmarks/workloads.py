@@ -196,7 +196,14 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
     return dict(plain)
 
 
-def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours:
+def ours(
+    nets: Nets,
+    scene: Scene,
+    width: int,
+    overrides: Sequence[str],
+    *,
+    meter: Meter | None = None,
+) -> Ours:
     """Builds the framework for a scene and runs it once.
 
     Args:
@@ -204,6 +211,7 @@ def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours
         scene: the frame.
         width: of the style net.
         overrides: as typed after ``cbs-run``: ``accelerator=eager``, ``styler.where=mask``.
+        meter: times its stages; None is a new one.
 
     Raises:
         NotOfferedError: this version has no such thing, or it cannot be used here.
@@ -221,7 +229,7 @@ def ours(nets: Nets, scene: Scene, width: int, overrides: Sequence[str]) -> Ours
         stage = built.segmenter
         planted = Planted(stage.call, plan(scene, built.classes).to(place))
         stream = Stream(replace(built, segmenter=replace(stage, call=planted)))
-        meter = Meter()
+        meter = meter or Meter()
         made = Ours(stream, None, meter, frame(scene))
         made.scheduler = registry.schedulers.create(
             name, stream=stream, meter=meter, observe=made.observe, **params
