@@ -111,6 +111,16 @@ def test_feather_reaches_its_radius_and_no_further(radius):
     assert changed[:, 12, 32 + radius - 1].any()
 
 
+@pytest.mark.parametrize("radius", [0, 1, 4, 40])
+def test_feather_blurs_as_a_convolution_by_its_kernel_does(radius):
+    compositor, matte = FeatherCompositor(radius), torch.rand(2, 1, 33, 17)
+    kernel = compositor.kernel
+    wide = torch.nn.functional.pad(matte, 4 * (radius,), mode="replicate")
+    want = torch.nn.functional.conv2d(wide, (kernel.T @ kernel)[None, None])
+    torch.testing.assert_close(compositor.blurred(matte), want)
+    assert not compositor.blurred(torch.zeros(1, 1, 33, 17)).any()
+
+
 def test_feather_of_radius_0_is_hard():
     image, styled = pictures()
     assert torch.equal(
