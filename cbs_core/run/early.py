@@ -43,7 +43,7 @@ def refuse(config: Mapping[str, object], command: str = "config") -> None:
         _sink(config, source)
     if _section(config, "engine")[0] in ("", LOCAL):
         _named(config)
-        if command in ("config", "batch", "live") or config.get("labels") == "segmenter":
+        if command in ("config", "batch", "live") or _of_segmenter(config):
             _routes(config)
 
 
@@ -55,6 +55,14 @@ def _plugins(config: Mapping[str, object]) -> None:
             if kind in ("source", "sink"):
                 of_all.add("path")  # input= and output=: lists and nothing too, to some commands
             signatures.check(kind, name, {k: section[k] for k in section if k not in of_all})
+
+
+def _of_segmenter(config: Mapping[str, object]) -> bool:
+    """Tells whether the routes of a scene name nothing that the scene itself calls so."""
+    spec = config.get("routes")
+    words = spec if isinstance(spec, Mapping | list) else [spec]
+    own = any(mark in str(word) for word in words for mark in ":/")  # material:paint
+    return config.get("labels") == "segmenter" and not own
 
 
 def _named(config: Mapping[str, object]) -> None:

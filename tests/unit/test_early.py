@@ -356,3 +356,15 @@ def test_a_strangers_file_that_is_odd_costs_nothing(
     (tmp_path / named.FILE).write_text("styler: {pastel: {a: file}}")
     with pytest.raises(CbsError, match="no weight file 'b'"):
         named.check("styler", "pastel", {"a": "b"})
+
+
+def test_what_a_scene_calls_its_parts_is_no_class(photo: Path) -> None:
+    scene = defaults("scene")
+    for word in ("material:red", "material/red", "not object/door"):
+        early.refuse(scene | {"routes": {word: "wave"}}, "scene")
+        early.refuse(scene | {"routes": ["person", word]}, "scene")
+    early.refuse(scene | {"routes": {"red": "wave"}, "labels": "material"}, "scene")
+    with pytest.raises(CbsError, match="no class 'red'"):
+        early.refuse(scene | {"routes": {"red": "wave"}}, "scene")
+    with pytest.raises(CbsError, match="did you mean 'wave'"):
+        early.refuse(scene | {"routes": {"material:red": "wavee"}}, "scene")
