@@ -13,6 +13,7 @@ from cbs_plugins.training.style import (
     APART,
     FLOOR,
     Form,
+    Measured,
     StyleTask,
     centre_crop,
     decay,
@@ -20,6 +21,7 @@ from cbs_plugins.training.style import (
     noisy,
     random_crop,
 )
+from cbs_plugins.training.style_losses import CELL, FAINT, Tone
 from cbs_plugins.training.style_recipe import Recipe
 from PIL import Image
 from test_johnson import save
@@ -126,6 +128,20 @@ def test_two_views_show_the_same_a_few_pixels_apart(folder):
     assert len(task(folder).batch(0, generator(0, 0))) == 1
 
 
+def test_a_second_view_is_styled_by_the_first_one_s_statistics(folder):
+    net, measured = task(folder).module.double(), Measured()
+    photo = torch.rand(1, 3, 256, 256).double() * 255
+    reach = net.reach + 4 - net.reach % 4
+    with torch.no_grad():
+        whole = net(photo, measured)
+        part = net(photo[..., 32:, 40:232].contiguous(), measured.again())
+    torch.testing.assert_close(
+        part[..., reach:-reach, reach:-reach],
+        whole[..., 32 + reach : -reach, 40 + reach : -24 - reach],
+    )
+    torch.testing.assert_close(whole, net(photo), rtol=1e-4, atol=1e-2)  # float32 statistics
+
+
 def test_strokes_that_stay_behind_cost():
     ramp = torch.arange(40.0).expand(1, 3, 40, 40)
     assert left_behind(ramp[..., :32, :32], ramp[..., 5:37, 3:35], torch.tensor([5, 3])) == 0
@@ -153,6 +169,37 @@ def test_the_grid_is_taken_out_of_what_is_learnt(folder):
     styled = trained.finish(trained.module(first.float()))
     expected = trained.judge(first.float(), styled)["loss"]
     torch.testing.assert_close(alone["loss"], expected, rtol=1e-3, atol=0)
+
+
+def test_light_and_dark_are_the_photograph_s_in_the_painting_s_range():
+    steps = torch.tensor([20.0, 60, 100, 220]).repeat_interleave(CELL)
+    painting = steps.expand(1, 3, CELL, -1)
+    tone = Tone(painting)
+    photo = torch.tensor([30.0, 50, 70, 130]).repeat_interleave(CELL).expand(1, 3, 2 * CELL, -1)
+    told = torch.tensor([100, 150, 200, 350.0])  # not the painting's numbers, but their order
+    wanted = (told - 200).div(told.repeat(2).std()).mul(steps[::CELL].std()).add(steps.mean())
+    styled = wanted.repeat_interleave(CELL).expand(1, 3, 2 * CELL, -1)
+    assert tone(photo, styled) < 1e-6
+    # Strokes inside of a cell are free.
+    strokes = torch.tensor([30.0, -30]).repeat(2 * CELL)
+    assert tone(photo, styled + strokes) < 1e-6
+    assert tone(photo, styled.flip(3)) > 1000
+    # A wall stays one: its 2 levels of difference become no more than the painting's eighth.
+    wall = torch.tensor([100.0, 102]).repeat_interleave(CELL).expand(1, 3, 2 * CELL, -1)
+    flat = torch.full_like(wall, float(steps.mean()))
+    assert tone(wall, flat) < (float(steps[::CELL].std()) * 2 / FAINT) ** 2
+
+
+def test_tone_is_weighed(folder):
+    plain, trained = task(folder), task(folder, tone=7.0)
+    for each in (plain, trained):
+        each.prepare(torch.device("cpu"))
+    content, styled = (torch.rand(1, 3, 32, 32) * 255 for _ in range(2))
+    found, without = trained.judge(content, styled), plain.judge(content, styled)
+    assert "tone" not in without
+    torch.testing.assert_close(found["loss"], without["loss"] + 7 * found["tone"])
+    with pytest.raises(ConfigError, match=r"crop=8"):
+        task(folder, tone=7.0, crop=8)
 
 
 def test_a_teacher_s_picture_is_learnt_without_vgg(folder, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cbs_core.choose.weights import Checkpoint
 from cbs_core.contract.errors import ConfigError
@@ -19,7 +19,7 @@ from cbs_core.datasets.samples import Samples, Shuffled, generator
 from cbs_plugins.formats.pictures import read_picture
 from cbs_plugins.nets.lattice import WithoutGrid
 from cbs_plugins.nets.scale import resize_to_area
-from cbs_plugins.nets.style_net import StyleNet
+from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own, moments, normalised
 from cbs_plugins.training.style_losses import judge
 from cbs_plugins.training.style_recipe import Optimisation, Photographs, Recipe
 
@@ -143,12 +143,14 @@ class StyleTask:
             second: the same, cut elsewhere.
             shift: ``(2,)``, by how many pixels down and right.
         """
-        content = _as_input(image)
-        styled = self._styled(content)
+        content, measured = _as_input(image), Measured()
+        styled = self._styled(content, measured)
         found: dict[str, Tensor] = self.judge(content, styled)
         if second is None or shift is None:
             return found
-        moved = self._styled(_as_input(second))
+        # By the first view's statistics, as a video's frames are: by its own, the net would learn
+        # to make nothing of them, and with them goes what is light and dark in the photograph.
+        moved = self._styled(_as_input(second), measured.again())
         found["equivariance"] = left_behind(styled, moved, shift)
         found["loss"] = found["loss"] + self.equivariance * found["equivariance"]
         return found
@@ -170,9 +172,27 @@ class StyleTask:
         """Returns the net's tensors, named as in pytorch/examples, and their header."""
         return self.module.state_dict(), self.header
 
-    def _styled(self, content: Tensor) -> Tensor:
-        styled: Tensor = self.finish(self.module(content).float())
+    def _styled(self, content: Tensor, normalise: Normalise = by_own) -> Tensor:
+        styled: Tensor = self.finish(self.module(content, normalise).float())
         return styled
+
+
+class Measured:
+    """Normalises by a batch's own statistics, and keeps them."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+        """Normalises ``(B,C,h,w)`` by the mean and variance of its channels."""
+        found = moments(x)
+        self.kept.append(found)
+        return normalised(layer, x, *found)
+
+    def again(self) -> Normalise:
+        """Returns how to normalise another batch by what was measured, layer by layer."""
+        given = iter(self.kept)
+        return lambda layer, x: normalised(layer, x, *next(given))
 
 
 def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:

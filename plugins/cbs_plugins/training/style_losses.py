@@ -10,6 +10,7 @@ Letters: ``B`` batch, ``H W`` a picture, ``C h w`` a layer. Pictures are RGB, 0.
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cbs_core.choose.weights import find
@@ -41,8 +42,52 @@ class Judge(nn.Module):
         raise NotImplementedError
 
 
+CELL = 16
+"""Pixels a side over which light and dark are compared: strokes are finer."""
+
+FAINT = 16.0
+"""Levels of deviation below which a photograph's light and dark are not stretched to the
+painting's: else a plain wall would turn into one."""
+
+LUMINANCE = (0.299, 0.587, 0.114)
+
+
+class Tone(nn.Module):
+    """Compares light and dark with a photograph's, in the painting's range.
+
+    The features of VGG tell edges; a net that is trained by them alone may paint a white house and
+    the dark behind it alike. What is wanted of each cell is the photograph's luminance with the
+    painting's mean and deviation.
+
+    Args:
+        painting: ``(1,3,H,W)``.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, painting: Tensor) -> None:
+        super().__init__()
+        cells = light(painting)
+        self.register_buffer("mean", cells.mean())
+        self.register_buffer("deviation", cells.std())
+
+    def forward(self, content: Tensor, styled: Tensor) -> Tensor:
+        """Returns the mean square difference of the cells, levels squared."""
+        cells = light(content)
+        deviation, mean = torch.std_mean(cells, (1, 2, 3), keepdim=True)
+        wanted = self.mean + self.deviation * (cells - mean) / deviation.clamp(min=FAINT)
+        return F.mse_loss(light(styled), wanted)
+
+
+def light(image: Tensor) -> Tensor:
+    """Returns the mean luminance of cells of `CELL` pixels, ``(B,1,h,w)``; a rest is left out."""
+    luminance = (image * image.new_tensor(LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True)
+    return F.avg_pool2d(luminance, CELL)
+
+
 class Perceptual(Judge):
-    """``content``, ``style`` and ``variation``.
+    """``content``, ``style``, ``variation`` and, where it has a weight, ``tone``.
 
     Args:
         losses: the layers and weights.
@@ -59,6 +104,7 @@ class Perceptual(Judge):
         net = {16: VGG16, 19: VGG19}[losses.vgg]
         self.vgg = net((self.layers.content, *self.layers.style))
         self.painting = painting
+        self.toned, self.tone = losses.tone, Tone(painting)
 
     def prepare(self, device: torch.device) -> None:
         """Moves to a device, and computes the painting's Gram matrices."""
@@ -83,7 +129,11 @@ class Perceptual(Judge):
             variation = total_variation(styled)
             weighted = zip(self.weights, (of_content, of_style, variation), strict=True)
             loss = torch.stack([weight * term for weight, term in weighted]).sum()
-        return {"loss": loss, "content": of_content, "style": of_style, "variation": variation}
+        found = {"loss": loss, "content": of_content, "style": of_style, "variation": variation}
+        if self.toned:
+            found["tone"] = self.tone(content, styled.float())
+            found["loss"] = loss + self.toned * found["tone"]
+        return found
 
 
 class Taught(Judge):

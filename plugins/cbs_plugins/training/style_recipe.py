@@ -89,6 +89,8 @@ class Losses:
         content_weight: None takes that of `WEIGHTS`.
         style_weight: likewise.
         tv_weight: of `total_variation`, likewise.
+        tone: weight of the mean square by which the picture's light and dark is not the
+            photograph's (`cbs_plugins.training.style_losses.Tone`).
         equivariance: weight of the mean square by which two views of a photograph, a few pixels
             apart, are styled differently: strokes then move along with what they are on, and a
             border is painted as the inside is.
@@ -106,6 +108,7 @@ class Losses:
     content_weight: float | None = number(None, most=1e15)
     style_weight: float | None = number(None, most=1e15)
     tv_weight: float | None = number(None, most=1e15)
+    tone: float = number(0.0, most=1e15)
     equivariance: float = number(0.0, most=1e15)
     noise: float = number(0.0, most=255)
     teacher: str | None = None
