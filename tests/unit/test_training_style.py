@@ -30,6 +30,7 @@ from torch import nn
 from cbs_core.contract.errors import ConfigError, WeightsMissingError
 from cbs_core.contract.interfaces import Trainable
 from cbs_core.datasets.samples import generator
+from cbs_core.evaluation.scores import of_area
 from cbs_core.training.recipe import bind
 
 SIZES = [(48, 60), (200, 90), (20, 33), (32, 32)]
@@ -188,6 +189,14 @@ def test_light_and_dark_are_the_photograph_s_in_the_painting_s_range():
     wall = torch.tensor([100.0, 102]).repeat_interleave(CELL).expand(1, 3, 2 * CELL, -1)
     flat = torch.full_like(wall, float(steps.mean()))
     assert tone(wall, flat) < (float(steps[::CELL].std()) * 2 / FAINT) ** 2
+
+
+def test_the_painting_is_learnt_as_sharp_as_it_is_judged(folder):
+    pixels = torch.randint(0, 256, (300, 400, 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(folder / "0.png")
+    learnt = task(folder, style_size=48).judge.painting[0].permute(1, 2, 0)
+    judged = torch.from_numpy(of_area(pixels.numpy(), 48**2)).float()
+    assert (learnt - judged).abs().max() <= 3  # Pillow's weights are whole numbers
 
 
 def test_tone_is_weighed(folder):
