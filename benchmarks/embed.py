@@ -136,8 +136,9 @@ def of_styles(scores: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> 
         f"photographs that it was not trained on, squares of {scores['config']['size']} pixels: "
         f"mean **{ours['total']:.3g}**"
     ]
+    faults = of_faults(ours)
     if theirs is None:
-        return f"{lines[0]}; of the photographs themselves {unstyled:.3g}."
+        return "\n\n".join([f"{lines[0]}; of the photographs themselves {unstyled:.3g}.", *faults])
     lines[0] += (
         f", of {baseline['config']['styler']['iterations']} iterations of L-BFGS from the "  # type: ignore[index]
         f"photograph {theirs['total']:.3g}, of the photographs themselves {unstyled:.3g}."
@@ -146,7 +147,35 @@ def of_styles(scores: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> 
     rows = [(str(n), f"{a:.3g}", f"{b:.3g}") for n, (a, b) in enumerate(pairs, 1)]
     mean = ("mean", f"**{ours['total']:.3g}**", f"{theirs['total']:.3g}")
     lines.append(table(("photograph", "this net", "L-BFGS"), [*rows, mean]))
-    return "\n\n".join(lines)
+    return "\n\n".join([*lines, *faults])
+
+
+FAULTS = {
+    "grid_2": "grid, period 2",
+    "grid_4": "grid, period 4",
+    "grid_8": "grid, period 8",
+    "border_mean": "border, mean",
+    "border_deviation": "border, deviation",
+    "equivariance": "equivariance",
+}
+
+
+def of_faults(scores: Mapping[str, Any]) -> list[str]:
+    """Returns what a loss does not see (`cbs_core.evaluation.faults`), beside the photographs'."""
+    rows = [
+        (name, f"{scores[key]:.3f}", f"{scores[other]:.3f}" if other in scores else "")
+        for key, name in FAULTS.items()
+        if key in scores
+        for other in (f"unstyled_{key}",)
+    ]
+    if not rows:
+        return []
+    told = (
+        "Faults that no loss sees: the power of a grid over that around it, the border's luminance "
+        "over that of the ring inside of it, and how much strokes change where the picture moves "
+        "by a few pixels (0: not at all, 1: as two neighbouring pixels)."
+    )
+    return [told, table(("fault", "this net", "the photographs"), rows)]
 
 
 def of_classes(scores: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> str:
