@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from cbs_plugins.nets.johnson import SMOOTH_REACH
 from cbs_plugins.nets.lattice import ALONG, WithoutGrid, around, reach
 from cbs_plugins.sources.sample import sample_file
 from cbs_plugins.stylers.johnson import JohnsonStyler
@@ -123,4 +124,6 @@ def test_no_style_of_the_package_shows_a_grid(style):
     for period in (2, 4, 8):
         own = found[f"unstyled_grid_{period}"]
         assert found[f"grid_{period}"] <= max(3, own + 1), period
-    assert measured(grid=True)["grid_4"] > 10, "which is what is measured"
+    # What is measured is there, but in nets that were trained not to make it.
+    smooth = JohnsonStyler(style=style).net.reach == SMOOTH_REACH
+    assert smooth == (measured(grid=True)["grid_4"] < 10)
