@@ -798,6 +798,7 @@ def test_int8_is_made_once_checked_and_found_again_without_what_makes_it(monkeyp
     torch.testing.assert_close(again, made)
     other = torch.rand(1, 3, 40, 72)
     assert check.compare("styler", call(other), Deep()(other).detach(), (40, 72)).passed
+    assert call.chosen == "openvino fp32", "of another size it was not made"
     for file in cache.iterdir():
         file.write_bytes(file.read_bytes()[:-9])
     assert in_int8()[0].chosen == "openvino fp32", "broken, and it cannot be made again here"
