@@ -7,19 +7,18 @@ import copy
 import logging
 import math
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from cbs_core.accelerators import check
+from cbs_core.accelerators import check, trying
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
+from cbs_core.accelerators.trying import SAVES, SHARE, Allowed, Kept, finer_of
 from cbs_core.contract.accelerated import Kind, Shapes, shapes
 from cbs_core.contract.errors import AcceleratorError
 from cbs_core.machine.background import in_turn
@@ -46,18 +45,8 @@ HOPELESS = 1.4
 """Times the fastest's median, above which a way is timed no further: where one round tells them
 apart, the others would cost a first run seconds."""
 
-SHARE = 0.1
-"""Of the time that a run's frames take, what comparing several ways may take."""
-
-SAVES = 0.5
-"""Of plain torch's time, what the most promising way is expected to save: it is built where that
-takes no longer than it saves."""
-
 PLAIN = "eager fp32"
 """Label of the module as it is."""
-
-now = time.perf_counter
-"""Seconds by the clock that trying is measured and bounded by."""
 
 
 class Way(Protocol):
@@ -237,7 +226,7 @@ class Checked:
         labels = [way.label for way in self._ways]
         batch, _, height, width = trial.key[0]
         question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
-        kept = _Kept.read(self._store.shared.read_json(*question), labels)
+        kept = Kept.read(self._store.shared.read_json(*question), labels)
         budget = self._budget or 0.0
         if kept is not None:
             found = tuple(self._ways[labels.index(label)] for label in kept.ranked)
@@ -247,18 +236,18 @@ class Checked:
                 return found
         if not budget:
             return self._ways[-1:]
-        allowed = _Allowed(trial, budget, self._frames)
+        allowed = Allowed(lambda: trial.plain, budget, self._frames)
         calls: dict[Way, Call] = {}
         left: list[str] = []
         finer: dict[Way, Way] = {}
         for way in self._ways:
             if way.usual > budget:
                 continue
-            coarser = next((one for one in calls if _alike(one, way)), None)
+            coarser = next((one for one in calls if finer_of(one.label, way.label)), None)
             if coarser is not None and way is not self._ways[-1]:
                 finer[coarser] = way
                 continue
-            if reason := allowed.refusal(way):
+            if reason := allowed.refusal(way.usual):
                 log.info("%s is not tried: %s", way.label, reason)
                 left.append(way.label)
                 continue
@@ -277,11 +266,11 @@ class Checked:
         )
         ranked = tuple(one for way in timed for one in (way, finer.get(way)) if one is not None)
         # A longer run goes on with what is left, and finds on the disk what this one built.
-        found_out = _Kept([way.label for way in ranked], left, trial.seconds.get(PLAIN, 0.0))
+        found_out = Kept([way.label for way in ranked], left, trial.seconds.get(PLAIN, 0.0))
         self._store.shared.write_json(asdict(found_out), *question)
         return ranked
 
-    def _goes_on(self, kept: "_Kept") -> bool:
+    def _goes_on(self, kept: "Kept") -> bool:
         """Tells whether there is time for all that an earlier run left; all is compared anew."""
         if not kept.left:
             return False
@@ -294,85 +283,6 @@ class Checked:
     def _at_once(self, ways: Sequence[Way]) -> tuple[Way, ...]:
         """Returns those that come at once: a live picture is not held up by one of a new style."""
         return tuple(way for way in ways if way.usual <= AT_ONCE) or self._ways[-1:]
-
-
-def _alike(coarser: Way, way: Way) -> bool:
-    """Tells whether a way is another of the same engine in float32: no faster where both agree."""
-    (engine, _, half), (same, _, word) = (one.label.partition(" ") for one in (coarser, way))
-    return engine == same and word == "fp32" and half in ("fp16", "bf16")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What a run found out of ways, for those after it; as it is written."""
-
-    ranked: list[str]
-    """Labels of those that agree, the fastest first."""
-
-    left: list[str]
-    """Labels of those that there was no time for."""
-
-    plain: float
-    """Seconds of plain torch; 0 where it was not run."""
-
-    @classmethod
-    def read(cls, value: object, labels: Sequence[str]) -> "_Kept | None":
-        """Returns it of what was read, or None where that is something else."""
-        match value:
-            case {"ranked": list(ranked), "left": list(left), "plain": float(plain)}:
-                if ranked and all(label in labels for label in (*ranked, *left)):
-                    return cls(ranked, left, plain)
-        return None
-
-
-class _Allowed:
-    """How long ways may be tried: a run of few frames is not to wait for what it hardly uses.
-
-    Args:
-        trial: the frame; plain torch is timed on it where the number of frames is known.
-        budget: seconds at most.
-        frames: that the net is run on.
-    """
-
-    def __init__(self, trial: "_Trial", budget: float, frames: float) -> None:
-        self._frames = frames
-        run = frames * trial.plain if frames < math.inf else math.inf
-        self._saved, self._more = SAVES * run, min(budget, SHARE * run)
-        self._budget, self._begun = budget, now()
-        self._spent = 0.0
-        """On others than the way that is there."""
-
-        self._there = False
-
-    @property
-    def end(self) -> float:
-        """When comparing must be over, by `now`."""
-        return now() + self._more - self._spent
-
-    def refusal(self, way: Way) -> str:
-        """Returns why a way is not built now; empty where it is."""
-        if not way.usual:
-            return ""
-        if now() - self._begun + way.usual > self._budget:
-            return f"the budget of {self._budget:.0f} s is spent"
-        if self._there and self._spent + way.usual > self._more:
-            return f"that may take {self._more:.1f} s, a tenth of {self._frames:.0f} frames' time"
-        if not self._there and way.usual > self._saved:
-            return f"{self._frames:.0f} frames are too few to make up for building it"
-        return ""
-
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Counts what a way takes that is tried beside another, or in vain."""
-        begun = now()
-        try:
-            yield
-        except AcceleratorError:
-            self._spent += now() - begun
-            raise
-        if self._there:
-            self._spent += now() - begun
-        self._there = True
 
 
 class _Trial:
@@ -415,10 +325,10 @@ class _Trial:
         if self._wanted is None:
             with in_turn(FOR_A_TURN):  # a frame that waited for a turn is not slowed by this too
                 pass
-            begun = now()
+            begun = trying.now()
             self._wanted = self._reference(*self.inputs)
             _wait(self.inputs[0].device)
-            self.seconds[PLAIN] = now() - begun
+            self.seconds[PLAIN] = trying.now() - begun
         return self._wanted
 
     def admitted(self, way: Way) -> bool:
@@ -445,10 +355,10 @@ class _Trial:
         try:
             call = way.build(*self.inputs)
             with in_turn(FOR_A_TURN):
-                begun = now()
+                begun = trying.now()
                 have = call(*self.inputs)
                 _wait(self.inputs[0].device)
-                self.seconds[way.label] = now() - begun
+                self.seconds[way.label] = trying.now() - begun
         except (torch.OutOfMemoryError, AcceleratorError):
             raise
         except Exception as error:  # a compiler may raise anything
@@ -472,13 +382,13 @@ def _timed(calls: dict[Way, Call], trial: _Trial, end: float) -> dict[Way, float
     """Returns each way's median seconds, of calls in turn; its first call's where time was up."""
     race = Race(list(calls), rounds=ROUNDS, hopeless=HOPELESS)
     device = trial.inputs[0].device
-    while not race.over and now() < end:
+    while not race.over and trying.now() < end:
         way = race.turn
         _wait(device)
-        race.start(now())
+        race.start(trying.now())
         calls[way](*trial.inputs)
         _wait(device)
-        race.came_out(way, now())
+        race.came_out(way, trying.now())
     return trial.first(calls) | race.medians
 
 

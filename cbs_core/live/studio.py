@@ -37,6 +37,7 @@ from cbs_core.machine.memory import give_back
 from cbs_core.run.governed import Governed
 from cbs_core.run.settings import Look
 from cbs_core.run.stream import Stream
+from cbs_core.run.trials import unhurried
 from cbs_core.run.workers import Worker
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
@@ -61,16 +62,6 @@ log = logging.getLogger("cbs")
 
 class BusyError(CbsError):
     """Too many at once."""
-
-
-def unhurried(look: Look) -> Look:
-    """Returns it without trials of accelerators, which would hold a stream up.
-
-    What an earlier run found out is used, or else plain torch.
-    """
-    if look.accelerator.name != "auto":
-        return look
-    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, "budget": 0}))
 
 
 def catalog(look: Look, classes: tuple[str, ...], styles: list[str] | None) -> Catalog:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias, TypedDict
 
 from cbs_core.choose import registry
-from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError, SinkError
 from cbs_core.contract.interfaces import Choosing, CountsDamage, Scheduler, Sink, Source
 from cbs_core.contract.live import Controlling, HasSound
@@ -37,16 +36,13 @@ from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
+from cbs_core.run.trials import counted, trying, unhurried, worth_trials
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
 from cbs_core.temporal.wanted import check_inside
 
 FRESHEST = "freshest"
-
-WORTH_TRIALS = 10
-"""Frames of a size from which on ``accelerator=auto`` tries what is fastest; where all are of one
-size all nets are built at first, those too whose classes may come later or never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +204,7 @@ class Job:
         if self._own:  # else nets of other lengths would be others, and none shared
             look = counted(look, info)
         if self.settings.precision == "auto" and look.accelerator.params.get("int8", True) is None:
-            look = _trying(look, int8=True)
+            look = trying(look, int8=True)
         plan = self._workshop.plan(look if long else unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)
@@ -342,35 +338,6 @@ def _run(runner: Runner, resumed: Resumed | None) -> tuple[bool, CbsError | None
     finally:
         if resumed is not None:
             resumed.parts.close()
-
-
-def worth_trials(info: StreamInfo) -> bool:
-    """Tells whether a stream has enough frames of each size that trying what is fastest pays."""
-    return info.frames is None or info.frames / info.sizes >= WORTH_TRIALS
-
-
-def unhurried(look: Look) -> Look:
-    """Returns it without trials of accelerators.
-
-    A trial takes longer than some frames do by plain torch; what an earlier run found is used.
-    """
-    return _trying(look, budget=0)
-
-
-def counted(look: Look, info: StreamInfo) -> Look:
-    """Returns it with trials of accelerators bounded by the stream's frames, where it tells them.
-
-    A number that the user gave stays.
-    """
-    if info.frames is None or look.accelerator.params.get("frames") is not None:
-        return look
-    return _trying(look, frames=info.frames // (info.sizes or 1))
-
-
-def _trying(look: Look, **params: object) -> Look:
-    if look.accelerator.name != "auto":
-        return look
-    return replace(look, accelerator=Choice("auto", {**look.accelerator.params, **params}))
 
 
 def shown_by(look: Look, info: StreamInfo) -> Look:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from cbs_core.accelerators import auto, check, checked, openvino, store
+from cbs_core.accelerators import auto, check, checked, openvino, store, trying
 from cbs_core.accelerators.checked import AT_ONCE, SHAPES, Checked, EagerWay, reference
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store, fingerprint
@@ -327,7 +327,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.time = 0.0
-        monkeypatch.setattr(checked, "now", lambda: self.time)
+        monkeypatch.setattr(trying, "now", lambda: self.time)
 
     def ways(self, plain, *planted):
         """Nets by their labels, seconds to build and a frame; the module takes ``plain``."""

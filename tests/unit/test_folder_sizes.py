@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from cbs_core.choose import registry
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.types import StreamInfo
-from cbs_core.run.job import Job, counted, worth_trials
+from cbs_core.run.job import Job
 from cbs_core.run.settings import Look, Settings
+from cbs_core.run.trials import counted, worth_trials
 
 
 class Everything(nn.Module):

@@ -4,18 +4,13 @@ import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from av import Codec
 from av.video.format import VideoFormat
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.stored import Stored
-from cbs_core.contract.types import Still
 from cbs_plugins.formats.media import has_alpha, open_media, picture_stream
 from cbs_plugins.formats.profiles import told
 
@@ -71,25 +66,6 @@ def source_notes(name: str, stream: VideoStream) -> list[str]:
     depth = f": what is restyled has {_DEPTH}" if bits > _DEPTH else ""
     kept = "; its colour tags are kept, its mastering data are not" if curve else ""
     return [f"'{name}' has {bits} bits a channel{hdr}{depth}{kept}"]
-
-
-def deep(frame: VideoFrame) -> bool:
-    """Tells whether a frame has more than 8 bits a channel."""
-    return any(part.bits > _DEPTH for part in frame.format.components)
-
-
-def full_depth(pixels: Tensor, still: Still) -> NDArray[np.uint16]:
-    """Returns uint16 ``(H,W,3)`` of a frame: of pixels that nobody changed the source's own bits.
-
-    Args:
-        pixels: uint8 ``(H,W,3)`` on the host.
-        still: of a deep source, of the same size.
-    """
-    assert still.own is not None
-    assert still.shown is not None
-    values = pixels.numpy()
-    same = (values == still.shown.numpy()).all(axis=-1, keepdims=True)
-    return np.where(same, still.own.numpy(), values.astype(np.uint16) * 257)
 
 
 def profile_notes(path: Path | Stored, stream: VideoStream) -> list[str]:

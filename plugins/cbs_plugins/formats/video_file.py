@@ -6,16 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
-import torch
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cbs_core.contract.errors import SinkError, SinkLostError
 from cbs_core.contract.types import RawFrame, Segment, StreamInfo
@@ -28,7 +24,8 @@ from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pi
 from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
-from cbs_plugins.formats.video_colours import Sampling, full_depth, pixel_format
+from cbs_plugins.formats.video_colours import Sampling, pixel_format
+from cbs_plugins.formats.video_pictures import encoded
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
 """AVCOL_SPC -> SWS_CS of the matrices that swscale converts RGB with (libswscale/swscale.h)."""
@@ -188,26 +185,9 @@ class VideoFile:
         self._last = last, segments[-1].duration or 1 / self._info.rate
 
     def _picture(self, frame: RawFrame) -> VideoFrame:
-        pixels = frame.pixels.cpu()
         if frame.alpha is not None and not self._alpha:
             self.transparency_lost = True
-        still = frame.still
-        if self._deep and still is not None and still.deep and _alike(still.shown, pixels):
-            return self._deep_picture(full_depth(pixels, still), frame)
-        if not self._alpha:
-            return VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
-        opaque = torch.full(pixels.shape[:2], 255, dtype=torch.uint8)
-        alpha = opaque if frame.alpha is None else frame.alpha.cpu()
-        rgba = torch.cat([pixels, alpha[..., None]], dim=-1)
-        return VideoFrame.from_ndarray(rgba.numpy(), format="rgba")
-
-    def _deep_picture(self, pixels: NDArray[np.uint16], frame: RawFrame) -> VideoFrame:
-        if not self._alpha:
-            return VideoFrame.from_ndarray(pixels, format="rgb48le")
-        opaque = np.full(pixels.shape[:2], 65535, np.uint16)
-        given = frame.alpha
-        alpha = opaque if given is None else given.cpu().numpy().astype(np.uint16) * 257
-        return VideoFrame.from_ndarray(np.dstack([pixels, alpha]), format="rgba64le")
+        return encoded(frame, alpha=self._alpha, deep=self._deep)
 
     def close(self, *, complete: bool = True, end: Fraction | None = None) -> None:
         """Finishes the file and gives it its name; a frame must be there.
@@ -412,7 +392,3 @@ class VideoFile:
             f"cannot write '{self.path}' with {codec} at {width}x{height}: {reason(error)}{told}; "
             "choose another sink.codec or sink.pixel_format, or both auto"
         )
-
-
-def _alike(a: Tensor | None, b: Tensor) -> bool:
-    return a is not None and a.shape == b.shape

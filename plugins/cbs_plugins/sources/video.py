@@ -35,7 +35,8 @@ from cbs_plugins.formats.media import (
     picture_stream,
     rotation,
 )
-from cbs_plugins.formats.video_colours import deep, profile_notes, source_notes
+from cbs_plugins.formats.video_colours import profile_notes, source_notes
+from cbs_plugins.formats.video_pictures import deep
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
