@@ -2,11 +2,10 @@
 
 Of each route there is a belief, how sure it is in each place. From frame to frame it goes along
 with the motion, and each frame that is segmented moves it a part of the way: by `RISE` where the
-net sees more of the classes than was believed, by `FALL` where it sees less, and by less of either
-where it is unsure, as at most edges. So an object holds through frames that miss it and fades when
-it is gone, and what flashes up once never shows. Between two frames the belief is drawn towards 0
-or 1, whichever is nearer, so that an edge that the net draws a little differently each time stays
-where it was, and so that being moved does not blur it.
+net sees more of the classes than was believed, by `FALL` where it sees less. So an object holds
+through frames that miss it and fades when it is gone, and what flashes up once never shows. Between
+two frames the belief is drawn towards 0 or 1, whichever is nearer, so that an edge that the net
+draws a little differently each time stays where it was, and so that being moved does not blur it.
 
 What was not in view before is what the frame alone says where it lies beside an object, comes in
 from beyond the border, or is near to an object whose motion is not known (`leaps`); all else must
@@ -38,10 +37,6 @@ RISE = 0.4
 
 FALL = 0.15
 """And down. It is less, because nets miss what is there more often than they invent what is not."""
-
-SURE = 0.5
-"""How sure, 0 at a probability of a half and 1 at none or all, a net is to be for all of `RISE`;
-for all of `FALL` it is to be wholly sure."""
 
 DRAWN = 0.8
 """How far a belief is drawn towards 0 or 1 from frame to frame: by this much of a smooth step."""
@@ -173,9 +168,7 @@ def believed(before: Tensor, seen: Tensor, followed: Followed, *, segmented: boo
     trust = ((step.trust - DOUBTED) / (RELIED - DOUBTED)).clamp(0, 1)
     if segmented:
         chance = _by_chance(seen, was)
-        sure = (2 * seen - 1).abs()
-        pace = torch.where(seen > was, RISE * (sure / SURE).clamp(max=1), FALL * sure)
-        was = was + pace * (seen - was)
+        was = was + torch.where(seen > was, RISE, FALL) * (seen - was)
         was = torch.where(chance, was.clamp(max=RISE), was)
     return torch.lerp(anew, was, trust)
 

@@ -15,9 +15,8 @@ from cbs_core.frame.stage import Stage
 from cbs_core.frame.wanted import parse_confidence
 from cbs_core.run import settings
 from cbs_core.temporal import leaps
-from cbs_core.temporal.flow import Step
 from cbs_core.temporal.state import State
-from cbs_core.temporal.steady import believed, cleaned
+from cbs_core.temporal.steady import cleaned
 from cbs_core.temporal.wanted import parse_steady
 from tests.streams import stream_of
 
@@ -288,19 +287,3 @@ def test_another_value_is_one_clear_line(spec):
         parse_steady(spec)
     with pytest.raises(ConfigError, match="steady"):
         settings.look({"steady": spec})
-
-
-def test_what_a_net_is_unsure_of_moves_a_belief_less_than_what_it_is_sure_of():
-    """An edge that it draws a little differently each time stays where it was."""
-    still = Step(torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8))
-    none = torch.zeros(1, 1, 8, 8)
-    followed = leaps.Followed(still, none, none > 0)
-    held = torch.full((1, 1, 8, 8), 0.9)
-
-    def after(seen):
-        return float(believed(held, torch.full_like(held, seen), followed)[0, 0, 4, 4])
-
-    base = after(0.5)
-    assert base == float(believed(held, held, followed, segmented=False)[0, 0, 4, 4])
-    assert after(0.45) > 0.95 * base
-    assert after(0.0) < 0.9 * base
