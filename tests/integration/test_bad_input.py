@@ -293,12 +293,14 @@ def test_the_run_folder_cannot_be_written(
 
 
 def test_weights_that_are_not_there(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, weights: Path
 ) -> None:
     assert "no.pth" in refused(WAVE, "segmenter.weights=no.pth")
     assert "no.pth" in refused("styler.weights=no.pth")
     monkeypatch.setattr("cbs_core.choose.weights.search_folders", lambda: (tmp_path,))
-    assert "segmenter.weights=FILE" in refused(WAVE)
+    assert "styler.weights=FILE" in refused(WAVE)
+    own = f"styler.weights={weights / 'johnson/wave.pth'}"
+    assert "segmenter.weights=FILE" in refused(own)
 
 
 def test_damaged_weights_and_those_of_another_net(

@@ -170,7 +170,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], int, Callable[..., None], Callable[
     ),
     "train": (
         "train",
-        ("styler=slow_invert", "data=photos", "steps=5000"),
+        ("styler=slow_invert", "data=photos", "steps=5000", "compile=false"),  # or torch warns
         *(20, nothing, kept_training),
     ),
     "augment": (
