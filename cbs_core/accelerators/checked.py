@@ -271,13 +271,16 @@ class Checked:
         return ranked
 
     def _goes_on(self, kept: "Kept") -> bool:
-        """Tells whether there is time for all that an earlier run left; all is compared anew."""
+        """Tells whether there is time for what an earlier run left; all is compared anew.
+
+        That is the most promising way where nothing was built, and else all that were left.
+        """
         if not kept.left:
             return False
         nothing = kept.ranked == [self._ways[-1].label]
         run = self._frames * kept.plain if self._frames < math.inf else math.inf
         most = min(self._budget or 0.0, (SAVES if nothing else SHARE) * run)
-        again = (*kept.ranked[1:], *kept.left)
+        again = kept.left[:1] if nothing else (*kept.ranked[1:], *kept.left)
         return sum(way.usual for way in self._ways if way.label in again) <= most
 
     def _at_once(self, ways: Sequence[Way]) -> tuple[Way, ...]:

@@ -380,6 +380,15 @@ def test_what_few_frames_do_not_make_up_for_is_not_built(monkeypatch, caplog):
     assert clock.tried(ways, 20)[0] == "fast", "what was found is found again"
 
 
+def test_after_a_run_that_built_nothing_the_most_promising_way_is_enough_to_go_on(monkeypatch):
+    """Else a short run would keep all those after it at plain torch, but the very long."""
+    clock = Clock(monkeypatch)
+    ways = clock.ways(0.3, ("fast", 4.0, 4.0, 0.1), ("other", 15.0, 15.0, 0.2))
+    assert clock.tried(ways, 20)[0] == "eager fp32"
+    assert clock.tried(ways, 60)[0] == "fast"
+    assert ways[1].built == []
+
+
 @pytest.mark.parametrize("frames", [30, 100, 200, 500])
 def test_further_trying_takes_a_tenth_of_the_run_at_most(monkeypatch, frames):
     clock = Clock(monkeypatch)
