@@ -36,7 +36,7 @@ from cbs_core.run.runner import Runner
 from cbs_core.run.settings import Look, Settings
 from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
-from cbs_core.run.trials import counted, trying, unhurried, worth_trials
+from cbs_core.run.trials import counted, unhurried, worth_trials
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop
 from cbs_core.temporal.state import State
@@ -203,8 +203,6 @@ class Job:
         long = worth_trials(info)
         if self._own:  # else nets of other lengths would be others, and none shared
             look = counted(look, info)
-        if self.settings.precision == "auto" and look.accelerator.params.get("int8", True) is None:
-            look = trying(look, int8=True)
         plan = self._workshop.plan(look if long else unhurried(look))
         exports = Exports(self.settings.output_matte is not None, self.settings.cutout)
         stream = Stream(plan, self._state, ahead=long and info.sizes == 1, exports=exports)

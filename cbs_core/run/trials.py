@@ -21,7 +21,7 @@ def unhurried(look: Look) -> Look:
 
     A trial takes longer than some frames do by plain torch; what an earlier run found is used.
     """
-    return trying(look, budget=0)
+    return _trying(look, budget=0)
 
 
 def counted(look: Look, info: StreamInfo) -> Look:
@@ -31,11 +31,10 @@ def counted(look: Look, info: StreamInfo) -> Look:
     """
     if info.frames is None or look.accelerator.params.get("frames") is not None:
         return look
-    return trying(look, frames=info.frames // (info.sizes or 1))
+    return _trying(look, frames=info.frames // (info.sizes or 1))
 
 
-def trying(look: Look, **params: object) -> Look:
-    """Returns it with more told to ``accelerator=auto``; others try nothing."""
+def _trying(look: Look, **params: object) -> Look:
     if look.accelerator.name != "auto":
         return look
     return replace(look, accelerator=Choice("auto", {**look.accelerator.params, **params}))

@@ -852,6 +852,20 @@ def test_a_quantiser_that_fails_is_told_by_its_last_line(monkeypatch, caplog):
     assert "openvino int8 is passed over: nncf: it ended without a word" in caplog.messages
 
 
+def test_int8_is_taken_where_it_is_asked_for_alone():
+    """Its ranges are the first frame's; a film may begin black."""
+    auto_, own = {"name": "auto", "int8": None}, {"name": "auto", "int8": True}
+    for precision, given, told in (
+        ("auto", auto_, None),
+        ("bf16", auto_, None),
+        ("auto", own, True),
+    ):
+        found = settings.accelerator({"precision": precision, "accelerator": given})
+        assert found.params["int8"] is told
+    choice = settings.accelerator({"precision": "int8", "accelerator": auto_})
+    assert choice.params["int8"] is True
+
+
 @pytest.mark.parametrize(("name", "has"), [("auto", True), ("openvino", True), ("eager", False)])
 def test_precision_int8_is_refused_where_an_accelerator_has_none(name, has):
     choice = settings.accelerator({"precision": "int8", "accelerator": {"name": name}})
