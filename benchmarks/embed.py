@@ -163,10 +163,9 @@ FAULTS = {
 def of_faults(scores: Mapping[str, Any]) -> list[str]:
     """Returns what a loss does not see (`cbs_core.evaluation.faults`), beside the photographs'."""
     rows = [
-        (name, f"{scores[key]:.3f}", f"{scores[other]:.3f}" if other in scores else "")
+        (name, *(f"{scores[k]:.3f}" if k in scores else "" for k in (key, f"unstyled_{key}")))
         for key, name in FAULTS.items()
         if key in scores
-        for other in (f"unstyled_{key}",)
     ]
     if not rows:
         return []

@@ -108,8 +108,8 @@ def _callable(
     if not callable(plugin):
         raise ConfigError(f"the {what} cannot be called: it needs a __call__(image)")
     if isinstance(plugin, nn.Module) and not isinstance(plugin, InstanceSegmenter):
-        chosen = settings.accelerator(config)
-        accelerator = registry.accelerators.create(chosen.name, **chosen.params)
+        fast = settings.accelerator(config)
+        accelerator = registry.accelerators.create(fast.name, **fast.params)
         return accelerator(plugin, device=place, dtype=dtype, kind=kind)
     call: Callable[[Tensor], Tensor] = plugin
     return call

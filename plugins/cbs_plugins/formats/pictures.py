@@ -21,7 +21,6 @@ from torch import Tensor
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
 from cbs_core.machine import exif
-from cbs_core.machine.exif import orientation
 from cbs_core.machine.inputs import decoded, frame_count, picture_formats, to_8_bit
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
@@ -93,7 +92,7 @@ def read_header(path: str | Path) -> Header:
     """
     with _opened(path) as image:
         width, height = image.size
-        if orientation(image) >= 5:
+        if exif.orientation(image) >= 5:
             width, height = height, width
         frames = frame_count(image)
         own = image.mode in ("CMYK", "LAB")
@@ -156,7 +155,7 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
 
 def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
     loaded = decoded(path, image)
-    turned = orientation(image)
+    turned = exif.orientation(image)
     data, density = exif.kept(image, turned), exif.density(image)
     upright = _UPRIGHT.get(turned)
     if upright is not None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cbs_core.choose.weights import Checkpoint, find
 from cbs_core.contract.errors import ConfigError
 from cbs_plugins.nets.lattice import WithoutGrid, reach
-from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own, moments, normalised
+from cbs_plugins.nets.style_net import Measured, Normalise, StyleNet, by_given, by_own
 
 DEFAULT_STYLE = "starry_night"
 
@@ -109,15 +109,9 @@ class Dense(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Restyles by the picture's own statistics."""
-        found: list[Tensor] = []
-
-        def by_measured(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-            mean, variance = moments(x)
-            found.extend((mean, variance))
-            return normalised(layer, x, mean, variance)
-
-        styled = self.styler(image, by_measured)
-        return styled, torch.cat(found, dim=1)
+        measured = Measured()
+        styled = self.styler(image, measured)
+        return styled, torch.cat([part for pair in measured.kept for part in pair], dim=1)
 
 
 class Window(nn.Module):
@@ -132,10 +126,7 @@ class Window(nn.Module):
 
     def forward(self, image: Tensor, statistics: Tensor) -> Tensor:
         """Restyles by the given statistics."""
-        given = iter(torch.split(statistics, [n for n in self.channels for _ in range(2)], dim=1))
-
-        def by_given(layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-            return normalised(layer, x, next(given), next(given))
-
-        out: Tensor = self.styler(image, by_given)
+        parts = torch.split(statistics, [n for n in self.channels for _ in range(2)], dim=1)
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        out: Tensor = self.styler(image, by_given(pairs))
         return out

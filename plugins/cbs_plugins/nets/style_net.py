@@ -4,7 +4,7 @@ Letters: ``B`` batch, ``C`` channels, ``h w`` a layer.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
@@ -76,3 +76,22 @@ def normalised(layer: nn.InstanceNorm2d, x: Tensor, mean: Tensor, variance: Tens
     scale = layer.weight * torch.rsqrt(variance + layer.eps)
     shift = layer.bias - mean * scale
     return torch.addcmul(shift.to(x.dtype)[..., None, None], x, scale.to(x.dtype)[..., None, None])
+
+
+class Measured:
+    """Normalises by a batch's own statistics (`Normalise`), and keeps them."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
+        """Normalises ``(B,C,h,w)`` by the mean and variance of its channels."""
+        found = moments(x)
+        self.kept.append(found)
+        return normalised(layer, x, *found)
+
+
+def by_given(statistics: Iterable[tuple[Tensor, Tensor]]) -> Normalise:
+    """Returns how to normalise by means and variances, layer by layer."""
+    given = iter(statistics)
+    return lambda layer, x: normalised(layer, x, *next(given))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from cbs_core.choose.weights import Checkpoint
 from cbs_core.contract.errors import ConfigError
@@ -19,7 +19,7 @@ from cbs_core.datasets.samples import Samples, Shuffled, generator
 from cbs_plugins.formats.pictures import read_picture
 from cbs_plugins.nets.lattice import WithoutGrid
 from cbs_plugins.nets.scale import resize_to_area
-from cbs_plugins.nets.style_net import Normalise, StyleNet, by_own, moments, normalised
+from cbs_plugins.nets.style_net import Measured, Normalise, StyleNet, by_given, by_own
 from cbs_plugins.training.style_losses import judge
 from cbs_plugins.training.style_recipe import Optimisation, Photographs, Recipe
 
@@ -150,7 +150,7 @@ class StyleTask:
             return found
         # By the first view's statistics, as a video's frames are: by its own, the net would learn
         # to make nothing of them, and with them goes what is light and dark in the photograph.
-        moved = self._styled(_as_input(second), measured.again())
+        moved = self._styled(_as_input(second), by_given(measured.kept))
         found["equivariance"] = left_behind(styled, moved, shift)
         found["loss"] = found["loss"] + self.equivariance * found["equivariance"]
         return found
@@ -175,24 +175,6 @@ class StyleTask:
     def _styled(self, content: Tensor, normalise: Normalise = by_own) -> Tensor:
         styled: Tensor = self.finish(self.module(content, normalise).float())
         return styled
-
-
-class Measured:
-    """Normalises by a batch's own statistics, and keeps them."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[Tensor, Tensor]] = []
-
-    def __call__(self, layer: nn.InstanceNorm2d, x: Tensor) -> Tensor:
-        """Normalises ``(B,C,h,w)`` by the mean and variance of its channels."""
-        found = moments(x)
-        self.kept.append(found)
-        return normalised(layer, x, *found)
-
-    def again(self) -> Normalise:
-        """Returns how to normalise another batch by what was measured, layer by layer."""
-        given = iter(self.kept)
-        return lambda layer, x: normalised(layer, x, *next(given))
 
 
 def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:
