@@ -143,7 +143,7 @@ def test_a_frame_that_cannot_be_converted_is_told_and_the_call_goes_on(made, mon
 
     async def work():
         peer, call = await called(made, feed, visitor=own_address())
-        await soon(lambda: feed.shown is not None)
+        await soon(lambda: feed.shown is not None and feed.error is None)
         await call.close()
         await peer.close()
 
