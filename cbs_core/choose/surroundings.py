@@ -3,12 +3,14 @@
 Metadata only: nothing is imported.
 """
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
 
 from packaging.requirements import Requirement
 
+from cbs_core.choose.packages import PROJECT
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, installed
 
 GROUPS = tuple(r.group for r in (*REGISTRIES.values(), *EXTENSIONS.values()))
@@ -46,14 +48,16 @@ def missing_extras(distribution: Distribution) -> dict[str, list[str]]:
 def stray_groups() -> Iterator[tuple[EntryPoint, str]]:
     """Yields each entry point of a group that is nearly one of ours, and the right group.
 
-    The right group is empty where a group starts with ``cbs.`` and is near to none.
+    The right group is empty where a group starts with ``cbs`` or the project's name and is near to
+    none.
     """
     for entry in installed():
         group = entry.group.lower().replace("-", ".").replace("_", ".")
+        group = re.sub(rf"^{PROJECT.replace('-', '[.]')}\b", "cbs", group)
         if entry.group in GROUPS or not group.startswith(("cbs", "cb.", "csb.")):
             continue
         near = get_close_matches(group, GROUPS, n=1, cutoff=0.75)
-        if near or group.startswith("cbs."):
+        if near or f"{group}.".startswith("cbs."):
             yield entry, near[0] if near else ""
 
 

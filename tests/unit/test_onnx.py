@@ -1,12 +1,15 @@
 """Any ONNX file: nets of one matrix multiplication a pixel, whose result is known by hand."""
 
 import hashlib
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
+from cbs_plugins.formats import onnx as formats_onnx
 from cbs_plugins.formats.onnx import Runner
 from cbs_plugins.segmenters.onnx import ONNXSegmenter
 from cbs_plugins.stylers.onnx import ONNXStyler
@@ -20,6 +23,8 @@ from cbs_core.contract.errors import (
     WeightsMissingError,
 )
 from cbs_core.contract.interfaces import HasWeights, Segmenter, Styler
+from cbs_core.machine.memory import MemoryLimitError
+from tests.integration.test_endless_onnx import endless
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -303,3 +308,21 @@ def test_external_data_is_told_with_its_own_digest(tmp_path):
         told.append([file.sha256 for file in runner.files])
     assert told[0][0] == told[1][0]
     assert told[0][1] != told[1][1]
+
+
+def test_a_loop_that_takes_all_of_the_memory_is_ended_and_one_that_is_long_told(
+    tmp_path, monkeypatch, caplog
+):
+    endless(tmp_path / "net.onnx", grows=True)
+    net = Runner(tmp_path / "net.onnx")
+    begun = time.monotonic()
+
+    def available(device):
+        return 0 if time.monotonic() > begun + 0.5 else 2**40
+
+    for name, value in (("available", available), ("LOOK", 0.05), ("LONG", 0.1)):
+        monkeypatch.setattr(formats_onnx, name, value)
+    with pytest.raises(MemoryLimitError, match=r"net\.onnx' takes all of the memory"):
+        net(torch.rand(1, 3, 4, 4))
+    assert caplog.messages == [f"'{tmp_path}/net.onnx' has not returned for 0 s: Ctrl-C ends it"]
+    assert "cbs-onnx" not in {thread.name for thread in threading.enumerate()}

@@ -6,9 +6,11 @@ Letters: ``B`` batch, ``H W`` the frame, ``h w`` the net's output, ``C`` its cha
 """
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,26 @@ from cbs_core.contract.errors import (
 )
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine.background import threads
+from cbs_core.machine.memory import GIB, MemoryLimitError, available
+from cbs_core.run.workers import Worker
 from cbs_plugins.formats.onnx_spec import Spec
 
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
 """ONNX Runtime's names of the types that a picture can be given in."""
+
+FATAL = 4
+"""How bad is what ONNX Runtime prints: what is less is raised too, and told in our own line."""
+
+LONG = 30.0
+"""Seconds after which a net that has not returned is told: a graph's loop may have no end."""
+
+LOOK = 0.5
+"""Seconds between two looks at a net that has not returned."""
+
+LEAST = GIB // 2
+"""Bytes of memory that such a net leaves free, or is ended: a loop may keep all it computes."""
+
+log = logging.getLogger("cbs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +120,16 @@ class Runner:
 
     def _start(self, provider: str, options: Mapping[str, object]) -> Any:
         settings = self._runtime.SessionOptions()
-        settings.log_severity_level = 3
+        settings.log_severity_level = FATAL
         settings.intra_op_num_threads = threads()
-        try:
+
+        def begin() -> Any:
             return self._runtime.InferenceSession(
                 str(self.file.path), settings, providers=[(provider, dict(options))]
             )
+
+        try:
+            return self._awaited(begin)  # it computes what depends on no input, loops too
         except Exception as error:  # ONNX Runtime's have no common base
             raise WeightsError(
                 f"'{self.file.path}' is no ONNX file that ONNX Runtime can run ({one_line(error)})"
@@ -150,8 +172,15 @@ class Runner:
         if device.type == "cuda":
             # ONNX Runtime has a stream of its own, which knows nothing of ours.
             torch.cuda.current_stream(device).synchronize()
+        asked = self._runtime.RunOptions()
+        asked.log_severity_level = FATAL
         try:
-            session.run_with_iobinding(binding)
+            self._awaited(
+                lambda: session.run_with_iobinding(binding, asked),
+                lambda: setattr(asked, "terminate", True),
+            )
+        except MemoryLimitError:
+            raise
         except Exception as error:
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
             raise PluginContractError(
@@ -160,6 +189,51 @@ class Runner:
             ) from error
         out: Tensor = from_dlpack(binding.get_outputs()[0])
         return out
+
+    def _awaited(self, call: Callable[[], Any], end: Callable[[], None] = lambda: None) -> Any:
+        """Returns what a call of the library returns, which Ctrl-C ends.
+
+        The main thread hears no signal while it is in C++, and a file's loop may never come back:
+        so another calls, while this one waits in Python.
+
+        Args:
+            call: what is called.
+            end: has it come back soon.
+
+        Raises:
+            MemoryLimitError: it took nearly all of the host's memory.
+        """
+        returned: list[Any] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                returned.append(call())
+            except BaseException as error:
+                failed.append(error)
+
+        worker = Worker(work, "cbs-onnx")
+        worker.start()
+        begun, told = time.monotonic(), False
+        try:
+            while not worker.wait(LOOK):
+                if available(torch.device("cpu")) < LEAST:
+                    raise MemoryLimitError(
+                        f"'{self.file.path}' takes all of the memory, and was ended: give it "
+                        "smaller pictures, or another net"
+                    )
+                if not told and time.monotonic() > begun + LONG:
+                    told = True
+                    log.warning(
+                        "'%s' has not returned for %.0f s: Ctrl-C ends it", self.file.path, LONG
+                    )
+        except BaseException:
+            end()
+            worker.wait(LONG)
+            raise
+        if failed:
+            raise failed[0]
+        return returned[0]
 
 
 def one_line(error: BaseException) -> str:
