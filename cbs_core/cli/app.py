@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError, ConfigError, error_line, homeless
-from cbs_core.machine import signals
+from cbs_core.machine import limits, signals
 from cbs_core.machine.text import clean, printable
 
 log = logging.getLogger("cbs")
@@ -188,6 +188,7 @@ def hydra_app(
 
                     early.refuse(plain, config_name)
                     sweeps.make_no_folder_yet()
+                    limits.check_libraries()
                     # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was
                     # then left half imported, and whoever used it next failed in strange ways.
                     import numpy  # noqa: F401
@@ -235,7 +236,7 @@ def explain(error: BaseException) -> str | None:
     """Returns an error that a user can mend as one line with what to do, or None."""
     if isinstance(error, CbsError):
         return str(error)
-    if told := homeless(error):
+    if told := homeless(error) or limits.memoryless(error):
         return told
 
     from hydra.errors import HydraException, MissingConfigException, OverrideParseException

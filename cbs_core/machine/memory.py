@@ -11,28 +11,27 @@ from pathlib import Path
 import psutil
 import torch
 
-from cbs_core.contract.errors import CbsError
+from cbs_core.machine import limits
+from cbs_core.machine.limits import GIB, MemoryLimitError
 
-GIB = 1024**3
+__all__ = ["GIB", "MemoryLimitError", "available", "check_memory", "give_back"]
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container with cgroup v2 finds its limits."""
 
 
-class MemoryLimitError(CbsError):
-    """A frame needs more memory than the device has."""
-
-
 def available(device: torch.device) -> int:
     """Returns the bytes that the device can still give.
 
-    On the host a container's limit (cgroup v2) counts too.
+    On the host a container's limit (cgroup v2) counts too, and the process's own (``ulimit -v``).
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(free + cached)
     free = int(psutil.virtual_memory().available)
+    addresses = limits.left()
+    free = free if addresses is None else min(free, addresses)
     try:
         limit = int((CGROUP / "memory.max").read_text())
         used = int((CGROUP / "memory.current").read_text())

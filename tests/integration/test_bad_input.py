@@ -460,3 +460,20 @@ def test_a_reader_that_leaves_is_no_fault(place: Path) -> None:
     line = f"{COMMAND} --cfg job | true"
     ran = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("gib", [0.7, 1.5, 3.0, 3.3])
+def test_a_process_that_may_not_take_the_addresses_that_torch_needs(
+    process: Command, place: Path, photo: Path, gib: float
+) -> None:
+    """As by ``ulimit -v``; a torch without CUDA takes less than the larger ones."""
+    before, bound = _files(place), int(gib * 2**30)
+    ran = process(
+        *("input=photo.png", "output=out.png", WAVE, ROUTES, "hydra.run.dir=run"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (bound, bound)),
+    )
+    if ran.code == 0 and gib > 1.5:
+        assert (place / "out.png").is_file()
+        return
+    assert "ulimit -v" in only_line(ran)
+    assert _files(place) == before

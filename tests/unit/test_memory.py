@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
-from cbs_core.machine import memory
+from cbs_core.machine import limits, memory
 from cbs_core.machine.memory import GIB, MemoryLimitError, available, check_memory
 
 CPU = torch.device("cpu")
@@ -55,6 +56,14 @@ def test_cached_files_are_not_in_use(machine):
 
 def test_a_container_over_its_limit_has_nothing(machine):
     limit(machine, GIB, 2 * GIB)
+    assert available(CPU) == 0
+
+
+def test_what_the_process_may_take_counts(machine, monkeypatch):
+    taken = psutil.Process().memory_info().vms
+    monkeypatch.setattr(limits, "_bound", lambda: taken + 2 * GIB)
+    assert available(CPU) == pytest.approx(2 * GIB, abs=GIB // 4)
+    monkeypatch.setattr(limits, "_bound", lambda: taken // 2)
     assert available(CPU) == 0
 
 
