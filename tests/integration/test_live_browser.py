@@ -36,6 +36,34 @@ STRANGER = "http://localhost"
 AWAY = re.compile(r"v1/(classes|styles)/\d+\.jpg\S* .* 404 ")
 """A thumbnail of a class or of a feed that had left when it was asked for."""
 
+CUT = """
+    return [...document.querySelectorAll('.panel span, .panel small, .panel button, .views span')]
+        .filter((e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')
+        .map((e) => e.textContent)
+"""
+"""Returns the words that their boxes do not hold."""
+
+SMALL = """
+    return [...document.querySelectorAll('button, select, summary, label, .button')].filter((e) => {
+        const { width, height } = e.getBoundingClientRect();
+        return width && !e.closest('.slider') && Math.min(width, height) < 39.9;
+    }).map((e) => e.id || e.textContent)
+"""
+"""Returns what is pressed and has less than 40 pixels a side."""
+
+COLOURS = """
+    const context = new OffscreenCanvas(1, 1).getContext('2d');
+    const layers = [];
+    for (let e = document.querySelector(arguments[0]); e; e = e.parentElement) layers.unshift(e);
+    const pixel = (colours) => {
+        colours.forEach((one) => { context.fillStyle = one; context.fillRect(0, 0, 1, 1); });
+        return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const grounds = layers.map((e) => getComputedStyle(e).backgroundColor);
+    return [pixel(grounds), pixel([...grounds, getComputedStyle(layers.at(-1)).color])];
+"""
+"""Returns an element's ground and ink, as they are seen."""
+
 LOST = ("ERR_CONNECTION", "ERR_ABORTED", "WebSocket", "Failed to fetch", "willReadFrequently")
 """What a page may say whose server is left, and of what the tests themselves read of a canvas."""
 
@@ -96,6 +124,15 @@ class Page:
             x,
             y,
         )
+
+    def contrast(self, selector):
+        """Returns the ratio of ink and ground that WCAG defines."""
+        light = []
+        for colour in self.script(COLOURS, selector):
+            linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+                      for c in np.array(colour) / 255]  # fmt: skip
+            light.append(0.05 + np.dot(linear, (0.2126, 0.7152, 0.0722)))
+        return max(light) / min(light)
 
     @property
     def toast_is_gone(self):
@@ -362,6 +399,19 @@ def test_photo_recording_preset(page, shop, driver):
     assert not page.text("#presets button")
 
 
+def test_a_recording_shows_before_the_next_state_and_ends_by_the_next_click(
+    page, shop, monkeypatch
+):
+    monkeypatch.setattr(watching, "EVERY", 3600)  # no state comes by itself
+    pressed = "return [toast.textContent, record.getAttribute('aria-pressed')]"
+    page.click("#record")
+    page.until(lambda: page.script(pressed) == ["Recording", "true"], 20)
+    page.until(lambda: shop.recording.frames)
+    page.click("#record")
+    page.until(lambda: page.script(pressed)[1] == "false", 20)
+    assert shop.recording is None
+
+
 def test_a_reload_finds_all_as_it_was(page, driver):
     page.click("#classes button[aria-label^=sky]")
     page.click("#gallery input[value=light]")
@@ -488,10 +538,12 @@ def test_every_control_has_a_name(page):
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize(
-    ("width", "height", "phone"), [(1280, 800, False), (390, 844, True)], ids=["desktop", "phone"]
+    ("kind", "width", "height"),
+    [("desktop", 1280, 800), ("phone", 390, 844), ("turned", 844, 390)],
+    ids=["desktop", "phone", "turned"],
 )
-def test_it_fits_and_is_photographed(page, tmp_path, width, height, phone, dark):
-    page.size(width, height, phone=phone, dark=dark)
+def test_it_fits_and_is_photographed(page, tmp_path, kind, width, height, dark):
+    page.size(width, height, phone=kind != "desktop", dark=dark)
     page.click("#classes button[aria-label^=car]")
     page.more_frames()
     page.until(lambda: page.toast_is_gone)
@@ -504,10 +556,18 @@ def test_it_fits_and_is_photographed(page, tmp_path, width, height, phone, dark)
         ".map((e) => e.id || e.textContent)"
     )
     assert outside == []
+    assert page.script(CUT) == [], "words are cut off"
+    assert page.script(SMALL) == [], "too small for a finger"
+    picture = page.one("#picture").rect
+    assert picture["height"] > height / 2 or picture["width"] > width / 2
+    page.script("record.setAttribute('aria-pressed', 'true')")
+    for selector in ("#record", ".quiet", "#chosen", ".gallery span", ".classes small"):
+        assert page.contrast(selector) > 4.5, f"{selector} is hard to read"
+    page.script("record.setAttribute('aria-pressed', 'false')")
     ground = page.script("return getComputedStyle(document.body).backgroundColor")
     levels = [int(one) for one in ground.removeprefix("rgb(").rstrip(")").split(",")]
     assert (max(levels) < 60) if dark else (min(levels) > 220)
-    name = f"studio-{'phone' if phone else 'desktop'}-{'dark' if dark else 'light'}.png"
+    name = f"studio-{kind}-{'dark' if dark else 'light'}.png"
     folder = Path(os.environ.get("CBS_SCREENSHOTS", tmp_path))
     folder.mkdir(exist_ok=True)
     assert page.driver.save_screenshot(str(folder / name))

@@ -119,12 +119,16 @@ async function showLatency(told) {
   $("latency").textContent = shown === null ? "–" : `${call.on ? "≥ " : ""}${shown} ms`;
 }
 
-function showRecording(told) {
-  recording = told.recording;
+function showRecord(now) {
+  recording = now;
   $("record").setAttribute("aria-pressed", String(Boolean(recording)));
   const seconds = Math.floor(recording?.seconds ?? 0);
   const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
   $("record-text").textContent = recording ? clock : "Record";
+}
+
+function showRecording(told) {
+  showRecord(told.recording);
   const shown = told.recordings.map((one) => one.name).join();
   if ($("recordings").dataset.shown === shown) return;
   $("recordings").dataset.shown = shown;
@@ -146,9 +150,11 @@ function view(name) {
 }
 
 async function record() {
+  const ends = Boolean(recording);
   try {
-    const told = await ask("recording", recording ? "DELETE" : "POST");
-    toast(recording ? `${told.name}: ${told.frames} frames` : "Recording");
+    const told = await ask("recording", ends ? "DELETE" : "POST");
+    showRecord(ends ? null : { seconds: 0 }); // the next click may come before the next state
+    toast(ends ? `${told.name}: ${told.frames} frames` : "Recording");
   } catch (error) {
     failed(error);
   }
