@@ -1,7 +1,9 @@
 """What every test may use."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +69,22 @@ def mask_rcnn() -> torch.nn.Module:
     """A small Mask R-CNN that finds the discs and squares of `tests.shapes`; trained once."""
     pytest.importorskip("torchvision")
     return shapes.trained_mask_rcnn()
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """An X server without a screen, which `ImageGrab` and `mss` can look at."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("no Xvfb: apt-get install xvfb")
+    read, write = os.pipe()
+    # Without -noreset it is away for a moment whenever its last client leaves.
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "400x300x24", "-noreset"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as told:
+        number = told.readline().strip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", f":{number}")
+        yield f":{number}"
+    server.terminate()
+    server.wait(10)

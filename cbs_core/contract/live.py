@@ -78,6 +78,16 @@ class OffersDevices(Protocol):
         ...
 
 
+@runtime_checkable
+class Leavable(Protocol):
+    """A sink that a person may close at any moment, such as a window, also where no frame comes."""
+
+    @property
+    def left(self) -> bool:
+        """Whether it was closed, so that `Sink.write` would raise `SinkClosedError`."""
+        ...
+
+
 class Controls(Protocol):
     """What a person may change while a stream runs; each takes effect between two frames.
 

@@ -89,6 +89,12 @@ class Outputs:
         return sum(branch.frames.dropped for branch in self._branches)
 
     @property
+    def left(self) -> bool:
+        """Whether each was closed by a person (`Leavable`), so that nobody looks any more."""
+        over = [branch.writer.over and branch.error is None for branch in self._branches]
+        return bool(over) and all(over)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What the sinks say that they could not keep."""
         return tuple(note for sink in self.sinks for note in getattr(sink, "notes", ()))

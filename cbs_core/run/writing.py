@@ -10,13 +10,14 @@ there is no output.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from cbs_core.contract.errors import LostError, SinkClosedError, SinkError
 from cbs_core.contract.interfaces import CountsKept, Sink
+from cbs_core.contract.live import Leavable
 from cbs_core.contract.types import RawFrame
-from cbs_core.run.channel import Channel
+from cbs_core.run.channel import GLANCE, Channel, ClosedError
 from cbs_core.run.workers import Worker, told
 
 
@@ -70,7 +71,7 @@ class Writer(Worker):
         error: BaseException | None = None
         cut = False
         try:
-            for frame in self._frames:
+            for frame in self._taken():
                 self.written += self._write(frame)
         except SinkClosedError:
             cut = True
@@ -80,6 +81,23 @@ class Writer(Worker):
             self._failed(error)
         if not self._keep(error, cut):
             self.abort()
+
+    def _taken(self) -> Iterator[RawFrame]:
+        """Yields the frames; between them it looks whether the sink was left.
+
+        Raises:
+            SinkClosedError: it was, while none came: a camera may stall for long.
+        """
+        if not isinstance(self._sink, Leavable):
+            yield from self._frames
+            return
+        with suppress(ClosedError):
+            while True:
+                try:
+                    yield self._frames.get(GLANCE)
+                except TimeoutError:
+                    if self._sink.left:
+                        raise SinkClosedError from None
 
     def _keep(self, error: BaseException | None, cut: bool) -> bool:
         if error is not None and not isinstance(error, LostError):

@@ -1,5 +1,6 @@
 """What the tests of `cbs-run` share: tiny nets with random weights, and two ways to run it."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -62,6 +63,9 @@ def command(
     """Runs ``cbs-run`` with some arguments in this process, which starts faster than another."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     environment = dict(os.environ)
+    loggers = [
+        (one, one.level, [*one.handlers]) for one in (logging.root, logging.getLogger("cbs"))
+    ]
 
     def call(*argv: str) -> Ran:
         GlobalHydra.instance().clear()
@@ -78,6 +82,9 @@ def command(
         signal.signal(number, handler)
     os.environ.clear()
     os.environ.update(environment)
+    for logger, level, handlers in loggers:  # the command's own write to what is gone by then
+        logger.setLevel(level)
+        logger.handlers, logger.disabled = handlers, False
 
 
 @pytest.fixture

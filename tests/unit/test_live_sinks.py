@@ -1,9 +1,6 @@
 """Broadcasts to servers on the loopback, a window, a virtual camera."""
 
-import os
-import shutil
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -184,25 +181,6 @@ class Acts:
     def strength(self, change):
         self.asked.put(("strength", change))
         return "sky: udnie 90%"
-
-
-@pytest.fixture(scope="module")
-def display():
-    """An X server without a screen, which `ImageGrab` and `mss` can look at."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("no Xvfb: apt-get install xvfb")
-    read, write = os.pipe()
-    # Without -noreset it is away for a moment whenever its last client leaves.
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "400x300x24", "-noreset"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as told:
-        number = told.readline().strip()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISPLAY", f":{number}")
-        yield f":{number}"
-    server.terminate()
-    server.wait(10)
 
 
 def on_screen(display):

@@ -14,6 +14,7 @@ from cbs_core.frame.mattes import Regions
 from cbs_core.frame.routes import Route
 from cbs_core.frame.stage import Stage
 from cbs_core.machine.meter import Meter
+from cbs_core.run.outputs import Outputs
 from cbs_core.run.runner import Outcome, Runner
 from cbs_core.run.schedulers.pipeline import PipelineScheduler
 from cbs_core.run.workers import opened
@@ -176,6 +177,38 @@ class TestASourceThatWaits:
             pass
         with pytest.raises(SinkError, match="first"), opened(Failing()):
             raise SinkError("first")
+
+
+class Window(MemorySink):
+    """Is closed by a person after its third frame, when no frame comes any more."""
+
+    live = True
+
+    @property
+    def left(self):
+        return len(self.frames) == 3
+
+
+class TestLeft:
+    """Windows that are closed while the camera stalls: nothing comes that could be refused."""
+
+    @pytest.mark.parametrize("several", [False, True])
+    def test_the_last_that_looked_ends_the_run(self, several):
+        windows = [Window(), Window()]
+        sink = Outputs(windows) if several else windows[0]
+        source, begun = StalledSource(3, seconds=0.05), time.monotonic()
+        assert run(source, sink, timeout_s=20) == Outcome(interrupted=False)
+        assert time.monotonic() - begun < 0.15 + WITHIN
+        for window in windows if several else windows[:1]:
+            assert window.calls == ["open", "close False"]
+
+    def test_a_file_beside_it_goes_on(self):
+        window, file = Window(), MemorySink()
+        source = StalledSource(3, seconds=0.05)
+        with pytest.raises(SourceLostError):
+            run(source, Outputs([window, file]), timeout_s=0.8)
+        assert window.calls == file.calls == ["open", "close False"]
+        assert len(file.frames) == 3
 
 
 class TestTimeOut:

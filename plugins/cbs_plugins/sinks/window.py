@@ -47,6 +47,11 @@ class WindowSink:
         self._closed = threading.Event()
         self._lock = threading.Lock()
 
+    @property
+    def left(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
+
     def control(self, controls: Controls, /) -> None:
         """Takes what the keys act on."""
         self._controls = controls
