@@ -581,7 +581,7 @@ def test_a_person_is_clicked_on_and_painted_by_the_packages_own_nets(driver, tmp
         | {"routes": {"background": {"style": "wave", "strength": 0.5}}, "matte": "soft"}
         | {"segmenter": defaults("live")["segmenter"]}
     )
-    studio = Studio(base, Workshop.on("cpu", "fp32"), size=384)
+    studio = Studio(base, Workshop.on("cpu", "fp32"), size=512)
     reading = Reading(studio, lambda: registry.sources.create("sample", path="astronaut"))
     shop = Shop(studio, tmp_path, Limits(), live.inputs("sample:astronaut"))
     studio.start()
