@@ -19,7 +19,7 @@ from cbs_core.frame import pipeline
 from cbs_core.frame.plan import Plan
 from cbs_core.live.pictures import Shown
 from cbs_core.live.wish import Wish
-from cbs_core.machine.meter import Meter
+from cbs_core.machine.meter import Meter, latency
 from cbs_core.run.governed import Governed
 from cbs_core.run.stream import Stream
 
@@ -220,13 +220,13 @@ class Feed:
         """Returns frames a second, age when done and each stage's last time, in milliseconds."""
         now = time.monotonic()
         recent = [one for one in list(self._times) if one[0] > now - WINDOW]
-        ages = sorted(age * 1e3 for _, age in recent)
+        ages = latency(age * 1e3 for _, age in recent) if recent else None
         stages = {name: round(ms, 1) for name, ms in self.meter.last().items() if name != "prepare"}
         span = now - recent[0][0] if recent else 0
         return {
             "fps": round(len(recent) / max(span, 0.5), 1) if recent else 0.0,
-            "age_p50": round(ages[len(ages) // 2]) if ages else None,
-            "age_p95": round(ages[int(0.95 * (len(ages) - 1))]) if ages else None,
+            "age_p50": round(ages.p50) if ages else None,
+            "age_p95": round(ages.p95) if ages else None,
             "frames": self.meter.frames_out,
             "dropped": self.dropped,
             "stages": stages,

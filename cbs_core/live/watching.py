@@ -30,6 +30,7 @@ from cbs_core.live.gate import Rate
 from cbs_core.live.pictures import VIEWS, Shown, decode, fitted
 from cbs_core.live.studio import Studio
 from cbs_core.live.wish import parsed
+from cbs_core.machine.meter import latency
 
 AHEAD = 2
 """Frames on the way to a visitor."""
@@ -166,11 +167,11 @@ class Watching:
 
     def _figures(self) -> dict[str, object]:
         """Returns the latency from capture to what the visitor said to be shown, milliseconds."""
-        ages = sorted(self._ages)
-        if not ages:
-            return {"latency_p50": None, "latency_p95": None}
-        at = (len(ages) // 2, int(0.95 * (len(ages) - 1)))
-        return {"latency_p50": round(ages[at[0]]), "latency_p95": round(ages[at[1]])}
+        told = latency(self._ages) if self._ages else None
+        return {
+            "latency_p50": round(told.p50) if told else None,
+            "latency_p95": round(told.p95) if told else None,
+        }
 
     async def _receive(self) -> None:
         while True:

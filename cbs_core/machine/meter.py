@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -99,7 +99,7 @@ class Meter:
     @property
     def age(self) -> Latency | None:
         """From a frame's capture to its being written; None where no frame told its capture."""
-        return _latency(list(self._ages)) if self._ages else None
+        return latency(list(self._ages)) if self._ages else None
 
     @property
     def seconds(self) -> float:
@@ -124,7 +124,7 @@ class Meter:
 
     def latencies(self) -> dict[str, Latency]:
         """Returns the percentiles of each stage, in the order in which stages first ran."""
-        return {name: _latency(list(times)) for name, times in list(self._stages.items()) if times}
+        return {name: latency(list(times)) for name, times in list(self._stages.items()) if times}
 
     def totals(self) -> dict[str, float]:
         """Returns the milliseconds that each stage took since the start, all frames together."""
@@ -135,8 +135,9 @@ class Meter:
         return {name: times[-1] for name, times in list(self._stages.items()) if times}
 
 
-def _latency(times: list[float]) -> Latency:
-    times.sort()
+def latency(durations: Iterable[float]) -> Latency:
+    """Returns the percentiles of at least one duration, milliseconds."""
+    times = sorted(durations)
     return Latency(
         p50=times[(len(times) - 1) // 2],
         p95=times[min(len(times) - 1, round(0.95 * (len(times) - 1)))],

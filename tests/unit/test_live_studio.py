@@ -688,3 +688,11 @@ def test_an_evening_of_recordings_is_listed_no_longer_than_a_page(made, tmp_path
     assert list(evening.recordings)[-1] == recording.path.name
     assert len(evening.recordings) == 3
     assert len([*tmp_path.glob("*.mp4")]) == 5
+
+
+def test_of_two_ages_the_95th_of_a_hundred_is_the_older():
+    with live.studio() as made:
+        now = time.monotonic()
+        made.main._times.extend([(now, 8.0), (now, 0.4)])
+        told = made.main.figures()
+    assert (told["age_p50"], told["age_p95"]) == (400, 8000)
