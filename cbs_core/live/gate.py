@@ -191,7 +191,7 @@ def _name(host: str) -> str:
 def _has_port(host: str) -> bool:
     """Tells whether what follows the name is a port, or nothing."""
     _, colon, port = host.rpartition("]")[2].partition(":")
-    return not colon or port.isdigit()
+    return not colon or port.isdecimal()
 
 
 def _with_headers(send: Send) -> Send:

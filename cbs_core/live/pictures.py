@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 from torch import Tensor
 
@@ -65,6 +65,8 @@ def decode(data: bytes, *, pixels: int) -> Tensor:
         )
     except ConfigError:
         raise
+    except UnidentifiedImageError as error:  # it names the object of ours that was read
+        raise ConfigError(f"this is no picture that can be read ({', '.join(FORMATS)})") from error
     except Exception as error:  # Pillow's decoders raise anything on damaged files
         raise ConfigError(
             f"this is no picture that can be read ({', '.join(FORMATS)}): "

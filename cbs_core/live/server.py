@@ -147,7 +147,7 @@ async def _refused(socket: WebSocket, why: str) -> None:
 async def _body(request: Request, most: int) -> bytes:
     """Returns a request's body, at most so many bytes; more are not even read."""
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > most:
+    if length.isdecimal() and int(length) > most:
         raise TooLargeError(f"at most {most} bytes are taken")
     body = bytearray()
     try:
@@ -243,7 +243,7 @@ def _crop(request: Request, shop: Shop, number: str | int) -> NDArray[np.uint8]:
 
 
 def _number(text: str | int, count: int) -> int:
-    number = int(text) if str(text).isdigit() and len(str(text)) < 6 else -1
+    number = int(text) if str(text).isdecimal() and len(str(text)) < 6 else -1
     if not 0 <= number < count:
         raise MissingError("there is no such number")
     return number

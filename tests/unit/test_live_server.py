@@ -238,6 +238,8 @@ def test_every_route_is_in_the_openapi_document(client):
         ("POST", "/v1/pick", {"json": [1]}, 400),
         ("GET", "/v1/styles/99.jpg", {}, 404),
         ("GET", "/v1/styles/0.jpg?class=-1", {}, 404),
+        ("GET", "/v1/styles/0.jpg?class=²", {}, 404),
+        ("GET", "/v1/styles/0.jpg?class=٣٣٣", {}, 404),
         ("GET", "/v1/classes/7.jpg", {}, 404),
         ("GET", "/v1/recordings/..%2F..%2Fetc%2Fpasswd", {}, 404),
         ("GET", "/v1/recordings/x.mp4", {}, 404),
@@ -254,6 +256,7 @@ def test_what_is_refused_is_told_and_changes_nothing(client, made, method, path,
     answer = client.request(method, path, **kind)
     assert answer.status_code == status
     assert answer.json()["error"]
+    assert " at 0x" not in answer.text, "what nobody needs, and an address"
     assert made.main.wish is before
     assert live.shown(made) is not None
 
