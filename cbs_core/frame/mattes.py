@@ -16,13 +16,17 @@ from cbs_core.frame.wanted import parse_matte
 MARGIN = 1e-3
 """By how much a logit may lie below another's and still be taken for as high: above rounding."""
 
+REACH = 4
+"""Pixels around a hard matte in which half of a soft edge lies."""
+
 
 class Regions(nn.Module):
     """Turns ``(B,K,h,w)`` logits into ``(B,R,H,W)`` mattes in [0,1] whose sum is at most 1.
 
     Modes:
         argmax: the paper's R_c (section 3): argmax of the full-resolution logits, hard.
-        soft: softmax at model resolution, the route's channels summed, then upsampled.
+        soft: softmax at model resolution, the route's channels summed, then upsampled; it ends
+            within 12 pixels of the hard matte, of which it is the edge.
 
     Args:
         classes: the segmenter's names, in channel order.
@@ -80,9 +84,13 @@ class Regions(nn.Module):
         """Returns the mattes ``(B,R,H,W)`` for a frame of ``size`` (H, W)."""
         if not len(self.weights):
             return logits.new_zeros(len(logits), 0, *size)
-        if self.mode == "soft":
-            scores = torch.einsum("bkhw,rk->brhw", logits.float().softmax(1), self.weights)
-            return to_size(scores.contiguous(), size)
+        hard = self._hard_mattes(logits, size)
+        if self.mode != "soft":
+            return hard
+        scores = torch.einsum("bkhw,rk->brhw", logits.float().softmax(1), self.weights)
+        return ended(to_size(scores.contiguous(), size), hard)
+
+    def _hard_mattes(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         if logits.device.type == "cpu":
             return torch.stack([self._hard(one.float(), size) for one in logits])
         labels = self.labels(logits, size)
@@ -120,6 +128,24 @@ class Regions(nn.Module):
         if len(known):
             mattes[:, rows, columns] = self.weights[:, known[scores.argmax(1)]]
         return mattes
+
+
+def ended(soft: Tensor, hard: Tensor) -> Tensor:
+    """Returns soft mattes ``(B,R,H,W)`` that end near the hard ones; shares go to who is there.
+
+    What a net thinks possible far from anything that it has found would be a veil on the picture.
+    A matte falls to 0 within ``2 * REACH`` pixels along both axes, less than 12 in any direction.
+    """
+    side = 2 * REACH + 1
+    near = (hard > 0).float()
+    near = F.max_pool2d(near, (side, 1), stride=1, padding=(REACH, 0))
+    near = F.max_pool2d(near, (1, side), stride=1, padding=(0, REACH))
+    for kernel, padding in (((side, 1), (REACH, 0)), ((1, side), (0, REACH))):
+        near = F.avg_pool2d(near, kernel, stride=1, padding=padding, count_include_pad=False)
+    cut = soft * near
+    # Where routes cover all, one that ends leaves no hole.
+    whole = soft.sum(1, keepdim=True) * near.amax(1, keepdim=True)
+    return cut * (whole / cut.sum(1, keepdim=True).clamp(min=torch.finfo(cut.dtype).tiny))
 
 
 def _of_corners(padded: Tensor, of_two: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -23,6 +23,7 @@ from cbs_core.machine.meter import Meter
 from cbs_core.run import stream
 from cbs_core.testing import raw_frame
 from tests.streams import stream_of
+from tests.unit.straight_line import spread
 
 CLASSES = ("road", "car", "person", "sky")
 CPU = torch.device("cpu")
@@ -81,10 +82,18 @@ def equation(raw, routes, mode):
         parts = [(labels == index).double() for index in range(len(CLASSES))]
     else:
         parts = list(F.interpolate(logits.softmax(1), size, mode="bilinear").split(1, dim=1))
+        labels = F.interpolate(logits, size, mode="bilinear").argmax(1, keepdim=True)
     users = {name: sum(name in route.classes for route in routes) for name in CLASSES}
+    names = [route.classes for route in routes]
+    mattes = [sum(parts[CLASSES.index(one)] / users[one] for one in each) for each in names]
+    if mode == "soft":  # each ends near its hard one, and its share goes to those that are there
+        found = [sum((labels == CLASSES.index(one)).double() for one in each) for each in names]
+        near = [spread(one, size) for one in found]
+        cut = [matte * there for matte, there in zip(mattes, near, strict=True)]
+        whole = sum(mattes) * torch.stack(near).amax(0) / sum(cut).clamp(min=1e-300)
+        mattes = [one * whole for one in cut]
     rest, out = 1.0, 0.0
-    for route in routes:
-        matte = sum(parts[CLASSES.index(name)] / users[name] for name in route.classes)
+    for route, matte in zip(routes, mattes, strict=True):
         rest = rest - route.strength * matte
         out = out + route.strength * matte * STYLES[route.styler](image)
     return ((rest * image + out)[0] * 255).permute(1, 2, 0)

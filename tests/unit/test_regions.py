@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from cbs_core.contract.errors import ConfigError
 from cbs_core.frame.mattes import Regions
 from cbs_core.frame.wanted import MATTES
+from tests.unit.straight_line import spread
 
 CLASSES = ("road", "car", "person", "sky")
 SIZES = [(48, 64), (65, 131), (1, 1), (5, 9)]
@@ -66,11 +67,40 @@ def test_a_tie_goes_to_the_first_class():
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_soft_is_the_upsampled_softmax_in_float64(size):
+def test_soft_is_the_upsampled_softmax_near_the_hard_matte_in_float64(size):
     scores = logits().double().softmax(1)
     want = upsampled(torch.stack([scores[:, 1], scores[:, 2] + scores[:, 3]], 1), size)
+    labels = upsampled(logits().double(), size).argmax(1, keepdim=True)
+    near = torch.stack([spread(m.double(), size) for m in (labels == 1, labels >= 2)], 1)
+    whole = want.sum(1, keepdim=True) * near.amax(1, keepdim=True)
+    cut = want * near
+    want = torch.where(cut > 0, cut / cut.sum(1, keepdim=True) * whole, 0)
     mattes = Regions(CLASSES, [["car"], ["person", "sky"]], "soft")(logits(), size)
     torch.testing.assert_close(mattes.double(), want, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", MATTES)
+def test_routes_of_all_classes_leave_no_hole(mode):
+    mattes = Regions(CLASSES, [["car"], ["person"], ["sky", "road"]], mode)(logits(), (65, 131))
+    torch.testing.assert_close(mattes.sum(1), torch.ones(2, 65, 131))
+
+
+@pytest.mark.parametrize("cell", [1, 3, 8])
+def test_a_soft_edge_ends(cell):
+    """Nothing 12 pixels and more from the hard matte, whatever the net thinks possible there."""
+    given = torch.full((1, 4, 160 // cell, 160 // cell), -3.0)
+    given[:, 0] = 0.2
+    given[:, 1] = 0.0  # nearly as likely as the road, everywhere
+    given[..., 80 // cell :, : 40 // cell] = torch.tensor([0.0, 1.0, 0, 0])[:, None, None]
+    hard, soft = (Regions(CLASSES, [["car"]], mode)(given, (160, 160))[0, 0] for mode in MATTES)
+    y, x = (hard > 0).nonzero(as_tuple=True)
+    places = torch.stack(torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij"), -1)
+    away = torch.cdist(places.view(-1, 2).float(), torch.stack([y, x], 1).float()).amin(1)
+    away = away.view(160, 160)
+    assert soft[away >= 12].max() == 0
+    assert soft[(away > 0) & (away < 2)].min() > 0.2  # and it is an edge
+    steps = torch.cat([soft.diff(dim=0).abs().flatten(), soft.diff(dim=1).abs().flatten()])
+    assert steps.max() < (0.3 if cell == 1 else 0.15)
 
 
 @pytest.mark.parametrize("mode", MATTES)
@@ -86,8 +116,13 @@ def test_a_class_of_two_routes_is_shared_evenly(mode):
     size = (48, 64)
     alone = Regions(CLASSES, [["car"], ["sky"]], mode)(logits(), size)
     shared = Regions(CLASSES, [["car"], ["car", "sky"]], mode)(logits(), size)
-    torch.testing.assert_close(shared[:, 0], alone[:, 0] / 2)
-    torch.testing.assert_close(shared[:, 1], alone[:, 0] / 2 + alone[:, 1])
+    torch.testing.assert_close(shared.sum(1), alone.sum(1))
+    hard = Regions(CLASSES, [["car"], ["sky"]])(logits(), size)
+    near = [spread(one, size) > 1 - 1e-6 for one in hard.split(1, dim=1)]
+    both = near[0] & near[1]  # where no edge has begun to end
+    assert both.float().mean() > 0.1
+    torch.testing.assert_close(shared[:, 0][both], alone[:, 0][both] / 2)
+    torch.testing.assert_close(shared[:, 1][both], (alone[:, 0] / 2 + alone[:, 1])[both])
 
 
 @pytest.mark.parametrize("mode", MATTES)
