@@ -140,11 +140,12 @@ def ended(soft: Tensor, hard: Tensor) -> Tensor:
     near = (hard > 0).float()
     near = F.max_pool2d(near, (side, 1), stride=1, padding=(REACH, 0))
     near = F.max_pool2d(near, (1, side), stride=1, padding=(0, REACH))
+    near = torch.cat([near, near.amax(1, keepdim=True)], 1)  # of each, and of all together
     for kernel, padding in (((side, 1), (REACH, 0)), ((1, side), (0, REACH))):
         near = F.avg_pool2d(near, kernel, stride=1, padding=padding, count_include_pad=False)
-    cut = soft * near
+    cut = soft * near[:, :-1]
     # Where routes cover all, one that ends leaves no hole.
-    whole = soft.sum(1, keepdim=True) * near.amax(1, keepdim=True)
+    whole = soft.sum(1, keepdim=True) * near[:, -1:]
     return cut * (whole / cut.sum(1, keepdim=True).clamp(min=torch.finfo(cut.dtype).tiny))
 
 

@@ -90,7 +90,8 @@ def equation(raw, routes, mode):
         found = [sum((labels == CLASSES.index(one)).double() for one in each) for each in names]
         near = [spread(one, size) for one in found]
         cut = [matte * there for matte, there in zip(mattes, near, strict=True)]
-        whole = sum(mattes) * torch.stack(near).amax(0) / sum(cut).clamp(min=1e-300)
+        union = spread(torch.stack(found).amax(0), size)
+        whole = sum(mattes) * union / sum(cut).clamp(min=1e-300)
         mattes = [one * whole for one in cut]
     rest, out = 1.0, 0.0
     for route, matte in zip(routes, mattes, strict=True):

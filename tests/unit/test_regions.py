@@ -72,7 +72,7 @@ def test_soft_is_the_upsampled_softmax_near_the_hard_matte_in_float64(size):
     want = upsampled(torch.stack([scores[:, 1], scores[:, 2] + scores[:, 3]], 1), size)
     labels = upsampled(logits().double(), size).argmax(1, keepdim=True)
     near = torch.stack([spread(m.double(), size) for m in (labels == 1, labels >= 2)], 1)
-    whole = want.sum(1, keepdim=True) * near.amax(1, keepdim=True)
+    whole = want.sum(1, keepdim=True) * spread((labels >= 1).double(), size)[:, None]
     cut = want * near
     want = torch.where(cut > 0, cut / cut.sum(1, keepdim=True) * whole, 0)
     mattes = Regions(CLASSES, [["car"], ["person", "sky"]], "soft")(logits(), size)
