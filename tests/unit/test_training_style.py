@@ -12,6 +12,7 @@ from cbs_plugins.nets.vgg16 import BLOCKS, MEAN, STD, VGG16
 from cbs_plugins.stylers.johnson import JohnsonStyler
 from cbs_plugins.training.style import (
     APART,
+    BORDER,
     FLOOR,
     Form,
     StyleTask,
@@ -149,6 +150,16 @@ def test_strokes_that_stay_behind_cost():
     assert left_behind(ramp[..., 8:, 8:], ramp[..., 2:34, 1:33], torch.tensor([-6, -7])) == 0
     # Strokes that are fixed to the frame are 3 columns behind.
     assert left_behind(ramp[..., :32], ramp[..., :32], torch.tensor([0, 3])) == 9
+
+
+def test_what_the_border_looks_like_costs_nothing():
+    # A net that is asked to paint a border as the inside paints it pale: it cannot see what is on.
+    styled, moved = torch.zeros(2, 1, 3, 96, 96)
+    moved[..., :BORDER], moved[..., -BORDER:, :] = 9.0, 9.0
+    styled[..., : BORDER + 3, :] = 9.0  # which is the first BORDER rows of the other
+    assert left_behind(styled, moved, torch.tensor([3, 0])) == 0
+    styled[..., BORDER + 3, BORDER] = 1.0
+    assert left_behind(styled, moved, torch.tensor([3, 0])) > 0
 
 
 def test_a_second_view_is_noisy_as_a_sensor_is():

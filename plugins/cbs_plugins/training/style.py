@@ -30,8 +30,11 @@ SMALLEST_PART = 0.5
 """Least share of a photograph's shorter side that a crop covers, where that is ``crop`` pixels."""
 
 APART = 28
-"""Pixels, at most, between two views of a crop: what is at the border of one is well inside of the
-other, so that a border's strokes become those of the inside."""
+"""Pixels, at most, between two views of a crop."""
+
+BORDER = 16
+"""Pixels at the border of either view that are not compared: there the net cannot see what strokes
+depend on, and to be right on average it would paint them pale."""
 
 FLOOR = 0.01
 """Of the learning rate, at the end of the cosine."""
@@ -180,6 +183,8 @@ class StyleTask:
 def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:
     """Returns the mean square of what differs where two stylings show the same, levels squared.
 
+    Within `BORDER` of either's border nothing is compared (less where they share little).
+
     Args:
         styled: ``(B,3,S,S)``, of a picture.
         moved: of the same, cut elsewhere.
@@ -187,8 +192,10 @@ def left_behind(styled: Tensor, moved: Tensor, shift: Tensor) -> Tensor:
     """
     for dim, by in zip((2, 3), shift.tolist(), strict=True):
         length = styled.shape[dim] - abs(by)
-        styled = styled.narrow(dim, max(0, by), length)
-        moved = moved.narrow(dim, max(0, -by), length)
+        border = min(BORDER, length // 4)
+        inside = length - 2 * border
+        styled = styled.narrow(dim, max(0, by) + border, inside)
+        moved = moved.narrow(dim, max(0, -by) + border, inside)
     return (styled - moved).square().mean()
 
 

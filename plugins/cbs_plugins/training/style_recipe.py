@@ -92,8 +92,7 @@ class Losses:
         tone: weight of the mean square by which the picture's light and dark is not the
             photograph's (`cbs_plugins.training.style_losses.Tone`).
         equivariance: weight of the mean square by which two views of a photograph, a few pixels
-            apart, are styled differently: strokes then move along with what they are on, and a
-            border is painted as the inside is.
+            apart, are styled differently: strokes then move along with what they are on.
         noise: levels of Gaussian noise, at most, of the second view, so that a sensor's becomes no
             strokes; of no effect without ``equivariance``.
         teacher: a weight file of Johnson's net, or the name of a style, whose pictures are learnt
