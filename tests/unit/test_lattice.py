@@ -71,6 +71,16 @@ def test_what_all_squares_have_alike_goes(stride):
     torch.testing.assert_close(out, grid.mean((2, 3), keepdim=True).expand_as(out))
 
 
+@pytest.mark.parametrize("stride", [4, 8])
+def test_autocast_leaves_its_sums_alone(stride):
+    x = picture(64, 96) * 255
+    without = WithoutGrid(stride)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = without(x)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, without(x))
+
+
 def test_slopes_stay():
     rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     slope = (0.3 * rows + 0.7 * columns)[None, None].expand(1, 3, -1, -1)
