@@ -34,7 +34,7 @@ APART = 28
 
 BORDER = 16
 """Pixels at the border of either view that are not compared: there the net cannot see what strokes
-depend on, and to be right on average it would paint them pale."""
+depend on, and what it is right about on average is pale."""
 
 FLOOR = 0.01
 """Of the learning rate, at the end of the cosine."""
