@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cbs_core.contract.attributes import HasMinSide
 from cbs_core.contract.errors import (
     ConfigError,
     PluginContractError,
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from torch import nn
 
 MIN_SIDE = 8
-"""Pixels: nets that reflect at their borders pad smaller pictures, which no graph repeats."""
+"""Pixels: nets that reflect at their borders pad smaller pictures, which no graph repeats. What
+pads larger ones too says so (`HasMinSide`)."""
 
-SIZES = ((1, MIN_SIDE, MIN_SIDE + 1), (1, 64, 96), (2, 65, 131), (1, 270, 480))
-"""B, H and W of the pictures on which the file is compared with torch."""
+SIZES = ((1, 64, 96), (2, 65, 131), (1, 270, 480))
+"""B, H and W of the pictures on which the file is compared with torch, beside the smallest."""
 
 TOLERANCE = 1e-3
 """Of a styler's [0,1]; of a segmenter's largest logit."""
@@ -94,7 +96,8 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
 
     Raises:
         ConfigError: the plugin is no module.
-        PluginContractError: the exporter failed, or the graph differs; nothing is written.
+        PluginContractError: the exporter failed, or the graph differs or does not run; nothing is
+            written.
         SinkError: the files cannot be written.
     """
     import yaml  # type: ignore[import-untyped]
@@ -104,18 +107,21 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
         raise ConfigError(f"the {what} is no torch module, so there is nothing to export")
     plugin.eval()
     classes = getattr(plugin, "classes", None)
+    least = max(MIN_SIDE, plugin.min_side) if isinstance(plugin, HasMinSide) else MIN_SIDE
     try:
         with _workplace(output) as folder:
             graph, description = folder / "graph.onnx", folder / "graph.yaml"
             _write(plugin, graph, what=what)
-            difference, scale = compare(plugin, graph, logits=classes is not None)
+            difference, scale = compare(plugin, graph, least, what=what)
             if not difference <= TOLERANCE * scale:
                 raise PluginContractError(
                     f"the {what} as ONNX differs from torch by {difference:.3g}, which is more "
                     f"than {TOLERANCE:g} x {scale:.3g}: nothing was written"
                 )
             size = getattr(plugin, "good_size", None)
-            text = yaml.safe_dump(describe(classes, size), sort_keys=False, default_flow_style=None)
+            text = yaml.safe_dump(
+                describe(classes, least, size), sort_keys=False, default_flow_style=None
+            )
             description.write_text(f"# Written by {MARK.decode()}.\n{text}", encoding="utf-8")
             # The description last: one without a file that fits it would be wrong.
             over = os.path.lexists(output)  # whoever calls has asked
@@ -141,29 +147,54 @@ def _workplace(output: Path) -> Iterator[Path]:
         work.release()
 
 
-def describe(classes: "tuple[str, ...] | None", good_size: object = None) -> dict[str, object]:
-    """Returns the description that a reader of ONNX files needs; arguments of a segmenter."""
+def describe(
+    classes: "tuple[str, ...] | None", least: int, good_size: object = None
+) -> dict[str, object]:
+    """Returns the description that a reader of ONNX files needs; arguments of a segmenter.
+
+    Args:
+        classes: of a segmenter.
+        least: pixels of a side to which smaller pictures are to be padded.
+        good_size: `HasGoodSize`'s.
+    """
     meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
     if isinstance(good_size, tuple):
         meaning["good_size"] = list(good_size)
-    return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": MIN_SIDE, **meaning}
+    return {"layout": "NCHW", "color": "RGB", "range": [0, 1], "min_side": least, **meaning}
 
 
-def compare(plugin: "nn.Module", graph: Path, *, logits: bool) -> tuple[float, float]:
-    """Returns the largest difference of a graph from its module over `SIZES`, and the scale."""
+def compare(plugin: "nn.Module", graph: Path, least: int, *, what: str) -> tuple[float, float]:
+    """Returns the largest difference of a graph from its module over `SIZES`, and the scale.
+
+    Args:
+        plugin: the module.
+        graph: its ONNX file.
+        least: pixels of the smallest picture's sides.
+        what: the plugin in words.
+
+    Raises:
+        PluginContractError: the graph does not run at one of the sizes.
+    """
     import onnxruntime
     import torch
 
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what fails is raised too
     session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
-    difference, scale = 0.0, 0.0 if logits else 1.0
+    difference, scale = 0.0, 1.0 if getattr(plugin, "classes", None) is None else 0.0
     generator = torch.Generator().manual_seed(0)
-    for batch, height, width in SIZES:
+    for batch, height, width in ((1, least, least + 1), *SIZES):
         image = torch.rand(batch, 3, height, width, generator=generator)
         with torch.inference_mode():
             want = plugin(image)
-        (have,) = session.run(None, {"image": image.numpy()})
+        try:
+            (have,) = session.run(None, {"image": image.numpy()})
+        except Exception as error:  # ONNX Runtime's have no common base
+            raise PluginContractError(
+                f"the {what} as ONNX does not run on {height}x{width} pixels "
+                f"({error_words(error)[:200]}): nothing was written; a plugin that pads small "
+                "pictures says up to which side by its attribute min_side"
+            ) from error
         if have.shape != tuple(want.shape):
             return float("inf"), scale
         difference = max(difference, float((torch.from_numpy(have) - want).abs().max()))

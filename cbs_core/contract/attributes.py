@@ -15,3 +15,13 @@ class HasGoodSize(Protocol):
     good_size: tuple[int, int] | None
     """Height and width of such a picture, in pixels; None where it does not matter or is unknown.
     How many pixels it has counts, not its shape."""
+
+
+@runtime_checkable
+class HasMinSide(Protocol):
+    """A segmenter or a styler that pads pictures whose sides are shorter than so many pixels.
+
+    An exported graph cannot decide that: its description says the side, and its reader pads.
+    """
+
+    min_side: int

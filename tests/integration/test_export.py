@@ -4,11 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cbs_plugins
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from cbs_plugins.nets.dabnet import DABNet
 from cbs_plugins.nets.johnson import TransformerNet
+from cbs_plugins.nets.swift import SwiftNet
+from safetensors.torch import save_file
 from torch import nn
 
 from cbs_core.choose import registry
@@ -18,6 +22,7 @@ from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoa
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+STYLES = Path(cbs_plugins.__path__[0]) / "weights/johnson"
 SIZES = [(1, 1), (7, 40), (64, 96), (65, 131), (96, 203)]
 
 
@@ -72,6 +77,40 @@ def test_johnson_of_three_widths(shared, tmp_path, width):
         weights = tmp_path / "johnson.pth"
         torch.save(net.state_dict(), weights)
     check("styler", registry.stylers.create("johnson", weights=str(weights)), tmp_path)
+
+
+@pytest.mark.parametrize("style", sorted(path.stem for path in STYLES.glob("*.safetensors")))
+def test_every_style_of_the_package(tmp_path, style):
+    check("styler", registry.stylers.create("johnson", style=style), tmp_path)
+
+
+def test_a_net_that_pads_more_says_so(tmp_path):
+    torch.manual_seed(0)
+    header = {"net": "SwiftNet"}
+    net = SwiftNet(8)
+    net.last.weight.data.mul_(100)
+    net.last.bias.data.fill_(128)
+    save_file(net.state_dict(), tmp_path / "swift.safetensors", header)
+    styler = registry.stylers.create("swift", weights=str(tmp_path / "swift.safetensors"))
+    check("styler", styler, tmp_path)
+    assert yaml.safe_load((tmp_path / "net.onnx.yaml").read_text())["min_side"] == 16
+
+
+class PadsMore(nn.Module):
+    """A styler that does not say which pictures it pads."""
+
+    def forward(self, image):
+        height, width = image.shape[-2:]
+        if min(height, width) <= 16:
+            image = F.pad(image, (0, 16, 0, 16), mode="replicate")
+        blurred = F.avg_pool2d(F.pad(image, (16, 16, 16, 16), mode="reflect"), 33, 1)
+        return blurred[..., :height, :width]
+
+
+def test_a_graph_that_does_not_run_is_told(tmp_path):
+    with pytest.raises(PluginContractError, match=r"does not run on 8x9 pixels .* min_side$"):
+        command.export(PadsMore(), tmp_path / "net.onnx", what="styler 'mine'")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.shared

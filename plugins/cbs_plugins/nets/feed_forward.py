@@ -63,6 +63,7 @@ class FeedForward(nn.Module):
             weights or find(self.room, style or DEFAULT_STYLE, flag="styler.weights")
         )
         self.align = stride = self.net.stride
+        self.min_side = self.net.smallest
         exact = strides(self.net.reach, stride) + (0 if grid else strides(reach(stride), stride))
         self.halo = exact if halo is None else strides(halo, stride)
         self.finish = nn.Identity() if grid else WithoutGrid(stride)
@@ -76,7 +77,7 @@ class FeedForward(nn.Module):
     def forward(self, image: Tensor, normalise: Normalise = by_own) -> Tensor:
         """``(B,3,H,W)`` RGB in [0,1] -> the same size and range."""
         height, width = image.shape[-2:]
-        least = self.net.smallest
+        least = self.min_side
         missing = (0, max(0, least - width), 0, max(0, least - height))
         if any(missing):
             image = F.pad(image, missing, mode="replicate")
