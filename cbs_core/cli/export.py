@@ -120,7 +120,7 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
                 )
             size = getattr(plugin, "good_size", None)
             text = yaml.safe_dump(
-                describe(classes, least, size), sort_keys=False, default_flow_style=None
+                describe(classes, size, least), sort_keys=False, default_flow_style=None
             )
             description.write_text(f"# Written by {MARK.decode()}.\n{text}", encoding="utf-8")
             # The description last: one without a file that fits it would be wrong.
@@ -148,14 +148,14 @@ def _workplace(output: Path) -> Iterator[Path]:
 
 
 def describe(
-    classes: "tuple[str, ...] | None", least: int, good_size: object = None
+    classes: "tuple[str, ...] | None", good_size: object = None, least: int = MIN_SIDE
 ) -> dict[str, object]:
     """Returns the description that a reader of ONNX files needs; arguments of a segmenter.
 
     Args:
         classes: of a segmenter.
-        least: pixels of a side to which smaller pictures are to be padded.
         good_size: `HasGoodSize`'s.
+        least: pixels of a side to which smaller pictures are to be padded.
     """
     meaning = {"output_range": [0, 1]} if classes is None else {"classes": list(classes)}
     if isinstance(good_size, tuple):
