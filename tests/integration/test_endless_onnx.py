@@ -4,14 +4,14 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
+from tests.endless import endless
 from tests.integration.children import FAST, Child, Children
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 SECONDS = 20
@@ -29,35 +29,6 @@ KINDS = {
         lambda word: not word.startswith("segmenter"),
     ),
 }
-
-
-def endless(path: Path, *, grows: bool = False) -> None:
-    """Writes a net that multiplies a picture by 1 for ever, and keeps each product or none."""
-    info, kinds = onnx.helper.make_tensor_value_info, onnx.TensorProto
-    nodes = [
-        onnx.helper.make_node("Identity", ["on"], ["on_still"]),
-        onnx.helper.make_node("Mul", ["x", "one"], ["next"]),
-    ]
-    kept = [info("kept", kinds.FLOAT, None)] if grows else []
-    if grows:
-        nodes.append(onnx.helper.make_node("Identity", ["next"], ["kept"]))
-    body = onnx.helper.make_graph(
-        nodes,
-        "body",
-        [info("i", kinds.INT64, []), info("on", kinds.BOOL, []), info("x", kinds.FLOAT, None)],
-        [info("on_still", kinds.BOOL, []), info("next", kinds.FLOAT, None), *kept],
-        [onnx.numpy_helper.from_array(np.float32(1), "one")],
-    )
-    outputs = ["out", "all"] if grows else ["out"]
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Loop", ["", "yes", "image"], outputs, body=body)],
-        "net",
-        [info("image", kinds.FLOAT, ["b", 3, "h", "w"])],
-        [info("out", kinds.FLOAT, ["b", 3, "h", "w"])],
-        [onnx.numpy_helper.from_array(np.array(True), "yes")],
-    )
-    opset = onnx.helper.make_opsetid("", 17)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), path)
 
 
 def start(server: Children, place: Path, kind: str) -> Child:

@@ -43,18 +43,18 @@ def homeless_error() -> BaseException:
         (MemoryError(), 2, "cbs-x: error: there is not enough memory: give it smaller pictures"),
         (
             ImportError("libx.so: failed to map segment from shared object"),
-            *(
-                2,
-                "there is not enough memory (libx.so: failed to map segment from shared object): ",
-            ),
+            2,
+            "there is not enough memory (libx.so: failed to map segment from shared object): ",
         ),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't "),
-            *(1, "unexpected RuntimeError: [enforce fail"),
+            1,
+            "unexpected RuntimeError: [enforce fail",
         ),
         (
             RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
-            *(2, "there is not enough memory ("),
+            2,
+            "there is not enough memory (",
         ),
         (KeyError("lost"), 1, "unexpected KeyError: 'lost'. This is a fault of the program"),
     ],

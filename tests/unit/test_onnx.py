@@ -24,7 +24,7 @@ from cbs_core.contract.errors import (
 )
 from cbs_core.contract.interfaces import HasWeights, Segmenter, Styler
 from cbs_core.machine.memory import MemoryLimitError
-from tests.integration.test_endless_onnx import endless
+from tests.endless import endless
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

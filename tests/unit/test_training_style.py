@@ -153,7 +153,6 @@ def test_strokes_that_stay_behind_cost():
 
 
 def test_what_the_border_looks_like_costs_nothing():
-    # A net that is asked to paint a border as the inside paints it pale: it cannot see what is on.
     styled, moved = torch.zeros(2, 1, 3, 96, 96)
     moved[..., :BORDER], moved[..., -BORDER:, :] = 9.0, 9.0
     styled[..., : BORDER + 3, :] = 9.0  # which is the first BORDER rows of the other

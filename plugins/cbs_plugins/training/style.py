@@ -33,8 +33,8 @@ APART = 28
 """Pixels, at most, between two views of a crop."""
 
 BORDER = 16
-"""Pixels at the border of either view that are not compared: there the net cannot see what strokes
-depend on, and what it is right about on average is pale."""
+"""Pixels at the border of either view that are not compared: there the net cannot see all that
+strokes depend on."""
 
 FLOOR = 0.01
 """Of the learning rate, at the end of the cosine."""
