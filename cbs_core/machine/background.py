@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-LOWER = 5
+LOWER = 10
 """By how much such a thread is nicer: beside one that computes it gets a quarter of a core."""
 
 TURN_S = 0.0005
