@@ -39,6 +39,9 @@ JSON_BYTES = 65536
 UPLOAD_S = 60.0
 """Seconds that a request's body may take."""
 
+PASSED_OVER = 128 * 2**20
+"""Bytes of a body too long that are read and forgotten; of one longer still, none are."""
+
 GLANCE = 0.25
 """Seconds between two looks whether there is something to serve."""
 
@@ -145,19 +148,27 @@ async def _refused(socket: WebSocket, why: str) -> None:
 
 
 async def _body(request: Request, most: int) -> bytes:
-    """Returns a request's body, at most so many bytes; more are not even read."""
+    """Returns a request's body, at most so many bytes; more are not kept.
+
+    Programs send all before they listen: where the connection is closed meanwhile, they never
+    learn why.
+    """
     length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > most:
-        raise TooLargeError(f"at most {most} bytes are taken")
-    body = bytearray()
+    too_long = TooLargeError(f"at most {most} bytes are taken")
+    if length.isdecimal() and int(length) > PASSED_OVER:
+        raise too_long
+    body, came = bytearray(), 0
     try:
         with anyio.fail_after(UPLOAD_S):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > most:
-                    raise TooLargeError(f"at most {most} bytes are taken")
+                came += len(chunk)
+                if came > PASSED_OVER:
+                    break
+                body += chunk if came <= most else b""
     except TimeoutError as error:
         raise SlowError(f"the request did not come within {UPLOAD_S:g} seconds") from error
+    if came > most:
+        raise too_long
     return bytes(body)
 
 

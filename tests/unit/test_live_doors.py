@@ -1,6 +1,8 @@
 """Slow and many connections, at a port of the studio's own server."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -127,3 +129,28 @@ def test_a_visitor_who_watches_stays(shop, monkeypatch):
         begun = time.monotonic()
         while time.monotonic() - begun < 1.5:
             watching.recv(timeout=60)
+
+
+def test_who_sends_too_much_is_told_so(shop):
+    """A program that still sends when the connection is closed never sees an answer."""
+    program = """
+import sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/v1/restyle", bytes(50_000_000))
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+"""
+    with served(shop) as port:
+        command = [sys.executable, "-c", program, str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.stdout == '413 {"error":"at most 16777216 bytes are taken"}\n', ended.stderr
+
+
+def test_what_is_far_too_much_is_not_even_read(shop):
+    with served(shop) as port:
+        connection = HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.putrequest("POST", "/v1/restyle")
+        connection.putheader("Content-Length", str(10**12))
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
