@@ -46,6 +46,12 @@ class Still:
     shown: Tensor | None = None
     """uint8 ``(H, W, 3)``, the same as the source gave them."""
 
+    xmp: bytes = b""
+    """As the file holds it, of the picture upright. Empty for none."""
+
+    texts: tuple[tuple[str, str], ...] = ()
+    """Comments, each with its name."""
+
     @property
     def deep(self) -> bool:
         """Whether the file has more than 8 bits a channel."""

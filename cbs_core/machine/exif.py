@@ -1,9 +1,15 @@
 """What cameras write beside a picture, read with more patience than Pillow has."""
 
+import struct
+
 from PIL import Image
 
 _DESCRIPTIVE = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298)
 """EXIF tags that tell of the picture: title, maker, model, software, time, artist, copyright."""
+
+
+_PLACE, _SIZE = 0x0201, 0x0202
+"""EXIF tags of a thumbnail: where its JPEG begins, and its bytes."""
 
 
 def orientation(image: Image.Image) -> int:
@@ -23,10 +29,10 @@ def orientation(image: Image.Image) -> int:
 
 
 def kept(image: Image.Image, orientation: int) -> bytes:
-    """Returns a picture's EXIF as it is written again: without an orientation."""
+    """Returns a picture's EXIF as it is written again: without an orientation and a thumbnail."""
     raw = image.info.get("exif") or b""
     if orientation == 1 and raw and image.format != "TIFF":
-        return bytes(raw)
+        return _without_thumbnail(bytes(raw))
     try:
         exif = image.getexif()
         if image.format == "TIFF":  # whose table also says how its pixels lie
@@ -40,6 +46,38 @@ def kept(image: Image.Image, orientation: int) -> bytes:
         return exif.tobytes()
     except Exception:
         return b""
+
+
+def _without_thumbnail(data: bytes) -> bytes:
+    """Takes the thumbnail out, which shows the picture as it was; damaged EXIF stays as it is.
+
+    Nothing is moved, for makers' notes hold places in it: the table of the thumbnail (IFD1) is
+    named no more, and its bytes are made zeros.
+    """
+    kept = bytearray(data)
+    begin = 6 if data.startswith(b"Exif\0\0") else 0
+    order = "<" if data[begin : begin + 2] == b"II" else ">"
+    try:
+        (table,) = struct.unpack_from(f"{order}I", data, begin + 4)
+        _, following = _ifd(data, order, begin + table)
+        (second,) = struct.unpack_from(f"{order}I", data, following)
+        if not second:
+            return data
+        fields, _ = _ifd(data, order, begin + second)
+        struct.pack_into(f"{order}I", kept, following, 0)
+    except struct.error:
+        return data
+    place, size = begin + fields.get(_PLACE, 0), fields.get(_SIZE, 0)
+    if _PLACE in fields and place + size <= len(kept):
+        kept[place : place + size] = bytes(size)
+    return bytes(kept)
+
+
+def _ifd(data: bytes, order: str, begin: int) -> tuple[dict[int, int], int]:
+    """Returns the fields of a table, each with its four bytes as a number, and where it ends."""
+    (count,) = struct.unpack_from(f"{order}H", data, begin)
+    fields = (struct.unpack_from(f"{order}HHII", data, begin + 2 + 12 * n) for n in range(count))
+    return {tag: value for tag, _, _, value in fields}, begin + 2 + 12 * count
 
 
 def density(image: Image.Image) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame
 from cbs_plugins.formats.media import open_media, picture_stream, pixel_aspect
 from cbs_plugins.formats.tracks import missing_from
+from cbs_plugins.formats.video_colours import curve
 
 _UNEVEN = Fraction(1, 10)
 """Part of an interval by which others may be longer: containers round times."""
@@ -22,7 +23,7 @@ def not_beside(media: Path | Stored, sound: Path | None) -> Iterator[str]:
     """
     with open_media(media) as film:
         main = picture_stream(film, media)
-        ratio = pixel_aspect(main)
+        ratio, hdr = pixel_aspect(main), curve(main)
         if sound is None:
             lost = missing_from(None, film, audio=False, main=main)
         else:
@@ -30,6 +31,8 @@ def not_beside(media: Path | Stored, sound: Path | None) -> Iterator[str]:
                 lost = missing_from(written, film, audio=True, main=main)
     if lost:
         yield f"not beside the pictures: {', '.join(lost)}"
+    if hdr:
+        yield f"pictures do not tell that the colours of '{media.name}' are HDR by {hdr}"
     if ratio != 1:
         yield (
             f"pixels of '{media.name}' are {float(ratio):.3g} times as wide as high, which "

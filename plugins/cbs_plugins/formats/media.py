@@ -152,21 +152,33 @@ def rotation(degrees: int) -> Orientation:
     return _ROTATIONS.get(round(degrees / 90) * 90 % 360, Orientation())
 
 
+def header_of(stream: VideoStream) -> bytes:
+    """Returns what a container states for a stream, as an MP4's header; empty where none holds it.
+
+    It is written anew, into memory, from what FFmpeg read.
+    """
+    header = io.BytesIO()
+    # Dolby Vision is written only where that is asked for.
+    options = {"movflags": "empty_moov", "strict": "unofficial"}
+    for kind in ("mp4", "mov"):  # each holds codecs that the other does not: VP9, ProRes
+        try:
+            with av.open(header, "w", format=kind, options=options) as copy:
+                copy.add_stream_from_template(stream)
+                copy.start_encoding()
+                return header.getvalue()
+        except (av.FFmpegError, ValueError):
+            continue
+    return b""
+
+
 def orientation(stream: VideoStream) -> Orientation:
     """Returns the orientation that the container states for a stream.
 
     PyAV hands it out with the frames only, through an object that it builds of all their side data
-    and that crashes on an ICC profile and on EXIF (as of version 18). So the stream's header is
-    written anew, into memory, as an MP4's, where the matrix has its place.
+    and that crashes on an ICC profile and on EXIF (as of version 18). So it is read from
+    `header_of` the stream, where the matrix has its place.
     """
-    header = io.BytesIO()
-    try:
-        with av.open(header, "w", format="mov", options={"movflags": "empty_moov"}) as copy:
-            copy.add_stream_from_template(stream)
-            copy.start_encoding()
-            data = header.getvalue()
-    except (av.FFmpegError, ValueError):  # a codec that no MP4 holds
-        return Orientation()
+    data = header_of(stream)
     box = data.find(b"tkhd")
     if box < 0:
         return Orientation()

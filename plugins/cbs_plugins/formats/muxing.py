@@ -106,9 +106,11 @@ def lasting(
     if packets and suffix not in MATROSKA:
         # An MP4's film ends with the frame that is decoded last, and B-frames are that. What is
         # shown from then on is lost, unless frames are as far apart as the rate says.
-        last, shown = packets[-1], tick * unit
+        last, shown, due = packets[-1], tick * unit, 1 / rate
         apart = shown - (last.pts or 0) * last.time_base
-        if any(abs(one * rate - 1) > Fraction(1, 100) for one in (lasts, apart)):
+        # Times of whole milliseconds, as Matroska's, are up to one off.
+        slack = max(due / 100, min(unit, due / 4))
+        if any(abs(one - due) > slack for one in (lasts, apart)):
             last.duration = round((shown + lasts) / last.time_base) - (last.pts or 0)
 
 

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, Sourc
 from cbs_core.contract.types import RawFrame, Still
 from cbs_core.machine import exif
 from cbs_core.machine.inputs import decoded, frame_count, picture_formats, to_8_bit
+from cbs_plugins.formats import picture_tags
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
 
@@ -53,7 +54,6 @@ WRITABLE = {
 
 HOLDS_ALPHA = frozenset({"PNG", "WEBP", "TIFF"})
 HOLDS_PROFILE = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
-HOLDS_EXIF = frozenset({"PNG", "JPEG", "WEBP", "TIFF"})
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -81,7 +81,7 @@ class Header:
     """Of an animation, or pages."""
 
     lost: str = ""
-    """What is not kept of its colours, in words."""
+    """What no output keeps of it, in words."""
 
 
 def read_header(path: str | Path) -> Header:
@@ -95,17 +95,22 @@ def read_header(path: str | Path) -> Header:
         if exif.orientation(image) >= 5:
             width, height = height, width
         frames = frame_count(image)
-        own = image.mode in ("CMYK", "LAB")
-        lost = f"its {image.mode} colours are converted to sRGB" if own else ""
-        if _deep(image):
-            lost = "8 of its bits a channel are kept"
-        return Header(width, height, frames, lost)
+        lost = []
+        if image.mode in ("CMYK", "LAB"):
+            lost.append(f"its {image.mode} colours are converted to sRGB")
+        with Path(path).expanduser().open("rb") as file:
+            if _deep(image, file):
+                lost.append("8 of its bits a channel are kept")
+            lost += picture_tags.untold(image, file)
+        return Header(width, height, frames, "; ".join(lost))
 
 
-def _deep(image: Image.Image) -> bool:
+def _deep(image: Image.Image, file: BinaryIO) -> bool:
     """Tells whether a picture that was opened has more than 8 bits a channel in its file."""
     layouts = (str(tile[3]) for tile in getattr(image, "tile", ()))
-    return image.mode[0] in "IF" or any(";16" in layout for layout in layouts)
+    if image.mode[0] in "IF" or any(";16" in layout for layout in layouts):
+        return True
+    return image.format in _DEPTHS and _DEPTHS[image.format](file.read(_HEAD))
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -153,17 +158,21 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
             pts += lasts
 
 
-def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still | None]:
+def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still]:
     loaded = decoded(path, image)
     turned = exif.orientation(image)
-    data, density = exif.kept(image, turned), exif.density(image)
+    beside = Still(
+        exif.kept(image, turned),
+        exif.density(image),
+        xmp=picture_tags.xmp(image),
+        texts=picture_tags.texts(image),
+    )
     upright = _UPRIGHT.get(turned)
     if upright is not None:
         loaded = loaded.transpose(upright)
     if loaded.mode == "F" or loaded.mode.startswith("I"):
         gray = to_8_bit(np.asarray(loaded))
-        still = Still(data, density) if data or density else None
-        return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, still
+        return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, beside
     alpha = None
     if loaded.has_transparency_data:
         loaded = loaded.convert("RGBA")
@@ -171,12 +180,10 @@ def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, 
         loaded = loaded.convert("RGB")
     shown, own, profile = to_srgb(loaded, image.info.get("icc_profile") or b"")
     pixels = torch.from_numpy(np.array(shown))
-    if not (data or density or profile):
-        return pixels, alpha, None
     if own is None:
-        return pixels, alpha, Still(data, density, profile)
-    still = Still(data, density, profile, torch.from_numpy(np.array(own)), pixels)
-    return pixels, alpha, still
+        return pixels, alpha, replace(beside, profile=profile)
+    wide = torch.from_numpy(np.array(own))
+    return pixels, alpha, replace(beside, profile=profile, own=wide, shown=pixels)
 
 
 def write_picture(
@@ -214,8 +221,7 @@ def write_picture(
     if kind in HOLDS_PROFILE and still.profile:
         pixels = from_srgb(pixels, still)
         options["icc_profile"] = still.profile
-    if kind in HOLDS_EXIF and still.exif:
-        options["exif"] = still.exif
+    options |= picture_tags.options(kind, still)
     if kind != "WEBP" and still.density:
         options["dpi"] = still.density
     if grey:
@@ -247,14 +253,39 @@ def not_kept(suffix: str, frame: RawFrame) -> str:
     kind, still = WRITABLE[suffix], frame.still
     if still is None:
         return ""
-    lost = ["EXIF"] if still.exif and kind not in HOLDS_EXIF else []
     if still.deep:
         return f"{suffix} is written with 8 bits a channel, of which the source has more"
+    lost = picture_tags.not_held(kind, still)
     if still.own is not None and kind not in HOLDS_PROFILE:
         lost.append("the ICC profile, so that colours are sRGB")
     if still.density and kind == "WEBP":
         lost.append("density")
     return f"{suffix} does not hold {', '.join(lost)}: .png does" if lost else ""
+
+
+def _deep_avif(head: bytes) -> bool:
+    # AV1 Codec ISO Media File Format Binding, 2.3.3: high_bitdepth, in the third byte of the box.
+    place = head.find(b"av1C")
+    return 0 <= place < len(head) - 6 and bool(head[place + 6] & 0x40)
+
+
+def _deep_heif(head: bytes) -> bool:
+    # ISO/IEC 14496-15, 8.3.3.1: bitDepthLumaMinus8, the low bits of the 18th byte.
+    place = head.find(b"hvcC")
+    return 0 <= place < len(head) - 21 and bool(head[place + 21] & 0x07)
+
+
+def _deep_jp2(head: bytes) -> bool:
+    # ISO/IEC 15444-1, A.5.1: Ssiz of the first component is the depth less one, and its sign.
+    place = head.find(b"\xff\x4f\xff\x51")
+    return 0 <= place < len(head) - 42 and (head[place + 42] & 0x7F) > 7
+
+
+_HEAD = 65_536
+"""Bytes in which a picture says how it is coded."""
+
+_DEPTHS = {"AVIF": _deep_avif, "HEIF": _deep_heif, "JPEG2000": _deep_jp2}
+"""Format whose depth Pillow hides -> what tells from its first bytes whether it is above 8."""
 
 
 def checked_suffix(suffix: str, what: str) -> str:

@@ -112,6 +112,7 @@ class Tracks:
         main = picture_stream(media, "")
         self._copies: dict[int, Stream] = {}
         self._late = Fraction(0)
+        self._others = 0
         for stream in media.streams:
             wanted_kind = stream.type == "audio" or not only_audio
             if stream.index != main.index and wanted_kind:
@@ -140,17 +141,17 @@ class Tracks:
         # A time code's track is written anew, from the picture stream's tag; chapters likewise.
         if stream.type == "data" or not held_by(self._output.format.name, stream):
             return
+        self._others += stream.type == "video" and not cover
         self._copy(stream)
 
     def _add_sound(self, stream: Stream) -> None:
-        try:
-            self._copy(stream)
-        except (av.FFmpegError, ValueError) as error:
+        if not held_by(self._output.format.name, stream):
             name = stream.codec_context.name if stream.codec_context else "unknown"
             raise SinkError(
                 f"{self._suffix} cannot hold the source's {name} sound: write .mkv, or leave "
                 "it out with sink.audio=false"
-            ) from error
+            )
+        self._copy(stream)
 
     def _copy(self, stream: Stream) -> None:
         copy = self._output.add_stream_from_template(stream)
@@ -216,12 +217,19 @@ class Tracks:
 
     @property
     def notes(self) -> list[str]:
-        """What of the sound is not exact."""
+        """What of the sound is not exact, and whether there are pictures that stay as they are."""
+        lines = []
+        if self._others:
+            lines.append(
+                "the source holds further pictures beside its film, which are copied as they are: "
+                "they are not restyled"
+            )
         if not self._late:
-            return []
+            return lines
         return [
+            *lines,
             f"'{self._suffix}' holds whole packets of sound alone, and the first behind "
-            f"source.start begins {float(self._late):.3f} s later: .mp4 and .mov begin exactly"
+            f"source.start begins {float(self._late):.3f} s later: .mp4 and .mov begin exactly",
         ]
 
     def until(self, end: Fraction | None, *, exact: bool = False) -> Iterator["Packet[Stream]"]:

@@ -23,6 +23,12 @@ _PICTURES = {"png": "PNG", "mjpeg": "JPEG"}
 _DEPTH = 8
 """Bits a channel of a `RawFrame`."""
 
+_EXPERIMENTAL = {"libvpx-vp9": frozenset({"yuva422p", "yuva444p", "gbrap"})}
+"""Encoder -> formats that it offers and then refuses, because few players show them."""
+
+_FINE = ("yuv444p", "yuv444p10le", "yuv444p12le", "gbrp")
+"""Formats with a colour for each pixel, in the order in which they are advised."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -53,19 +59,22 @@ class Sampling:
         )
 
 
+def curve(stream: VideoStream) -> str:
+    """Returns the name of a stream's curve of high dynamic range; empty for another curve."""
+    return _HDR.get(stream.codec_context.color_trc, "")
+
+
 def source_notes(name: str, stream: VideoStream) -> list[str]:
     """Returns a line for what is lost of a stream's depth where it is restyled."""
     pixels = stream.codec_context.format
     if pixels is None:
         return []
     bits = max(part.bits for part in pixels.components)
-    curve = _HDR.get(stream.codec_context.color_trc)
-    if bits <= _DEPTH and curve is None:
+    hdr = f", HDR by {curve(stream)}" if curve(stream) else ""
+    if bits <= _DEPTH and not hdr:
         return []
-    hdr = f", HDR by {curve}" if curve else ""
     depth = f": what is restyled has {_DEPTH}" if bits > _DEPTH else ""
-    kept = "; its colour tags are kept, its mastering data are not" if curve else ""
-    return [f"'{name}' has {bits} bits a channel{hdr}{depth}{kept}"]
+    return [f"'{name}' has {bits} bits a channel{hdr}{depth}"]
 
 
 def profile_notes(path: Path | Stored, stream: VideoStream) -> list[str]:
@@ -94,7 +103,8 @@ def profile_notes(path: Path | Stored, stream: VideoStream) -> list[str]:
 
 def encoder_formats(codec: str) -> tuple[str, ...]:
     """Returns FFmpeg's names of the pixel formats that an encoder takes."""
-    return tuple(pixels.name for pixels in Codec(codec, "w").video_formats or ())
+    offered = (pixels.name for pixels in Codec(codec, "w").video_formats or ())
+    return tuple(name for name in offered if name not in _EXPERIMENTAL.get(codec, ()))
 
 
 def pixel_format(
@@ -142,7 +152,7 @@ def pixel_format(
         fewer = f"{codec} writes {best}: of the source's colours fewer samples are kept"
         lost = f"{fewer}; {lost}" if lost else fewer
     elif source is not None and have.rgb and got.across > 1:
-        finer = [name for name in offered if name in ("yuv444p", "gbrp")]
+        finer = [one for one in _FINE if one in offered and Sampling.of(one).bits >= got.bits]
         way = f"; sink.pixel_format={finer[0]} keeps all" if finer else ""
         fewer = f"the source has a colour for each pixel, and {best} one for four{way}"
         lost = f"{fewer}; {lost}" if lost else fewer

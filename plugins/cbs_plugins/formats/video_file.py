@@ -20,11 +20,12 @@ from cbs_plugins.formats import muxing
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.hearing import Spoken
+from cbs_plugins.formats.mastering import Mastering, read
 from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pixel_aspect
 from cbs_plugins.formats.segments import packets
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
-from cbs_plugins.formats.video_colours import Sampling, pixel_format
+from cbs_plugins.formats.video_colours import Sampling, curve, pixel_format
 from cbs_plugins.formats.video_pictures import encoded
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
@@ -300,10 +301,14 @@ class VideoFile:
         """Adds a stream for the encoder."""
         info, encoding = self._info, self._encoding
         width, height = self.size
+        source, hdr = self._source, Mastering()
+        if source is not None and info.media is not None and curve(source) and not info.matte:
+            hdr = read(info.media)
+        self.notes += [lost] if (lost := hdr.lost(encoding.codec)) else []
         stream = output.add_stream(
             encoding.codec,
             rate=info.rate,
-            options=encoding.options,
+            options=hdr.options(encoding.codec, encoding.options),
             width=width,
             height=height,
             time_base=self._tick,

@@ -15,6 +15,7 @@ from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.files import free
 from cbs_core.machine.unfinished import left_over, remove, told
 from cbs_plugins.formats.encoding import Encoding
+from cbs_plugins.formats.picture_tags import not_held
 from cbs_plugins.formats.video_file import VideoFile
 
 SUFFIXES = {
@@ -189,8 +190,8 @@ class VideoSink:
                 f"{self.codec} in '{self.path.suffix}' holds no transparency, which is dropped: "
                 ".webm, or .mov by sink.codec=prores_ks, keeps it"
             )
-        if frame.still is not None and frame.still.exif:
-            self._note("a video does not hold the EXIF of pictures: a folder of them does")
+        if frame.still is not None and (lost := not_held("", frame.still)):
+            self._note(f"a video does not hold {', '.join(lost)} of pictures: a folder does")
 
     def _resize(self, frame: RawFrame, size: tuple[int, int]) -> None:
         assert self._file is not None

@@ -152,8 +152,11 @@ def _told(headers: dict[Path, Header]) -> list[str]:
     moving = [file.name for file, header in headers.items() if header.frames > 1]
     if moving:
         lines.append(f"of several frames the first is taken: {_names(moving)}")
-    lines += [f"'{file.name}': {header.lost}" for file, header in headers.items() if header.lost]
-    return lines
+    lost: dict[str, list[str]] = {}
+    for file, header in headers.items():
+        if header.lost:
+            lost.setdefault(header.lost, []).append(f"'{file.name}'")
+    return lines + [f"{_names(names)}: {words}" for words, names in lost.items()]
 
 
 def _names(names: Sequence[str]) -> str:

@@ -153,15 +153,23 @@ class VideoSource:
     def __iter__(self) -> Iterator[RawFrame]:
         """Yields the frames; their times increase strictly, from the chosen start."""
         held: RawFrame | None = None
-        for index, (frame, time) in enumerate(self._timed):
+        try:
+            for index, (frame, time) in enumerate(self._timed):
+                if held is not None:
+                    yield held
+                held = self._raw(frame, index, time)
+        except SourceLostError:
             if held is not None:
                 yield held
-            pixels, alpha = self._upright(frame)
-            still = Still(own=self._full_depth(frame), shown=pixels) if deep(frame) else None
-            lasts = frame.duration * (frame.time_base or self._tick) if frame.duration else None
-            held = RawFrame(pixels, index, time - self._start, alpha, duration=lasts, still=still)
+            raise
         if held is not None:
             yield replace(held, duration=self._last_duration(held))
+
+    def _raw(self, frame: VideoFrame, index: int, time: Fraction) -> RawFrame:
+        pixels, alpha = self._upright(frame)
+        still = Still(own=self._full_depth(frame), shown=pixels) if deep(frame) else None
+        lasts = frame.duration * (frame.time_base or self._tick) if frame.duration else None
+        return RawFrame(pixels, index, time - self._start, alpha, duration=lasts, still=still)
 
     def seek(self, place: Place, /) -> Fraction | None:
         """Lets the frames begin at the key frame before a place of the file; see `Seekable`.
@@ -276,8 +284,9 @@ class VideoSource:
             for packet in self._demux():
                 if packet.size:
                     packets, broken = packets + 1, packet.is_corrupt
-                    if packet.pts is not None:
-                        end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                    shown = packet.dts if packet.pts is None else packet.pts
+                    if shown is not None:
+                        end = max(end, (shown + (packet.duration or 0)) * packet.time_base)
                 try:
                     # The empty packets at the end carry no time but flush the last frames out.
                     frames = self._decoder.decode(packet if packet.size else None)
@@ -320,7 +329,9 @@ class VideoSource:
     def _refuse_cut_end(self, packets: int, end: Fraction) -> None:
         if "mp4" in self._container.format.name or self.span.start.seconds or self._sought:
             return  # its index told already, and an edit list may leave samples out
-        if packets < self._stream.frames:
+        # Frames of an AVI that repeat the one before have no data, and are no packets.
+        lasts = (self._stream.duration or 0) * self._tick
+        if packets < self._stream.frames and end < lasts - 1 / (2 * self._rate):
             self._refuse_cut(f"{packets} of {self._stream.frames} frames", SourceLostError)
         announced = clock.seconds_of_tag(self._stream.metadata.get("DURATION", ""))
         if not announced and end + _SLACK < ends.announced(self._container):
