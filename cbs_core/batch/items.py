@@ -16,7 +16,7 @@ from cbs_core.choose import streams
 from cbs_core.contract.errors import ConfigError, SourceError
 from cbs_core.machine import stores
 from cbs_core.machine.addresses import shown
-from cbs_core.machine.files import is_marked, reason
+from cbs_core.machine.files import alike, is_marked, reason
 from cbs_core.machine.inputs import missing
 
 MANIFESTS = (".csv", ".jsonl", ".txt")
@@ -269,14 +269,14 @@ def _items(entries: Sequence[_Entry], naming: Naming) -> Iterator[Item]:
             kinds[suffix] = still, _suffix(suffix.lower(), still, naming)
     made = [_item(one, naming, kinds[one.below.suffix], alone=bool(alone)) for one in entries]
     # a.jpg beside a.png: with their suffixes their outputs stay two.
-    count = Counter(item.name.casefold() for item in made)
+    count = Counter(alike(item.name) for item in made)
     names: dict[str, str] = {}
     for entry, item in zip(entries, made, strict=True):
-        if count[item.name.casefold()] > 1 and entry.output is None:
+        if count[alike(item.name)] > 1 and entry.output is None:
             suffix = item.output.suffix
             name = entry.below.with_name(entry.below.name + suffix).as_posix()
             item = replace(item, name=name, output=naming.root / name)
-        other = names.setdefault(item.name.casefold(), entry.path)
+        other = names.setdefault(alike(item.name), entry.path)
         if other is not entry.path:
             raise ConfigError(
                 f"'{other}' and '{entry.path}' would both become '{item.output}': rename one, or "

@@ -9,6 +9,7 @@ that writes in that folder.
 import os
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -163,7 +164,7 @@ def settle(path: Path, final: Path, *, over: bool) -> Path:
     Raises:
         OSError: it cannot be renamed.
     """
-    if over:
+    if over and (path.is_dir() or not final.is_dir()):  # a folder was made there meanwhile
         os.replace(path, final)
         return final
     while True:
@@ -192,6 +193,18 @@ def _rename_new(path: Path, final: Path) -> None:
         path.rename(final)
     else:
         path.unlink()
+
+
+def alike(name: str) -> str:
+    r"""Returns what names have in common that are one to some file systems.
+
+    Macs' and Windows' tell no case apart, and Macs' no two spellings of an accent.
+
+    Example:
+        >>> alike("\u00c9t\u00e9.PNG") == alike("e\u0301te\u0301.png")
+        True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def free(path: Path) -> Path:

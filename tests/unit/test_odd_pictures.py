@@ -24,11 +24,17 @@ from cbs_plugins.sources.pan import PanSource
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image, ImageCms
 
-from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
+from cbs_core.contract.errors import (
+    CbsError,
+    SinkError,
+    SinkLostError,
+    SourceError,
+    SourceLostError,
+)
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.machine.unfinished import left_over
 from tests.conftest import ROOT
-from tests.media import make_clip, picture, sound_packets, wide_profile
+from tests.media import frames_in, make_clip, picture, sound_packets, wide_profile
 
 RGB = picture(0, 64, 48)
 
@@ -328,6 +334,92 @@ def test_what_is_done_of_a_folder_stays(tmp_path: Path) -> None:
     with source as again:  # what was told of it before is told once
         assert len([*again]) == 2
     assert (again.damaged, len(again.notes)) == (1, 1)
+
+
+def test_names_of_a_folder_are_distinct_to_every_file_system(tmp_path: Path) -> None:
+    """Two of these stopped a run in its middle, others met on a Mac or on a stick."""
+    due = {
+        "1.png": "1",
+        "a.jpg": "a.jpg",
+        "a.png": "a.png",
+        "a.jpg.webp": "a.jpg.2",
+        "caf\u00e9.jpg": "caf\u00e9.jpg",
+        "cafe\u0301.png": "cafe\u0301.png",
+        "X.PNG": "X.PNG",
+        "x.png": "x.png.2",
+        "STRASSE.png": "STRASSE.png",
+        "stra\u00dfe.jpg": "stra\u00dfe.jpg",
+    }
+    for name in due:
+        kind = {".webp": "WEBP", ".jpg": "JPEG"}.get(Path(name).suffix, "PNG")
+        saved(tmp_path / name, format=kind)
+    with FolderSource(str(tmp_path)) as source:
+        assert sorted(source.info.names) == sorted(due.values())
+        sink = FolderSink(str(tmp_path / "out"))
+        sink.open(source.info)
+        for frame in source:
+            sink.write(frame)
+        sink.close()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{name}.png" for name in due.values()
+    }
+
+
+def begun(path: Path) -> FolderSink:
+    sink = FolderSink(str(path))
+    sink.open(StreamInfo(8, 8, moving=False, names=("a",)))
+    sink.write(RawFrame(torch.zeros(8, 8, 3, dtype=torch.uint8), 0, name="a"))
+    return sink
+
+
+def test_pictures_stay_where_their_folders_name_is_taken_meanwhile(tmp_path: Path) -> None:
+    sink = begun(tmp_path / "out")
+    (tmp_path / "out").write_text("mine")
+    sink.close()
+    assert (tmp_path / "out").read_text() == "mine"
+    assert [path.name for path in (tmp_path / "out.2").iterdir()] == ["a.png"]
+    (note,) = sink.notes
+    assert "'out.2'" in note
+
+
+def test_pictures_stay_where_their_folder_cannot_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = begun(tmp_path / "out")
+
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(SinkLostError, match="Permission denied; what is done is in") as told:
+        sink.close()
+    sink.close(complete=False)
+    sink.abort()
+    (left,) = [path for path in tmp_path.iterdir() if path.name.startswith(".out.cbs-")]
+    assert str(left) in str(told.value)
+    assert [path.name for path in left.iterdir()] == ["a.png"]
+
+
+def test_a_folder_that_is_a_link_to_nowhere_is_refused_at_once(tmp_path: Path) -> None:
+    """It was refused at the end, when all was computed, and then all was removed."""
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    sink = FolderSink(str(tmp_path / "out"))
+    with pytest.raises(SinkError, match=r"is a link to .*nowhere', which is not there"):
+        sink.open(StreamInfo(8, 8))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_video_stays_where_a_folder_has_its_name_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_text("to be replaced")
+    sink = VideoSink(str(tmp_path / "out.mp4"))
+    sink.open(StreamInfo(64, 48))
+    for index in range(3):
+        sink.write(RawFrame(torch.from_numpy(RGB), index, Fraction(index, 25)))
+    (tmp_path / "out.mp4").unlink()
+    (tmp_path / "out.mp4").mkdir()
+    sink.close()
+    assert frames_in(tmp_path / "out.2.mp4") == 3
+    assert any("'out.2.mp4'" in note for note in sink.notes)
 
 
 KILLED = """

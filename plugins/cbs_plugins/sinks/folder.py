@@ -10,10 +10,11 @@ from pathlib import Path
 from cbs_core.contract.errors import SinkError, SinkLostError, SourceError
 from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame, StreamInfo
+from cbs_core.machine.files import settle
 from cbs_core.machine.unfinished import UnfinishedFolder, elsewhere, left_over, remove, told
 from cbs_plugins.formats.beside import Rhythm, not_beside
 from cbs_plugins.formats.encoding import check_still
-from cbs_plugins.formats.files import reason, rename
+from cbs_plugins.formats.files import missing, reason, rename
 from cbs_plugins.formats.pictures import (
     checked_suffix,
     not_kept,
@@ -71,6 +72,8 @@ class FolderSink:
         self._rhythm = Rhythm()
         if info.transparent:
             refuse_transparency(self._suffix)
+        if self.path.is_symlink() and not self.path.exists():
+            raise SinkError(missing(self.path))
         if self.path.exists() and not self.path.is_dir():
             raise SinkError(f"'{self.path}' is a file, not a folder: choose another output=")
         self._there = self._names()
@@ -117,19 +120,32 @@ class FolderSink:
         if self._temporary is None:
             return
         self._write_rest(complete)
-        if not self.path.is_dir():
-            with suppress(FileExistsError):  # made meanwhile
-                self._temporary.rename(self.path)
-        if self._temporary.is_dir():
-            for picture in sorted(self._temporary.iterdir()):
-                due = self.path / picture.name
-                final = rename(picture, due, over=picture.name in self._there)
-                self.notes += () if final == due else (elsewhere(due, final),)
-            self._temporary.rmdir()
+        try:
+            self._settle(self._temporary)
+        except (OSError, SinkError) as error:
+            left, self._temporary = self._temporary, None  # what is in it is not removed
+            raise SinkLostError(
+                f"cannot write '{self.path}': {reason(error)}; what is done is in '{left}'"
+            ) from error
+        finally:
+            self._unfinished.release()
         self._temporary = None
-        self._unfinished.release()
         if complete:
             remove(self._left, f"*{self._suffix}", PART, f"{STEM}.*")
+
+    def _settle(self, temporary: Path) -> None:
+        if not self.path.is_dir():
+            with suppress(FileExistsError, NotADirectoryError):  # made meanwhile
+                temporary.rename(self.path)
+                return
+        if not self.path.is_dir():
+            self.notes += (elsewhere(self.path, settle(temporary, self.path, over=False)),)
+            return
+        for picture in sorted(temporary.iterdir()):
+            due = self.path / picture.name
+            final = rename(picture, due, over=picture.name in self._there)
+            self.notes += () if final == due else (elsewhere(due, final),)
+        temporary.rmdir()
 
     def taken(self, info: StreamInfo, /) -> tuple[Path, ...]:
         """Returns the files in the folder that would be written over."""

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from cbs_core.contract.errors import CbsError, SourceError, SourceLostError
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_core.machine.files import is_marked
+from cbs_core.machine.files import alike, is_marked
 from cbs_plugins.formats.files import missing, reason
 from cbs_plugins.formats.pictures import (
     MOST_PIXELS,
@@ -74,17 +74,13 @@ class FolderSource:
         seen = [entry for entry in entries if not (entry.name.startswith(".") or _is_sheet(entry))]
         files = [entry for entry in seen if entry.suffix.lower() in READABLE and entry.is_file()]
         self._notes = _passed_over([entry for entry in seen if entry not in set(files)])
-        stems = Counter(file.stem.casefold() for file in files)
         headers = {file: header for file in files if (header := self._header(file)) is not None}
         if not headers:
             raise SourceError(
                 f"folder '{folder}' holds no picture that can be read: known suffixes are "
                 f"{' '.join(sorted(READABLE))}"
             )
-        # a.jpg beside a.png: with their suffixes their outputs stay two.
-        self._files = {
-            file: file.name if stems[file.stem.casefold()] > 1 else file.stem for file in headers
-        }
+        self._files = dict(zip(headers, _distinct(files=[*headers]), strict=True))
         first = next(iter(headers.values()))
         largest = max(headers, key=lambda file: headers[file].width * headers[file].height)
         self.info = StreamInfo(
@@ -134,6 +130,26 @@ class FolderSource:
                 continue
             yield replace(frame, index=index, pts=index / self.rate, name=name, duration=None)
             index += 1
+
+
+def _distinct(files: Sequence[Path]) -> list[str]:
+    """Returns a name for each file, of which no two are one to any file system.
+
+    That is its stem. a.jpg beside a.png: with their suffixes their outputs stay two. Where such a
+    name is another's stem, or differs from another by its case alone, it is numbered.
+    """
+    stems = Counter(alike(file.stem) for file in files)
+    chosen = [file.name if stems[alike(file.stem)] > 1 else file.stem for file in files]
+    taken: set[str] = set()
+    names = []
+    for name in chosen:
+        number, distinct = 1, name
+        while alike(distinct) in taken:
+            number += 1
+            distinct = f"{name}.{number}"
+        taken.add(alike(distinct))
+        names.append(distinct)
+    return names
 
 
 def _is_sheet(file: Path) -> bool:
