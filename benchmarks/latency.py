@@ -28,7 +28,6 @@ from torch import Tensor
 from benchmarks import machine
 from benchmarks.workloads import compose
 from cbs_core.choose import registry
-from cbs_core.frame import pipeline
 from cbs_core.live.feed import Taken
 from cbs_core.live.pictures import Shown, fitted
 from cbs_core.live.studio import Studio
@@ -191,9 +190,8 @@ def main() -> int:
     with registry.sources.create("sample", path="astronaut") as source:
         picture = fitted(next(iter(source)).pixels, given.size)
     workshop = Workshop.on("cpu", "fp32")
-    # As `cbs-live` does: what is fastest is found out before the first frame.
-    pipeline.prepare(pipeline.upload(picture, workshop.device), workshop.plan(base))
     studio = Studio(base, workshop, size=given.size)
+    studio.prepare(base, picture)  # as `cbs-live` does
     studio.start()
     try:
         took = quantiles("took", processing(studio, picture))

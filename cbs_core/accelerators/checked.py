@@ -9,7 +9,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cbs_core.accelerators import check, trying
 from cbs_core.accelerators.eager import Eager
 from cbs_core.accelerators.store import Store
-from cbs_core.accelerators.trying import SAVES, SHARE, Allowed, Kept, finer_of
+from cbs_core.accelerators.trying import AT_ONCE, NEAR, SAVES, SHARE, Allowed, Kept, finer_of
 from cbs_core.contract.accelerated import Kind, Shapes, shapes
 from cbs_core.contract.errors import AcceleratorError
 from cbs_core.machine.background import in_turn
@@ -34,9 +34,6 @@ SHAPES = 16
 
 ROUNDS = 5
 """Calls that are timed, of each way in turn."""
-
-AT_ONCE = 2.0
-"""Seconds: without a budget nothing is built that usually takes longer."""
 
 FOR_A_TURN = 0.5
 """Seconds that a net that is tried waits for the frame of a live picture that is under way."""
@@ -149,6 +146,11 @@ class Checked:
         self.chosen = ""
 
     @property
+    def design(self) -> str | None:
+        """What is the same for all modules that one way is the fastest for (`HasDesign`)."""
+        return self._store.shared.base
+
+    @property
     def built(self) -> Set[tuple[int, ...]]:
         """The shapes of the picture that are ready."""
         with self._lock:
@@ -219,21 +221,18 @@ class Checked:
     def _rank(self, trial: "_Trial") -> tuple[Way, ...]:
         """Returns the ways that agree, the fastest first; those of an earlier run if it told.
 
-        Frames of about as many pixels are told apart no further: photographs differ in size, and
-        the fastest way hardly does. Nor are modules of one design: that of another style is as
-        fast. Whether a way agrees is looked at for each module and size all the same.
+        Frames of about as many pixels are told apart no further, nor are modules of one design:
+        the fastest way hardly differs. Whether it agrees is looked at for each all the same.
         """
         labels = [way.label for way in self._ways]
         batch, _, height, width = trial.key[0]
-        question = ("rank", self._kind, round(math.log2(batch * height * width)), labels)
-        kept = Kept.read(self._store.shared.read_json(*question), labels)
-        budget = self._budget or 0.0
+        budget, shared = self._budget or 0.0, self._store.shared
+        question = self._kind, round(math.log2(batch * height * width)), labels
+        kept = Kept.find(shared, *question, near=0 if budget else NEAR)
         if kept is not None:
             found = tuple(self._ways[labels.index(label)] for label in kept.ranked)
-            if not budget:
-                return self._at_once(found)
-            if not self._goes_on(kept):
-                return found
+            if not budget or not self._goes_on(kept):
+                return found if budget else self._at_once(found)
         if not budget:
             return self._ways[-1:]
         allowed = Allowed(lambda: trial.plain, budget, self._frames)
@@ -266,11 +265,11 @@ class Checked:
         )
         ranked = tuple(one for way in timed for one in (way, finer.get(way)) if one is not None)
         # A longer run goes on with what is left, and finds on the disk what this one built.
-        found_out = Kept([way.label for way in ranked], left, trial.seconds.get(PLAIN, 0.0))
-        self._store.shared.write_json(asdict(found_out), *question)
+        plain = trial.seconds.get(PLAIN, 0.0)
+        Kept([way.label for way in ranked], left, plain).keep(shared, *question)
         return ranked
 
-    def _goes_on(self, kept: "Kept") -> bool:
+    def _goes_on(self, kept: Kept) -> bool:
         """Tells whether there is time for what an earlier run left; all is compared anew.
 
         That is the most promising way where nothing was built, and else all that were left.

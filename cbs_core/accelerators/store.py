@@ -118,6 +118,8 @@ class Store:
             return
         data = hashlib.sha256(content).hexdigest().encode() + content
         try:
+            if path.is_dir():  # under another name it would never be found
+                raise SinkError(f"'{path.name}' is a folder")
             replace(path, lambda file: file.write(data))
         except SinkError as error:
             if str(path.parent) not in _warned:

@@ -4,8 +4,10 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from cbs_core.accelerators.store import Store
+from cbs_core.contract.accelerated import Kind
 from cbs_core.contract.errors import AcceleratorError
 
 SHARE = 0.1
@@ -14,6 +16,13 @@ SHARE = 0.1
 SAVES = 0.5
 """Of plain torch's time, what the most promising way is expected to save: it is built where that
 takes no longer than it saves."""
+
+AT_ONCE = 2.0
+"""Seconds: without a budget nothing is built that usually takes longer."""
+
+NEAR = 8
+"""How many times more or fewer pixels, as a power of two, a frame may have whose fastest way is
+taken where none may be tried: it is a better guess than plain torch."""
 
 now = time.perf_counter
 """Seconds by the clock that trying is measured and bounded by."""
@@ -31,6 +40,21 @@ class Kept:
 
     plain: float
     """Seconds of plain torch; 0 where it was not run."""
+
+    @classmethod
+    def find(
+        cls, shared: Store, kind: Kind, pixels: int, labels: Sequence[str], *, near: int = 0
+    ) -> "Kept | None":
+        """Returns it of so many pixels, a power of two, or of the nearest number up to ``near``."""
+        for other in sorted(range(pixels - near, pixels + near + 1), key=lambda n: abs(n - pixels)):
+            known = shared.read_json("rank", kind, other, labels)
+            if (kept := cls.read(known, labels)) is not None:
+                return kept
+        return None
+
+    def keep(self, shared: Store, kind: Kind, pixels: int, labels: Sequence[str]) -> None:
+        """Writes it down for `find`."""
+        shared.write_json(asdict(self), "rank", kind, pixels, labels)
 
     @classmethod
     def read(cls, value: object, labels: Sequence[str]) -> "Kept | None":

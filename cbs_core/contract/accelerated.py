@@ -51,3 +51,13 @@ class Accelerated(Protocol):
             inputs: float32, on the device.
         """
         ...
+
+
+@runtime_checkable
+class HasDesign(Protocol):
+    """An `Accelerated` that knows from others of the same design by what it runs fastest."""
+
+    @property
+    def design(self) -> str | None:
+        """Names the design; None where nothing is known from others."""
+        ...

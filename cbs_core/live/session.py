@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import torch
 import uvicorn
+from torch import Tensor
 
 from cbs_core.choose.sections import choice
 from cbs_core.contract.errors import ConfigError
 from cbs_core.contract.interfaces import Source
 from cbs_core.contract.live import HasSound
 from cbs_core.contract.types import StreamInfo
-from cbs_core.frame import pipeline
 from cbs_core.live import calling
 from cbs_core.live.doors import CONNECTIONS, Door
 from cbs_core.live.inputs import Inputs
@@ -34,7 +33,6 @@ from cbs_core.live.wish import SIZES
 from cbs_core.machine import device as devices
 from cbs_core.machine.background import in_short_turns
 from cbs_core.run import settings
-from cbs_core.run.settings import Look
 from cbs_core.run.workers import Worker, opened
 from cbs_core.run.workshop import Workshop
 
@@ -133,11 +131,12 @@ def live_session(config: Mapping[str, object], *, run_folder: Path, say: Say) ->
     opening.told = f"{device.device} ({device.name}): preparing the nets"
     with in_short_turns(), _served_at(opening, served, say) as serving, ExitStack() as ending:
         say(opening.told)
-        info, sounds = _warm(look, workshop, inputs, size)
+        pixels, info, sounds = _first(inputs, size)
         studio = Studio(
             look, workshop, size=size, styles=styles, target_fps=target_fps, feeds=cameras
         )
         ending.callback(studio.close)
+        studio.prepare(look, pixels)
         if outputs:
             sending = Sending(studio.main, outputs, info, look, run_folder, sounds=sounds)
             ending.callback(sending.close)
@@ -241,25 +240,17 @@ def _listen(served: Served) -> socket.socket:
     return listening
 
 
-def _warm(
-    look: Look, workshop: Workshop, create: Callable[[], Source], size: int
-) -> tuple[StreamInfo, bool]:
-    """Finds out, on the first frame, by what each net runs fastest; the source must work, too.
-
-    Returns:
-        What the live pictures are like, and whether there is sound beside them.
-    """
+def _first(create: Callable[[], Source], size: int) -> tuple[Tensor, StreamInfo, bool]:
+    """Returns a live picture; what they are like; and whether there is sound beside them."""
     with opened(create()) as source:
         raw, info = next(iter(source), None), source.info
         sounds = isinstance(source, HasSound) and source.sounds
     if raw is None:
         raise ConfigError("the input holds no frame: choose another")
     pixels = fitted(raw.pixels, size)
-    plan = workshop.plan(look)
-    with torch.inference_mode():
-        pipeline.prepare(pipeline.upload(pixels, workshop.device), plan)
     height, width = pixels.shape[:2]
-    return StreamInfo(width, height, rate=info.rate, live=True, name=info.name), sounds
+    told = StreamInfo(width, height, rate=info.rate, live=True, name=info.name)
+    return pixels, told, sounds
 
 
 def _served(config: Mapping[str, object]) -> Served:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cbs_core.choose import registry, weights
 from cbs_core.choose.sections import Choice
+from cbs_core.contract.accelerated import HasDesign
 from cbs_core.contract.errors import CbsError, ConfigError, error_line, error_words
 from cbs_core.contract.tensors import to_image, to_pixels
 from cbs_core.frame import pipeline
@@ -133,6 +134,33 @@ class Studio:
         self._wishes: dict[str, Wish] = {}
         self._lock = threading.RLock()  # a plan may be there before its callback is
         self._worker = Worker(self._work, "cbs-live")
+
+    def prepare(self, look: Look, pixels: Tensor) -> None:
+        """Finds out by what each net runs fastest, before the first frame, those of all styles too.
+
+        Of nets of one design one is tried; a style that cannot be had is told when it is chosen.
+
+        Args:
+            look: the owner's, with trials.
+            pixels: uint8 ``(H,W,3)``, like a live picture.
+
+        Raises:
+            CbsError: a net of the owner's look cannot be built.
+        """
+        image = pipeline.upload(pixels, self.workshop.device)
+        pipeline.prepare(image, self.workshop.plan(look))
+        known: set[str | None] = set()
+        for style in self.catalog.styles:
+            wish = Wish().changed({"routes": {self.catalog.classes[0]: style}}, self.catalog)
+            try:
+                plan = self.workshop.plan(wish.look(look, self.catalog))
+                nets = [net for _, net in plan.facts.accelerated if isinstance(net, HasDesign)]
+                designs = {net.design for net in nets}
+                if not designs <= known:
+                    pipeline.prepare(image, plan)
+                known |= designs
+            except CbsError as error:
+                log.info("the style '%s' cannot be had: %s", style, error)
 
     def start(self) -> None:
         """Begins to restyle."""

@@ -315,6 +315,26 @@ def test_without_a_budget_nothing_is_built_that_takes_long():
         assert call.chosen == chosen
 
 
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (256, 512)])
+def test_without_a_budget_the_fastest_of_the_nearest_size_is_taken(size):
+    """A live picture is made smaller, and another style chosen then."""
+    module = net()
+    way = Way(module)
+    make(way, SlowReference(module))(picture(64, 96))
+    call = make(way, SlowReference(module), budget=0.0)
+    call(picture(*size))
+    assert call.chosen == "way"
+    assert call.design == make(way, module=net()).design
+
+
+def test_with_a_budget_another_size_is_tried_by_itself():
+    module = net()
+    make(Way(module), SlowReference(module))(picture(64, 96))
+    way = Way(module)
+    make(way, SlowReference(module))(picture(256, 512))
+    assert way.built == [(1, 3, 256, 512)]
+
+
 def test_what_takes_longer_than_the_budget_is_left_out():
     module = net()
     way = Way(module)

@@ -73,6 +73,35 @@ def test_a_change_shows_in_the_next_frames_and_is_told_back(made):
     assert (live.shown(made)[CAR] == live.picture()[CAR]).all()
 
 
+def test_each_styles_net_is_tried_before_the_first_frame_one_of_a_design(monkeypatch):
+    """Else one whose design the owner's look has not runs by plain torch for the whole evening."""
+    prepared = []
+
+    class Net:
+        chosen = ""
+
+        def __init__(self, module):
+            self.module, self.design, self.built = module, f"{module.level > 0.3}", set()
+
+        def prepare(self, *inputs):
+            raise AssertionError
+
+        def __call__(self, image):
+            prepared.append((self.module.level, tuple(image.shape)))
+            return self.module(image)
+
+    class Trying:
+        def __call__(self, module, /, *, device, dtype, kind):
+            return Net(module) if kind == "styler" else module
+
+    monkeypatch.setitem(registry.accelerators._registered, "trying", Trying)
+    with live.studio(styles=["dark", "light", "broken", "late"]) as studio:
+        look = replace(studio.base, accelerator=Choice("trying"))
+        studio.prepare(look, torch.from_numpy(live.picture()))
+    assert [level for level, _ in dict.fromkeys(prepared)] == [0.2, 0.8]  # late is like light
+    assert {shape for _, shape in prepared} == {(1, 3, live.HEIGHT, live.WIDTH)}
+
+
 def test_what_is_there_at_the_start_is_not_looked_through_for_garbage():
     """In all that torch has made that takes 0.2 s, in which the picture would stand still."""
     with live.studio():
