@@ -77,6 +77,8 @@ class Journal:
         """By name, what is said of an output that is whole."""
         self.begun: set[str] = set()
         """Names of outputs that may be there, whole or not at all."""
+        self._free: dict[str, list[str]] = {}
+        """Of those that were not there when they were begun, input and stamp."""
         self.facts: Mapping[str, Any] | None = None
         """What the workers said of themselves (`cbs_core.batch.tasks.Hello`)."""
         self._far = far
@@ -95,6 +97,7 @@ class Journal:
     def _opened(self, anew: bool) -> int:
         if not self.path.is_file() or not self._read(anew):
             self.done, self.begun, self.facts, self._shares = {}, set(), None, None
+            self._free = {}
             first = json.dumps({"version": VERSION, "identity": self._identity}) + "\n"
             files.replace(self.path, lambda file: file.write(first.encode()))
             if self._far is not None:
@@ -114,7 +117,9 @@ class Journal:
                 self._whole = "whole" in line
                 if self._whole:  # what is there is no half, but may be another's by now
                     self.begun.clear()
+                    self._free.clear()
                 self.begun.update(line.get("begun", ()))
+                self._free.update(line.get("free", {}))
                 self.done.update({one["name"]: one for one in line.get("done", ())})
                 self.facts = line.get("facts", self.facts)
                 self._shares = line.get("shares", self._shares)
@@ -176,12 +181,24 @@ class Journal:
             self._shares = count
         return self._shares
 
-    def begin(self, names: Iterable[str]) -> None:
+    def begin(self, items: Iterable[Item]) -> None:
         """Notes that outputs may be there from now on, before they are."""
-        new = [name for name in names if name not in self.begun]
+        new = [item for item in items if item.name not in self.begun]
         if new:
-            self._write({"begun": new})
-            self.begun.update(new)
+            free = [item for item in new if not os.path.lexists(item.output)]
+            said = {item.name: [shown(item.input), item.stamp] for item in free}
+            self._write({"begun": [item.name for item in new], "free": said})
+            self.begun.update(item.name for item in new)
+            self._free.update(said)
+
+    def found(self, item: Item) -> bool:
+        """Tells whether an output is there that a batch which was ended did not note as done.
+
+        It is whole, for nothing half has its name: the batch's own, or somebody's who put it there,
+        or changed it, meanwhile. It is not written over.
+        """
+        begun = self._free.get(item.name) == [shown(item.input), item.stamp]
+        return begun and item.name not in self.done and os.path.lexists(item.output)
 
     def end(self, done: Iterable[dict[str, Any]]) -> None:
         """Notes outputs that are whole, each with its ``name``, ``input`` and ``stamp``."""

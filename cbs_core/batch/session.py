@@ -15,7 +15,7 @@ from cbs_core.batch.journal import Journal
 from cbs_core.batch.mirror import Mirror, following
 from cbs_core.batch.progress import Shown
 from cbs_core.batch.tasks import Hello
-from cbs_core.batch.units import units
+from cbs_core.batch.units import Entry, noted, units
 from cbs_core.choose import registry, streams
 from cbs_core.choose.sections import choice, flag
 from cbs_core.contract.engines import Engine, Task, Worker
@@ -90,6 +90,12 @@ class _Batch:
         self._journal = journal
         self._hello: Mapping[str, Any] | None = None
         try:
+            if not self._over:
+                there = [item for item in self._found.items if journal.found(item)]
+                journal.end(
+                    noted(Entry(item, int(item.still), output=self._address(item.output)))
+                    for item in there
+                )
             self._due = [
                 replace(item, over=self._over or item.name in journal.begun)
                 for item in self._found.items

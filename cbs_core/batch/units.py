@@ -96,7 +96,7 @@ class Pictures:
         if not self._due:
             return None
         items = self._due.popleft()
-        self._journal.begin(item.name for item in items)
+        self._journal.begin(items)
         first = items[0].name
         name = first if len(items) == 1 else f"{first} and {len(items) - 1} more"
         self._under_way[name] = items
@@ -116,7 +116,7 @@ class Pictures:
                 entries.append(Entry(item, 1, share, output, notes=value.notes))
                 continue
             entries += self._again(item, value)
-        self._journal.end(_line(entry) for entry in entries if entry.error is None)
+        self._journal.end(noted(entry) for entry in entries if entry.error is None)
         return entries
 
     def tries(self, most: int) -> int:
@@ -233,7 +233,7 @@ class Film:
 
     def _plan(self, found: Surveyed) -> None:
         if not found.joins:
-            self._journal.begin([self.item.name])
+            self._journal.begin([self.item])
             self._next = Task(self.item.name, Whole(self.item), size=found.frames or 1)
             return
         keys = [f"{found.key} {span}" for span in found.spans]
@@ -331,7 +331,7 @@ class Film:
         if not fit(parts) and len(parts) > 1:
             self._in_one_piece()
             return []
-        self._journal.begin([self.item.name])
+        self._journal.begin([self.item])
         files = tuple(part.file for part in parts)
         self._next = Task(
             f"{self.item.name} joined", Join(self.item, files, tuple(windows.keys)), 0
@@ -342,7 +342,7 @@ class Film:
         entry = self._entry
         entry.frames, entry.output = done.frames, done.output or str(self.item.output)
         entry.notes += done.notes
-        self._journal.end([_line(entry)])
+        self._journal.end([noted(entry)])
         self._journal.forget_parts(self.item)
         return entry
 
@@ -380,7 +380,8 @@ def units(
         yield Pictures(bundle, journal, count + 1, tries)
 
 
-def _line(entry: Entry) -> dict[str, object]:
+def noted(entry: Entry) -> dict[str, object]:
+    """Returns what the journal says of an output that is whole."""
     item = entry.item
     return {
         "name": item.name,

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cbs_core.choose import weights
-from cbs_core.contract.errors import CbsError
+from cbs_core.contract.errors import CbsError, SinkError
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.frame.pipeline import Result
 from cbs_core.frame.plan import Plan
@@ -116,13 +116,18 @@ class Report:
         return f"{count} frame{'s' if count > 1 else ''}"
 
     def check(self) -> None:
-        """Raises what ended the run early.
+        """Raises what ended the run early, or one of its outputs.
 
         Raises:
             CbsError: the source, the device or a plugin failed.
+            SinkError: an output failed, though another is whole.
         """
         if self.cut is not None:
             raise type(self.cut)(f"{self.cut}; {self.closed}") from self.cut
+        failed = [one for one in self.branches if one["failed"] is not None]
+        if failed:
+            names = ", ".join(f"{one['output']} ({one['failed']})" for one in failed)
+            raise SinkError(f"{len(failed)} of {len(self.branches)} outputs ended early: {names}")
 
     @property
     def closed(self) -> str:

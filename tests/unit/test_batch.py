@@ -491,8 +491,8 @@ def test_a_journal_shows_no_password_and_is_known_again() -> None:
     Path("out").mkdir()
     Path("out/a.mp4").touch()
     journal = Journal(Path("out"), {})
-    journal.begin([item.name])
-    journal.end([units._line(units.Entry(item, output="out/a.mp4"))])
+    journal.begin([item])
+    journal.end([units.noted(units.Entry(item, output="out/a.mp4"))])
     journal.close(complete=False)
     assert "secret" not in Path("out.batch/journal.jsonl").read_text()
     journal = Journal(Path("out"), {})
@@ -663,10 +663,11 @@ def test_other_versions_are_told_and_mixed_in_no_video(capsys: pytest.CaptureFix
         assert (line in " ".join(capsys.readouterr().out.split())) == (made == "new.png")
 
 
-def test_what_was_being_written_when_the_driver_died_is_written_again() -> None:
+def test_what_was_there_when_the_driver_died_stays() -> None:
+    """Nothing half has an output's name; what is there may be somebody's, or changed by them."""
     pictures(Path("in"), 4)
     journal = Journal(Path("out"), {"config": {}})
-    journal.begin(["p0.png"])
+    journal.begin([Item("p0.png", "in/p0.png", Path("out/p0.png"))])
     identity = json.loads(Path("out.batch/journal.jsonl").read_text().splitlines()[0])["identity"]
     assert identity == {"config": {}}
     journal.close(complete=False)
@@ -685,7 +686,25 @@ def test_what_was_being_written_when_the_driver_died_is_written_again() -> None:
         journal_file.write('{"done": [{"name": "p1.p')  # torn by a crash
     Flaky.interrupt = None
     assert batch(input="in") == 0
-    assert Image.open("out/p0.png").size == (32, 24)
+    assert Path("out/p0.png").read_text() == "whole, but nobody noted it"
+    assert Image.open("out/p1.png").size == (32, 24)
+    lines = {one["output"]: one["status"] for one in told().values()}
+    assert lines["out/p0.png"] == "done before"
+    assert lines["out/p1.png"] == "done"
+
+
+def test_what_was_begun_over_another_file_or_of_another_input_is_done_again() -> None:
+    pictures(Path("in"), 2)
+    Path("out").mkdir()
+    Path("out/p0.png").write_text("old, and to be replaced")
+    Flaky.interrupt = "p0.png and 1 more"
+    assert batch(input="in", overwrite=True) == 130
+    Path("out/p1.png").write_text("of the input as it was")
+    Image.fromarray(picture(7, 32, 24)).save("in/p1.png")
+    Flaky.interrupt = None
+    assert batch(input="in") == 0
+    for name in ("p0.png", "p1.png"):
+        assert Image.open(f"out/{name}").size == (32, 24)
 
 
 def test_poisoned_inputs_cost_themselves_alone(tmp_path: Path) -> None:

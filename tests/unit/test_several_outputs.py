@@ -128,6 +128,8 @@ def test_a_job_writes_to_all_and_tells_of_each(tmp_path, monkeypatch):
     ]
     assert set(told["plugins"]) >= {"sink/kept", "sink/failing", "sink/video"}
     assert report.frames == "10 frames"
+    with pytest.raises(SinkError, match=r"1 of 3 outputs ended early: failing: \(no space left\)"):
+        report.check()  # so that the exit code tells of it
 
 
 def test_a_sink_that_fails_is_the_runs_failure_where_it_is_the_only_one(tmp_path, monkeypatch):
