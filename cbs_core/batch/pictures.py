@@ -16,8 +16,8 @@ from cbs_core.frame.cutout import Exports
 from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
 from cbs_core.machine.unfinished import elsewhere
-from cbs_core.run.job import shown_by, source_of
-from cbs_core.run.settings import Look, Settings
+from cbs_core.run.job import shown_by
+from cbs_core.run.settings import Look, Settings, source_of
 from cbs_core.run.stream import Stream
 from cbs_core.run.trials import unhurried
 from cbs_core.run.workshop import Workshop

@@ -19,10 +19,10 @@ from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
 from cbs_core.machine.meter import Meter
 from cbs_core.run.ahead import with_next
-from cbs_core.run.job import shown_by, source_of
+from cbs_core.run.job import shown_by
 from cbs_core.run.parts import digest, fingerprint
 from cbs_core.run.runner import Runner
-from cbs_core.run.settings import Settings
+from cbs_core.run.settings import Settings, source_of
 from cbs_core.run.stream import Stream
 from cbs_core.run.trials import unhurried, worth_trials
 from cbs_core.run.workers import opened

@@ -17,9 +17,9 @@ from cbs_core.contract.engines import Task
 from cbs_core.contract.errors import SinkError
 from cbs_core.contract.windows import SegmentSink
 from cbs_core.machine import device as devices
-from cbs_core.run.job import Job, source_of
+from cbs_core.run.job import Job
 from cbs_core.run.report import VERSIONS
-from cbs_core.run.settings import Settings, parse
+from cbs_core.run.settings import Settings, parse, source_of
 from cbs_core.run.trials import unhurried
 from cbs_core.run.workers import opened
 from cbs_core.run.workshop import Workshop

@@ -1,19 +1,25 @@
-"""What a plugin's parameters name: a style that is none is told before the plugin is imported.
+"""What a plugin's parameters name, and how large they may be: told before it is imported.
 
 Each package of plugins may say so in ``conf/named.yaml``; the project's own file is the example.
 Nothing is imported, and a broken file of a stranger costs nothing: whoever loads the plugin tells.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from cbs_core.choose import presets, weights
+from cbs_core.contract.errors import ConfigError
 from cbs_core.machine.inputs import input_file
 
 FILE = "named.yaml"
 
+RANGE = re.compile(r"(above )?(-?[\d.e-]+?)(?:\.\.([\d.e]+)?)?")
+"""Of a number: ``1..256``, ``0.001..`` or ``above 0``."""
+
 
 def check(kind: str, name: str, params: Mapping[str, object]) -> None:
-    """Refuses what a plugin's parameters name and what is not there, as far as that is declared.
+    """Refuses what is not there and what is too large or small, as far as that is declared.
 
     Args:
         kind: ``styler``, ``segmenter``, ...
@@ -23,12 +29,23 @@ def check(kind: str, name: str, params: Mapping[str, object]) -> None:
     Raises:
         WeightsMissingError: no such weights, with the closest name.
         SourceError: no such picture.
+        ConfigError: a number out of range.
     """
     for key, what in _declared(kind, name):
         value = params.get(key)
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, str) and one and what in _CHECKS:
                 _CHECKS[what](kind, name, params, one)
+            elif isinstance(one, int | float) and (found := RANGE.fullmatch(what)):
+                _number(f"{kind}.{key}", one, found)
+
+
+def _number(key: str, value: float, given: re.Match[str]) -> None:
+    least, most = float(given[2]), float(given[3] or math.inf)
+    if value <= least if given[1] else not least <= value <= most:
+        within = f"above {given[2]}" if given[1] else f"at least {given[2]}"
+        within = f"{given[2]} to {given[3]}" if given[3] else within
+        raise ConfigError(f"{key} must be {within}, not {value}")
 
 
 def _weights(kind: str, name: str, params: Mapping[str, object], style: str) -> None:

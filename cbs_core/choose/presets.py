@@ -119,11 +119,11 @@ def _names(section: object) -> object:
 
 
 def keys(config_name: str) -> set[str]:
-    """Returns the keys that a configuration of ours (``config``, ``train``) has at its top."""
+    """Returns the keys that a configuration of ours (``config``, ``train``) may have at its top."""
     own = loaded(conf_dir() / f"{config_name}.yaml")
     listed = [entry for entry in own.pop("defaults", []) if isinstance(entry, dict)]
-    packages = {str(key).partition("@")[2] for entry in listed for key in entry}
-    return own.keys() | packages - {""}
+    packages = {str(key).rpartition("@")[2] for entry in listed for key in entry}
+    return own.keys() | {one for one in packages if "/" not in one}  # those are Hydra's own
 
 
 def _plain(file: Path) -> dict[str, object]:

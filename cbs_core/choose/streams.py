@@ -20,11 +20,12 @@ FILE = "streams.yaml"
 KEYS = {
     "source": {
         **{"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
-        **{"bare": bool, "schemes": list, "still": bool, "stores": bool},
+        **{"bare": bool, "schemes": list, "still": bool, "stores": bool, "light": bool},
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
         **{"bare": bool, "schemes": list, "unnamed_by": dict, "writes_by": dict, "values": dict},
+        "light": bool,
     },
 }
 """What may be said of a plugin of each kind, and the type of it."""
@@ -154,7 +155,8 @@ def check_output(sink: str, path: str, params: Mapping[str, object]) -> None:
     if not path:
         return
     if suffix.lower() not in said.get("writes", [suffix.lower()]):
-        near = closest(suffix, writable_suffixes()) or ":"
+        known = writable_suffixes()
+        near = (suffix.lower() not in known and closest(suffix, known)) or ":"
         ending = ", or end it with / for a folder" if said.get("others") else ""
         raise SinkError(
             f"'{path}' has the suffix '{suffix}', which sink={sink} does not write{near} choose "
@@ -182,6 +184,11 @@ def suffixes(kind: str) -> frozenset[str]:
 def is_still(source: str) -> bool:
     """Tells whether each file that a source reads is one picture."""
     return bool(dict(reversed(_declared("source"))).get(source, {}).get("still"))
+
+
+def is_light(kind: str, name: str) -> bool:
+    """Tells whether a plugin is imported without torch, and does nothing before it is opened."""
+    return bool(dict(reversed(_declared(kind))).get(name, {}).get("light"))
 
 
 def reads_stores(source: str) -> bool:

@@ -27,12 +27,15 @@ DEBUG = "HYDRA_FULL_ERROR"
 
 
 @contextmanager
-def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
+def one_line_errors(
+    command: str, *, plugins: bool = False, config_name: str | None = None
+) -> Iterator[None]:
     """Turns an error into one line on stderr and an exit code, Ctrl-C into 130.
 
     Args:
         command: its name.
         plugins: whether who exits is one, and has failed; else it is a library that has said all.
+        config_name: the file in ``conf`` of its keys.
     """
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -60,7 +63,7 @@ def one_line_errors(command: str, *, plugins: bool = False) -> Iterator[None]:
             ending.watch(command).leave(141)
         if _debug():
             raise
-        if told := explain(error):
+        if told := explain(error, config_name):
             fail(command, told)
         fail(
             command,
@@ -159,7 +162,7 @@ def hydra_app(
 
     signals.listen(interrupt)
     end.listens(interrupt)
-    with one_line_errors(command):
+    with one_line_errors(command, config_name=config_name):
         if "--version" in argv:
             print(VERSION)
             return
@@ -171,7 +174,7 @@ def hydra_app(
         from cbs_core.cli import help as help_text
         from cbs_core.cli import sweeps
         from cbs_core.cli.arguments import normalise
-        from cbs_core.cli.keys import finished
+        from cbs_core.cli.keys import finished, refuse_unknown
 
         sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
@@ -183,12 +186,12 @@ def hydra_app(
             with one_line_errors(command, plugins=True):
                 try:
                     sweeps.tell_apart(config, sys.argv[1:])
+                    refuse_unknown(_unresolved(config), config_name)  # it may be what is missing
                     plain = finished(_plain(config), config_name)
                     from cbs_core.run import early
 
                     early.refuse(plain, config_name)
                     sweeps.make_no_folder_yet()
-                    limits.check_libraries()
                     # Before torch, which imports it from C++ and there swallows Ctrl-C: numpy was
                     # then left half imported, and whoever used it next failed in strange ways.
                     import numpy  # noqa: F401
@@ -200,6 +203,11 @@ def hydra_app(
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
             main(run)()
+        except RecursionError as error:  # of Hydra's; a run's own is told within it
+            raise ConfigError(
+                "the defaults of a configuration file lead back to that file: take out the one "
+                "that does"
+            ) from error
         except OSError as error:
             if isinstance(error, HydraException) or error.filename is None:  # what is printed
                 raise
@@ -214,13 +222,19 @@ def hydra_app(
 def _plain(config: object) -> Mapping[str, object]:
     from omegaconf import OmegaConf
 
-    raw = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(raw, dict)
-    if missing := sorted(_missing(raw)):
+    if missing := sorted(_missing(_unresolved(config))):
         raise ConfigError(f"no value for {', '.join(missing)}: say {missing[0]}=VALUE")
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _unresolved(config: object) -> Mapping[str, object]:
+    from omegaconf import OmegaConf
+
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    return {str(key): value for key, value in raw.items()}
 
 
 def _missing(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -232,7 +246,7 @@ def _missing(section: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
             yield from _missing(value, f"{prefix}{key}.")
 
 
-def explain(error: BaseException) -> str | None:
+def explain(error: BaseException, config_name: str | None = None) -> str | None:
     """Returns an error that a user can mend as one line with what to do, or None."""
     if isinstance(error, CbsError):
         return str(error)
@@ -258,7 +272,8 @@ def explain(error: BaseException) -> str | None:
         if unknown := re.match(r"Could not override '([^']+)'", text):
             from cbs_core.cli.keys import unknown_key
 
-            return unknown_key(unknown[1], getattr(error.__cause__, "parent_node", None))
+            parent = getattr(error.__cause__, "parent_node", None)
+            return unknown_key(unknown[1], parent, config_name)
         if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
             key, _, values = several[1].partition("=")
             return (

@@ -31,10 +31,8 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
     Raises:
         ConfigError: an unknown key, or routes that cannot be read.
     """
-    known = {*keys(config_name), *REGISTRIES}
+    refuse_unknown(config, config_name)
     for key, value in config.items():
-        if key not in known:
-            raise ConfigError(_told(key, sorted(known), config))
         if key in REGISTRIES and isinstance(value, str):
             raise ConfigError(
                 f"a file chooses a plugin in its defaults, as '- override {key}: {value}': "
@@ -50,6 +48,22 @@ def finished(config: Mapping[str, object], config_name: str) -> Mapping[str, obj
         styler = config.get("styler")
         _check_routes(routes, styler.keys() if isinstance(styler, Mapping) else ())
     return {**config, "routes": routes} if "routes" in config else config
+
+
+def refuse_unknown(config: Mapping[str, object], config_name: str) -> None:
+    """Refuses a key that a command does not have.
+
+    Args:
+        config: plain values, which may be missing.
+        config_name: the file in ``conf`` that holds every key.
+
+    Raises:
+        ConfigError: with the word that is meant.
+    """
+    known = {*keys(config_name), *REGISTRIES}
+    for key in config:
+        if key not in known:
+            raise ConfigError(_told(key, sorted(known), config))
 
 
 def _check_styler(section: object) -> None:
@@ -71,12 +85,14 @@ def _own_keys(section: Mapping[str, object]) -> set[str]:
     return {key for file in presets("styler", str(section.get("name"))) for key in loaded(file)}
 
 
-def unknown_key(key: str, parent: object) -> str:
+def unknown_key(key: str, parent: object, config_name: str | None = None) -> str:
     """Returns the line for ``KEY=VALUE`` of a key that is not there.
 
     Args:
         key: as typed, with dots.
         parent: the section in which it was looked for.
+        config_name: the file in ``conf`` of the command; it may have kinds of plugins of which none
+            is chosen yet.
     """
     from omegaconf import OmegaConf
 
@@ -84,6 +100,8 @@ def unknown_key(key: str, parent: object) -> str:
     plain = OmegaConf.to_container(parent) if OmegaConf.is_dict(parent) else parent
     section = plain if isinstance(plain, Mapping) else {}
     known = [str(one) for one in section if one != "hydra"]
+    if config_name is not None and "." not in key:
+        known += sorted(keys(config_name) - section.keys() - {"hydra"})
     if not known:
         return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
     return _told(key, known, section)

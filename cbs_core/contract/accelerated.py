@@ -4,9 +4,10 @@ Letters: ``B`` batch, ``H W`` the frame.
 """
 
 from collections.abc import Set
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["segmenter", "styler"]
 """What a module is for, which says how a faster one is compared with it."""
@@ -15,7 +16,7 @@ Shapes = tuple[tuple[int, ...], ...]
 """The shapes of a module's inputs, in order."""
 
 
-def shapes(inputs: tuple[Tensor, ...]) -> Shapes:
+def shapes(inputs: "tuple[Tensor, ...]") -> Shapes:
     """Returns the shapes of some inputs."""
     return tuple(tuple(one.shape) for one in inputs)
 
@@ -34,7 +35,7 @@ class Accelerated(Protocol):
         """The shapes of the picture that are ready."""
         ...
 
-    def prepare(self, *inputs: Tensor) -> None:
+    def prepare(self, *inputs: "Tensor") -> None:
         """Builds, checks and warms up for the inputs' shapes; nothing where that is done.
 
         Raises:
@@ -42,7 +43,7 @@ class Accelerated(Protocol):
         """
         ...
 
-    def __call__(self, *inputs: Tensor) -> Any:
+    def __call__(self, *inputs: "Tensor") -> Any:
         """Returns what the module returns, a tensor or a tuple of tensors, in float32.
 
         Shapes that were not prepared are, once.

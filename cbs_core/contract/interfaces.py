@@ -12,13 +12,13 @@ core. A plugin may not wait for the device (``.item()``, ``.cpu()``, ``bool(tens
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-import torch
-from torch import Tensor, nn
-
 from cbs_core.contract.accelerated import Accelerated, Kind
 from cbs_core.contract.types import Instances, RawFrame, StreamInfo, WeightsFile
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
     from cbs_core.contract.task import Task
 
 
@@ -32,7 +32,7 @@ class Segmenter(Protocol):
     classes: tuple[str, ...]
     """The K class names, in channel order."""
 
-    def __call__(self, image: Tensor, /) -> Tensor:
+    def __call__(self, image: "Tensor", /) -> "Tensor":
         """Returns the logits."""
         ...
 
@@ -41,7 +41,7 @@ class Segmenter(Protocol):
 class Styler(Protocol):
     """Restyles a whole picture: ``(B,3,H,W)`` RGB in [0,1] -> the same size, range and dtype."""
 
-    def __call__(self, image: Tensor, /) -> Tensor:
+    def __call__(self, image: "Tensor", /) -> "Tensor":
         """Returns the styled picture."""
         ...
 
@@ -58,7 +58,7 @@ class Compositor(Protocol):
     as it is can be used where only the matte's surroundings are restyled (``styler.where=mask``).
     """
 
-    def __call__(self, image: Tensor, styled: Tensor, alpha: Tensor, /) -> Tensor:
+    def __call__(self, image: "Tensor", styled: "Tensor", alpha: "Tensor", /) -> "Tensor":
         """Returns the picture ``(B,3,H,W)`` in [0,1].
 
         Args:
@@ -216,7 +216,7 @@ class Accelerator(Protocol):
     """Makes a module fast on a device."""
 
     def __call__(
-        self, module: nn.Module, /, *, device: torch.device, dtype: torch.dtype, kind: Kind
+        self, module: "nn.Module", /, *, device: "torch.device", dtype: "torch.dtype", kind: Kind
     ) -> Accelerated:
         """Returns the module made fast.
 
@@ -237,7 +237,7 @@ class Accelerator(Protocol):
 class MatteStyler(Styler, Protocol):
     """A styler that also uses where its style will show (a Gram matrix over the matte, say)."""
 
-    def style_matte(self, image: Tensor, matte: Tensor, /) -> Tensor:
+    def style_matte(self, image: "Tensor", matte: "Tensor", /) -> "Tensor":
         """Returns the styled picture, as `__call__` does; called in its place.
 
         Args:
@@ -264,11 +264,11 @@ class RegionStyler(Styler, Protocol):
     """Pixels: windows start at multiples of it, and end at one or as far beyond one as the frame
     does."""
 
-    def dense_module(self) -> nn.Module:
+    def dense_module(self) -> "nn.Module":
         """Returns ``(B,3,H,W)`` -> the styled picture and its statistics, float32 ``(B,S)``."""
         ...
 
-    def window_module(self) -> nn.Module:
+    def window_module(self) -> "nn.Module":
         """Returns ``(B,3,h,w)``, ``(1,S)`` statistics -> the styled windows.
 
         A window's edge that is the frame's gives what the whole picture gives there.
@@ -285,7 +285,7 @@ class InstanceSegmenter(Segmenter, Protocol):
     runs it eagerly, in the precision by autocast, because detectors cannot be traced.
     """
 
-    def instances(self, image: Tensor, /) -> list[Instances]:
+    def instances(self, image: "Tensor", /) -> list[Instances]:
         """Returns the objects of each of the B frames; called in the place of `__call__`.
 
         Args:

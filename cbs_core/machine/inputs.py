@@ -2,7 +2,6 @@
 
 import io
 import stat
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,25 +55,6 @@ def picture_formats() -> tuple[str, ...]:
 
     Image.init()
     return tuple(kind for kind in _RASTER if kind in Image.OPEN)  # an older Pillow has no AVIF
-
-
-def upright_size(path: Path) -> tuple[int, int] | None:
-    """Returns a picture's width and height after its orientation; None where its header is odd.
-
-    Whoever reads the picture tells what is wrong with it.
-    """
-    from PIL import Image
-
-    from cbs_core.machine.exif import orientation
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=picture_formats()) as image:
-                width, height = image.size
-                return (height, width) if orientation(image) >= 5 else (width, height)
-    except Exception:  # Pillow's decoders raise nearly anything on damaged data
-        return None
 
 
 def frame_count(image: "Image.Image") -> int:

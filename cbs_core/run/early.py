@@ -6,13 +6,15 @@ Everything here is checked again, by whoever knows more, when the run begins.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cbs_core.choose import knowing, named, signatures, streams, weights
-from cbs_core.choose.registry import REGISTRIES
+from cbs_core.choose import knowing, named, presets, signatures, streams, weights
+from cbs_core.choose.registry import REGISTRIES, sinks
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
 from cbs_core.frame import routes
-from cbs_core.machine.inputs import input_file, missing, upright_size
+from cbs_core.machine import limits
+from cbs_core.machine.inputs import input_file, missing
 from cbs_core.run import destinations, settings
 from cbs_core.run.destinations import Places
+from cbs_core.run.workers import opened
 from cbs_core.temporal.wanted import check_inside
 
 LOCAL = "local"
@@ -34,17 +36,21 @@ def refuse(config: Mapping[str, object], command: str = "config") -> None:
     if command == "config":
         source = _source(config)
         chosen = settings.parse(config)
-        if source is not None and streams.is_still(chosen.source.name):
-            _inside(source, chosen)
     else:
         settings.check(config)
     _plugins(config)
     if command == "config" and config.get("preview") is None:
         _sink(config, source)
+        _matte(config, source)
     if _section(config, "engine")[0] in ("", LOCAL):
         _named(config)
         if command in ("config", "batch", "live") or _of_segmenter(config):
             _routes(config)
+    limits.check_libraries()  # numpy is one, which ends the process where it does not fit
+    if command == "config":
+        _read(chosen)
+    if config.get("preview") is None:
+        _write(config, named=command == "config")
 
 
 def _plugins(config: Mapping[str, object]) -> None:
@@ -119,11 +125,37 @@ def _source(config: Mapping[str, object]) -> Path | None:
     return input_file(path)
 
 
-def _inside(source: Path, chosen: settings.Settings) -> None:
-    """Refuses a selected point outside of a picture; what its header does not tell is left."""
-    if isinstance(chosen.look.select, tuple) and (size := upright_size(source)) is not None:
-        width, height = size
-        check_inside(chosen.look.select, height, width)
+def _read(chosen: settings.Settings) -> None:
+    """Builds the source, whose own rules refuse what is wrong; and looks where a point lies.
+
+    With parameters of its own it is not opened: the place to start from may be far inside.
+    """
+    name, params = chosen.source.name, chosen.source.params
+    if not streams.is_light("source", name) or "://" in str(params.get("path", chosen.input)):
+        return
+    source, _ = settings.source_of(chosen)
+    usual = presets.section("source", name)
+    if isinstance(chosen.look.select, tuple) and all(
+        key == "path" or usual.get(key) == value for key, value in params.items()
+    ):
+        with opened(source):
+            check_inside(chosen.look.select, source.info.height, source.info.width)
+
+
+def _write(config: Mapping[str, object], *, named: bool) -> None:
+    """Builds the sink, whose own rules refuse what is wrong.
+
+    Args:
+        config: composed.
+        named: whether the output is named already; else any name of its kind will do.
+    """
+    name, section = _section(config, "sink")
+    several = config.get("output")
+    if not streams.is_light("sink", name) or isinstance(several, list):
+        return
+    params = {key: value for key, value in section.items() if key != "name"}
+    path = (named and params.get("path")) or f"output{streams.unnamed(name, params)}"
+    sinks.create(name, **{**params, "path": str(path).removeprefix(f"{name}:")})
 
 
 def _sink(config: Mapping[str, object], source: Path | None) -> None:
@@ -151,6 +183,15 @@ def _sink(config: Mapping[str, object], source: Path | None) -> None:
         taken=[] if folder else None,  # the sink knows their names
         overwrite=config.get("overwrite") is True,
     )
+
+
+def _matte(config: Mapping[str, object], source: Path | None) -> None:
+    """Refuses a matte's output; what it is called is known with the routes."""
+    path = config.get("output_matte")
+    if isinstance(path, str):
+        streams.check_output(streams.sink_for(path), path, {})
+        place = Places(Path(path).expanduser(), {})
+        destinations.check(place, source=source, taken=[], overwrite=True)
 
 
 def _routes(config: Mapping[str, object]) -> None:

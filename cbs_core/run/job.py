@@ -33,7 +33,7 @@ from cbs_core.run.outputs import Outputs, beside
 from cbs_core.run.report import Report
 from cbs_core.run.resuming import Resumed, checked, identity
 from cbs_core.run.runner import Runner
-from cbs_core.run.settings import Look, Settings
+from cbs_core.run.settings import Look, Settings, source_of
 from cbs_core.run.sheet import Sheet
 from cbs_core.run.stream import Stream
 from cbs_core.run.trials import counted, unhurried, worth_trials
@@ -363,17 +363,3 @@ def _pace(settings: Settings, info: StreamInfo) -> _Pace:
             "out"
         )
     return _Pace(policy=policy, timeout_s=settings.timeout_s, max_age_ms=settings.max_age_ms)
-
-
-def source_of(settings: Settings) -> tuple[Source, str]:
-    """Builds the source; also returns ``source/NAME``.
-
-    Raises:
-        CbsError: it cannot be had.
-    """
-    name, params = settings.source.name, dict(settings.source.params)
-    if settings.input and registry.sources.takes(name, "path"):
-        params.setdefault("path", settings.input)  # a plugin without a preset of its own
-    if isinstance(params.get("path"), str):
-        params["path"] = str(params["path"]).removeprefix(f"{name}:")
-    return registry.sources.create(name, **params), f"source/{name}"

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cbs_core.choose import presets, streams
+from cbs_core.choose import presets, registry, streams
 from cbs_core.choose.sections import Choice, choice, flag
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.contract.interfaces import Source
 from cbs_core.contract.places import Place
 from cbs_core.frame.routes import Route
 from cbs_core.frame.sizes import Auto, Scale, parse_size
@@ -365,3 +366,17 @@ def _file_name(config: Mapping[str, object], key: str) -> str | None:
     if name is not None and Path(name).name != name:
         raise ConfigError(f"{key}={name} is no plain file name: it lies beside the output")
     return name
+
+
+def source_of(settings: Settings) -> tuple[Source, str]:
+    """Builds the source; also returns ``source/NAME``.
+
+    Raises:
+        CbsError: it cannot be had.
+    """
+    name, params = settings.source.name, dict(settings.source.params)
+    if settings.input and registry.sources.takes(name, "path"):
+        params.setdefault("path", settings.input)  # a plugin without a preset of its own
+    if isinstance(params.get("path"), str):
+        params["path"] = str(params["path"]).removeprefix(f"{name}:")
+    return registry.sources.create(name, **params), f"source/{name}"

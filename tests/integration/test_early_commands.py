@@ -62,6 +62,7 @@ REFUSED = [
     (*EVAL, "segmenter=dabnet", "output=photo.png/out.json"),
     (*EVAL, "segmenter=dabnet", "limt=3"),
     ("eval", "data=nowhere", "segmenter=dabnet"),
+    ("eval", "+dta=photos", "segmenter=dabnet"),
     ("eval", "data=nowhere", "styler=johnson"),
     ("export", "styler=johnson", "styler.style=wavee", "output=o.onnx"),
     ("export", "segmenter=dabnet", "output=o.xyz"),

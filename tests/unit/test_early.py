@@ -1,8 +1,10 @@
 """What is refused before torch is imported: path, suffix, place, class."""
 
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from PIL import Image
 from cbs_core.choose import named, presets, signatures, streams
 from cbs_core.choose.presets import defaults, section
 from cbs_core.choose.registry import REGISTRIES, judged, sinks
-from cbs_core.contract.errors import CbsError, ConfigError, SinkError
+from cbs_core.contract.errors import CbsError, ConfigError, SinkError, SourceError
 from cbs_core.contract.types import StreamInfo
 from cbs_core.run import early
+from tests.media import make_clip
 
 
 @pytest.fixture
@@ -247,6 +250,11 @@ def test_every_sink_of_files_tells_its_wrong_suffix_early(photo: Path) -> None:
     assert streams.unnamed("video", odd) == ".mp4"
 
 
+def test_what_another_sink_writes_is_not_meant(photo: Path) -> None:
+    with pytest.raises(SinkError, match=r"which sink=video does not write: choose one of \.mp4"):
+        streams.check_output("video", "out.png", {})
+
+
 STRANGE = """
 from strange.deep.base import Base as Other
 class P(Other):
@@ -333,7 +341,95 @@ def test_a_point_outside_of_a_picture_is_refused_by_its_header(photo: Path) -> N
     refuse(input="photo.jpg", select="29,39")
     with pytest.raises(ConfigError, match="select=30,39 is outside the picture of 30x40"):
         refuse(input="photo.jpg", select="30,39")
-    refuse(select="5000,5000")  # no picture: who reads it tells
+    with pytest.raises(SourceError, match=r"'photo\.png' is no picture"):
+        refuse(select="5000,5000")
+
+
+@pytest.mark.parametrize(
+    ("source", "size"),
+    [
+        ("clip.mp4", "48x64"),  # it is turned
+        ("folder", "48x32"),
+        ("sample:cat", "451x300"),
+        ("pan:folder/a.png", "36x24"),
+    ],
+)
+def test_a_point_outside_of_what_other_sources_give(photo: Path, source: str, size: str) -> None:
+    if source == "clip.mp4":
+        make_clip(Path("clip.mp4"), frames=2, rotation=90)
+    Path("folder").mkdir()
+    Image.new("RGB", (48, 32)).save("folder/a.png")
+    name = streams.source_for(source)
+    before = sorted(photo.parent.rglob("*"))
+    width, height = map(int, size.split("x"))
+    config = configured(input="photo.png") | {"input": source}
+    config["source"] = {**section("source", name), "path": source}
+    early.refuse(config | {"select": f"{width - 1},{height - 1}"})
+    for outside in (f"{width},0", f"0,{height}"):
+        with pytest.raises(ConfigError, match=f"outside the picture of {size}"):
+            early.refuse(config | {"select": outside})
+    assert sorted(photo.parent.rglob("*")) == before
+
+
+def test_a_part_of_a_video_is_not_sought_for_a_point(photo: Path) -> None:
+    """It may be far inside; the run, which seeks it too, tells."""
+    make_clip(Path("clip.mp4"), frames=2)
+    config = configured() | {"input": "clip.mp4", "select": "64,0"}
+    config["source"] = {**section("source", "video"), "path": "clip.mp4", "start": "1f"}
+    early.refuse(config)
+    with pytest.raises(SourceError, match="is no place in a video"):
+        early.refuse(config | {"source": {**config["source"], "start": "soon"}})
+
+
+LIGHT = [
+    (kind, name)
+    for kind in ("source", "sink")
+    for name in REGISTRIES[kind].names()
+    if streams.is_light(kind, name)
+]
+
+
+def test_sources_and_sinks_of_files_are_imported_without_torch() -> None:
+    assert {name for _, name in LIGHT} == {"folder", "image", "pan", "sample", "video"}
+    script = f"""
+import sys
+from cbs_core.choose.registry import REGISTRIES
+for kind, name in {LIGHT}:
+    REGISTRIES[kind].load(name)
+print("torch" in sys.modules, "av" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "False True"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sink": {"name": "video", "crf": 99}}, "crf=99"),
+        ({"sink": {"name": "video", "codec": "libx26"}}, "no encoder 'libx26'"),
+        ({"sink": {"name": "video", "size": "big"}}, "sink.size=big"),
+        ({"sink": {"name": "video", "preset": "fst"}}, "no preset 'fst'"),
+        ({"sink": {"name": "image", "quality": 0}, "output": "new.png"}, "sink.quality"),
+        (
+            {"sink": {"name": "folder", "compress_level": 10}, "output": "new"},
+            "sink.compress_level",
+        ),
+        ({"source": {"name": "sample", "path": "cta"}}, "did you mean 'cat'"),
+        ({"source": {"name": "pan", "path": "pan:phto.png"}}, "did you mean 'photo.png'"),
+        ({"source": {"name": "pan", "path": "photo.png", "frames": 0}}, "frames=0"),
+        ({"source": {"name": "video", "path": "photo.png", "start": 2, "end": 1}}, "source.end=1"),
+    ],
+)
+def test_what_a_source_or_a_sink_itself_refuses(
+    photo: Path, given: dict[str, object], words: str
+) -> None:
+    with pytest.raises(CbsError, match=re.escape(words)):
+        early.refuse(configured() | {"sink": {"name": "null"}, "output": "new.mp4"} | given)
+    if "sink" in given:  # and so does every command that has one; a batch's output is a folder
+        with pytest.raises(CbsError, match=re.escape(words)):
+            early.refuse({"sink": {**given["sink"], "path": "restyled"}}, "batch")
 
 
 def test_what_is_said_of_builtin_parameters_is_true() -> None:
@@ -341,9 +437,50 @@ def test_what_is_said_of_builtin_parameters_is_true() -> None:
         for name, said in plugins.items():
             plugin = REGISTRIES[kind].load(name)
             assert said.keys() <= {*inspect.signature(plugin).parameters}
-            assert set(said.values()) <= {*named._CHECKS}
+            known = {*named._CHECKS}
+            assert all(one in known or named.RANGE.fullmatch(one) for one in said.values())
             if "weights" in said.values():
                 assert plugin.room == name
+
+
+def ranges() -> Iterator[tuple[str, str, str, re.Match[str]]]:
+    for kind, plugins in presets.loaded(presets.conf_dir() / named.FILE).items():
+        for name, said in plugins.items():
+            for key, what in said.items():
+                if found := named.RANGE.fullmatch(what):
+                    yield kind, name, key, found
+
+
+@pytest.mark.parametrize(("kind", "name", "key", "given"), list(ranges()))
+def test_how_large_a_number_may_be_is_what_the_plugin_itself_says(
+    kind: str, name: str, key: str, given: re.Match[str], photo: Path
+) -> None:
+    usual = section(kind, name)
+    step = 1 if type(usual[key]) is int else 1e-4
+    number = type(usual[key])
+    least, most = float(given[2]), float(given[3] or 1e6)
+    ends = {least + step * bool(given[1]), most}
+    beyond = {least - step * (not given[1]), *([most + step] if given[3] else [])}
+    for value in map(number, ends):
+        REGISTRIES[kind].create(name, **{key: value})
+        refuse(**{kind: {**usual, key: value}})
+    for value in map(number, beyond):
+        with pytest.raises(ConfigError):
+            REGISTRIES[kind].create(name, **{key: value})
+        with pytest.raises(ConfigError, match=rf"{kind}\.{key} must be .*, not"):
+            refuse(**{kind: {**usual, key: value}})
+
+
+def test_a_matte_that_cannot_be_written_is_refused(photo: Path) -> None:
+    for output, words in (
+        ("m.xyz", "'.xyz'.*choose one of .mp4"),
+        ("photo.png/m.mp4", "is a file, not a folder"),
+        ("rtmp2://m", "no sink writes to"),
+    ):
+        with pytest.raises(CbsError, match=words):
+            refuse(output_matte=output)
+    refuse(output_matte="m.mp4")
+    refuse(output_matte="mattes/")
 
 
 def test_a_strangers_file_that_is_odd_costs_nothing(

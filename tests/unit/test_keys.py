@@ -9,12 +9,14 @@ from typing import Literal, Union, get_args, get_origin
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cbs_core.choose import weights
-from cbs_core.choose.presets import conf_dir, defaults, install
+from cbs_core.choose.presets import conf_dir, defaults, install, keys
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
+from cbs_core.cli.app import explain
 from cbs_core.cli.keys import finished, unknown_key
 from cbs_core.contract import places
 from cbs_core.contract.errors import (
@@ -93,6 +95,21 @@ def test_each_key_with_one_letter_changed(name: str, section: dict[str, object])
             meant = [key, *(other for other in section if {other, other[:-1]} & near)]
             meant += [other for other in section if slip in of[other]]
             assert any(f"did you mean '{one}'?" in line for one in meant), (name, slip, line)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_key_that_has_no_value_yet_is_meant_too(
+    name: str, composed: Callable[..., dict[str, object]]
+) -> None:
+    """`segmenter` of `cbs-eval`, `teacher` of `cbs-train`: none is chosen before somebody does."""
+    empty = keys(name) - composed(name=name).keys() - {"hydra"}
+    assert bool(empty) == (name in ("eval", "export", "train"))
+    for key in empty:
+        slipped = {key[1:], key[:-1], key[0] + key, f"{key[1]}{key[0]}{key[2:]}"}
+        for typed in slipped - keys(name):  # `style` is one
+            with pytest.raises(HydraException) as refused:
+                composed(f"{typed}=x", name=name)
+            assert f"did you mean '{key}'?" in (explain(refused.value, name) or "")
 
 
 @pytest.mark.parametrize(

@@ -245,6 +245,15 @@ def test_every_command_reads_them_in_the_same_way(
     assert ("has more than" in line) == (name == "100 MB")
 
 
+@pytest.mark.parametrize("by", ["look", "ring"])
+def test_defaults_that_lead_back_to_their_file(
+    by: str, compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine/look.yaml").write_text(f"defaults: [config, {by}, _self_]\n")
+    Path("mine/ring.yaml").write_text("defaults: [look]\n")
+    assert "lead back to that file" in refused(compose, capsys, "--config-name=look")
+
+
 def test_a_folder_of_a_files_name(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine/look.yaml").mkdir()
     assert "look" in refused(compose, capsys, "--config-name=look")

@@ -5,6 +5,7 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer
@@ -12,12 +13,14 @@ from av.format import Flags
 from av.stream import Disposition
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
-from torch import Tensor
 
 from cbs_core.contract.errors import SourceError
 from cbs_core.contract.stored import Stored
 from cbs_plugins.formats import playlists
 from cbs_plugins.formats.files import input_file, opened, reason
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CONVERSION = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """How swscale converts between YUV and RGB.
@@ -132,7 +135,7 @@ class Orientation:
     flips: tuple[int, ...] = ()
     """Dimensions that are reversed after that, 0 the rows and 1 the columns."""
 
-    def upright(self, pixels: Tensor) -> Tensor:
+    def upright(self, pixels: "Tensor") -> "Tensor":
         """Returns ``(H, W, ...)`` upright, contiguous."""
         if self.turned:
             pixels = pixels.transpose(0, 1)

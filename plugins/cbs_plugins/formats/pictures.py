@@ -1,6 +1,8 @@
 """Still pictures: any that Pillow reads becomes 8-bit RGB, and RGB becomes a file again.
 
 Letters: ``H W`` the picture upright, that is after its EXIF orientation.
+
+Nothing here imports torch by itself: sources and sinks are built, and headers read, before that.
 """
 
 import logging
@@ -11,12 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Tensor
 
 from cbs_core.contract.errors import CbsError, PluginLoadError, SinkError, SourceError
 from cbs_core.contract.types import RawFrame, Still
@@ -25,6 +25,9 @@ from cbs_core.machine.inputs import decoded, frame_count, picture_formats, to_8_
 from cbs_plugins.formats import picture_tags
 from cbs_plugins.formats.files import input_file, reason
 from cbs_plugins.formats.profiles import from_srgb, to_srgb
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEIF = frozenset({".heic", ".heif"})
 """Suffixes of the pictures that need the extra ``heif``."""
@@ -123,7 +126,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     return header.width, header.height
 
 
-def read_picture(path: str | Path) -> tuple[Tensor, Tensor | None]:
+def read_picture(path: str | Path) -> "tuple[Tensor, Tensor | None]":
     """Returns uint8 pixels ``(H,W,3)`` in sRGB and, with transparency, alpha ``(H,W)``.
 
     Wider samples are scaled to 8 bit. Of an animation the first frame is read.
@@ -158,7 +161,9 @@ def read_frames(path: str | Path, *, rate: Fraction = Fraction(25)) -> Iterator[
             pts += lasts
 
 
-def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, Still]:
+def _read(path: str | Path, image: Image.Image) -> "tuple[Tensor, Tensor | None, Still]":
+    from torch import from_numpy
+
     loaded = decoded(path, image)
     turned = exif.orientation(image)
     beside = Still(
@@ -172,17 +177,17 @@ def _read(path: str | Path, image: Image.Image) -> tuple[Tensor, Tensor | None, 
         loaded = loaded.transpose(upright)
     if loaded.mode == "F" or loaded.mode.startswith("I"):
         gray = to_8_bit(np.asarray(loaded))
-        return torch.from_numpy(np.stack([gray] * 3, axis=-1)), None, beside
+        return from_numpy(np.stack([gray] * 3, axis=-1)), None, beside
     alpha = None
     if loaded.has_transparency_data:
         loaded = loaded.convert("RGBA")
-        alpha = torch.from_numpy(np.array(loaded.getchannel("A")))
+        alpha = from_numpy(np.array(loaded.getchannel("A")))
         loaded = loaded.convert("RGB")
     shown, own, profile = to_srgb(loaded, image.info.get("icc_profile") or b"")
-    pixels = torch.from_numpy(np.array(shown))
+    pixels = from_numpy(np.array(shown))
     if own is None:
         return pixels, alpha, replace(beside, profile=profile)
-    wide = torch.from_numpy(np.array(own))
+    wide = from_numpy(np.array(own))
     return pixels, alpha, replace(beside, profile=profile, own=wide, shown=pixels)
 
 
@@ -224,16 +229,17 @@ def write_picture(
     options |= picture_tags.options(kind, still)
     if kind != "WEBP" and still.density:
         options["dpi"] = still.density
+    values = pixels.numpy()
     if grey:
-        pixels = pixels[..., 0].contiguous()
+        values = np.ascontiguousarray(values[..., 0])
     elif frame.alpha is not None and kind in HOLDS_ALPHA:
-        pixels = torch.cat([pixels, frame.alpha.cpu()[..., None]], dim=-1)
+        values = np.dstack([values, frame.alpha.cpu().numpy()])
     elif frame.alpha is not None:
         logging.getLogger("cbs").warning(
             "%s holds no transparency, which is dropped: choose .png to keep it", kind
         )
     try:
-        Image.fromarray(pixels.numpy()).save(path, format=kind, **options)
+        Image.fromarray(values).save(path, format=kind, **options)
     except (OSError, ValueError) as error:
         raise SinkError(f"cannot write a {kind} picture: {reason(error)}") from error
 

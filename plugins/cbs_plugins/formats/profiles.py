@@ -2,13 +2,15 @@
 
 import io
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms
-from torch import Tensor
 
 from cbs_core.contract.types import Still
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 """Colours that sRGB has too stay as they are, in both directions."""
@@ -80,11 +82,13 @@ def told(data: bytes) -> str:
     return ImageCms.getProfileDescription(profile).strip() or "unnamed"
 
 
-def from_srgb(pixels: Tensor, still: Still) -> Tensor:
+def from_srgb(pixels: "Tensor", still: Still) -> "Tensor":
     """Returns uint8 ``(H,W,3)`` in the colours of a picture's own profile.
 
     Pixels that are still as the source gave them become what they were in its file, bit by bit.
     """
+    import torch
+
     profile = _read(still.profile)
     if still.own is None or still.shown is None or profile is None:
         return pixels

@@ -1,12 +1,15 @@
 """What a video's encoder is given, and what was more than 8 bits in its source."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cbs_core.contract.types import RawFrame, Still
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEPTH = 8
 """Bits a channel that are restyled."""
@@ -17,7 +20,7 @@ def deep(frame: VideoFrame) -> bool:
     return any(part.bits > DEPTH for part in frame.format.components)
 
 
-def full_depth(pixels: Tensor, still: Still) -> NDArray[np.uint16]:
+def full_depth(pixels: "Tensor", still: Still) -> NDArray[np.uint16]:
     """Returns uint16 ``(H,W,3)`` of a frame: of pixels that nobody changed the source's own bits.
 
     Args:
@@ -50,11 +53,10 @@ def encoded(frame: RawFrame, *, alpha: bool, deep: bool) -> VideoFrame:
         return VideoFrame.from_ndarray(np.dstack([wide, mask]), format="rgba64le")
     if not alpha:
         return VideoFrame.from_ndarray(pixels.numpy(), format="rgb24")
-    whole = torch.full(pixels.shape[:2], 255, dtype=torch.uint8)
-    over = whole if frame.alpha is None else frame.alpha.cpu()
-    rgba = torch.cat([pixels, over[..., None]], dim=-1)
-    return VideoFrame.from_ndarray(rgba.numpy(), format="rgba")
+    whole = np.full(pixels.shape[:2], 255, np.uint8)
+    over = whole if frame.alpha is None else frame.alpha.cpu().numpy()
+    return VideoFrame.from_ndarray(np.dstack([pixels.numpy(), over]), format="rgba")
 
 
-def _alike(a: Tensor | None, b: Tensor) -> bool:
+def _alike(a: "Tensor | None", b: "Tensor") -> bool:
     return a is not None and a.shape == b.shape

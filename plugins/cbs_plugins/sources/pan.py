@@ -34,7 +34,8 @@ class PanSource:
             `MAX_SPEED` pixels a frame along each axis.
 
     Raises:
-        SourceError: where the still cannot be read or the window does not fit into it.
+        SourceError: where there is no such still; from `__enter__`, where it cannot be read or the
+            window does not fit into it.
     """
 
     info: StreamInfo
@@ -57,6 +58,10 @@ class PanSource:
             if value is not None and value < 1:
                 raise SourceError(f"{name}={value} of source=pan must be at least 1")
         self.path = path
+        name = (path or "").removeprefix("pan:")
+        self._still: Path = (
+            sample_file(name) if not name or name.startswith("sample:") else input_file(name)
+        )
         self.frames = frames
         self.rate = frame_rate(rate)
         self.width = width
@@ -65,10 +70,6 @@ class PanSource:
 
     def __enter__(self) -> Self:
         """Reads the still's header and lays out the path."""
-        name = (self.path or "").removeprefix("pan:")
-        self._still: Path = (
-            sample_file(name) if not name or name.startswith("sample:") else input_file(name)
-        )
         still = picture_size(self._still)
         width, height = (
             wanted or max(side * 3 // 4 // 2 * 2, 1)

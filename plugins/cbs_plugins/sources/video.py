@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, takewhile
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import av
-import torch
 from av.codec.context import CodecContext
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from torch import Tensor
 
 from cbs_core.contract.errors import SourceError, SourceLostError
 from cbs_core.contract.places import Place
@@ -37,6 +35,9 @@ from cbs_plugins.formats.media import (
 )
 from cbs_plugins.formats.video_colours import profile_notes, source_notes
 from cbs_plugins.formats.video_pictures import deep
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SLACK = Fraction(1, 2)
 """Seconds by which a stream may end before its announced end and still count as whole."""
@@ -121,7 +122,9 @@ class VideoSource:
 
     def _describe(self, frame: VideoFrame, pts: Fraction) -> StreamInfo:
         self._begins = pts
-        height, width = self._upright(frame)[0].shape[:2]
+        width, height = frame.width, frame.height
+        if self._turn(frame).turned:
+            width, height = height, width
         # A frame's number is known only by counting; its time is then the stream's 0.
         self._start = pts if self.span.start.seconds is None else self.span.start.seconds
         interlaced = is_interlaced(self._stream, frame)
@@ -348,21 +351,25 @@ class VideoSource:
                 "take what there is with source.allow_truncated=true"
             )
 
-    def _upright(self, frame: VideoFrame) -> tuple[Tensor, Tensor | None]:
+    def _upright(self, frame: VideoFrame) -> "tuple[Tensor, Tensor | None]":
         """Returns uint8 ``(H,W,3)`` and alpha ``(H,W)``, which is None where all is opaque."""
+        from torch import from_numpy
+
         alpha = any(part.is_alpha for part in frame.format.components)
         layout = "rgba" if alpha else "rgb24"
         rgb = self._rgb.reformat(frame, format=layout, interpolation=CONVERSION)
-        pixels = self._turn(frame).upright(torch.from_numpy(rgb.to_ndarray()))
+        pixels = self._turn(frame).upright(from_numpy(rgb.to_ndarray()))
         if not alpha:
             return pixels, None
         opaque = bool((pixels[..., 3] == 255).all())
         return pixels[..., :3].contiguous(), None if opaque else pixels[..., 3].contiguous()
 
-    def _full_depth(self, frame: VideoFrame) -> Tensor:
+    def _full_depth(self, frame: VideoFrame) -> "Tensor":
         """Returns uint16 ``(H,W,3)``."""
+        from torch import from_numpy
+
         rgb = self._deep_rgb.reformat(frame, format="rgb48le", interpolation=CONVERSION)
-        return self._turn(frame).upright(torch.from_numpy(rgb.to_ndarray()))
+        return self._turn(frame).upright(from_numpy(rgb.to_ndarray()))
 
     def _turn(self, frame: VideoFrame) -> Orientation:
         # A codec can tell it frame by frame, as EXIF in Motion JPEG does, without mirroring.
