@@ -143,7 +143,7 @@ def _read(chosen: settings.Settings) -> None:
 
 
 def _write(config: Mapping[str, object], *, named: bool) -> None:
-    """Builds the sink, whose own rules refuse what is wrong.
+    """Builds the sink, whose own rules refuse what is wrong, where anything is said of it.
 
     Args:
         config: composed.
@@ -154,6 +154,9 @@ def _write(config: Mapping[str, object], *, named: bool) -> None:
     if not streams.is_light("sink", name) or isinstance(several, list):
         return
     params = {key: value for key, value in section.items() if key != "name"}
+    usual = presets.section("sink", name)
+    if all(key == "path" or usual.get(key) == value for key, value in params.items()):
+        return
     path = (named and params.get("path")) or f"output{streams.unnamed(name, params)}"
     sinks.create(name, **{**params, "path": str(path).removeprefix(f"{name}:")})
 

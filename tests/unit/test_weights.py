@@ -257,6 +257,9 @@ def test_missing_and_unreadable_files(tmp_path, monkeypatch):
         weights.load(tmp_path / "net.pth")
 
 
+NO_NUMBERS = ["float8", "sparse", "meta"]
+
+
 def test_load_into_copies_strictly_and_names_what_differs(tmp_path):
     path = tmp_path / "net.pth"
     net = nn.Linear(2, 3)
@@ -280,13 +283,16 @@ def test_load_into_copies_strictly_and_names_what_differs(tmp_path):
         (torch.ones(1, 2, dtype=torch.int64), "int64"),
         (torch.ones(1, 2, dtype=torch.bool), "bool"),
         (torch.ones(1, 2, dtype=torch.complex64), "complex64"),
+        (torch.ones(1, 2).to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (torch.ones(1, 2).to_sparse(), "sparse_coo"),
+        (torch.ones(1, 2, device="meta"), "meta"),
     ],
-    ids=["nan", "inf", "half inf", "int64", "bool", "complex64"],
+    ids=["nan", "inf", "half inf", "int64", "bool", "complex64", *NO_NUMBERS],
 )
 def test_load_into_refuses_what_is_no_finite_float(tmp_path, weight, told):
-    path, net = tmp_path / "net.safetensors", nn.Linear(2, 1, bias=False)
+    path, net = tmp_path / "net.pth", nn.Linear(2, 1, bias=False)
     before = net.weight.clone()
-    save_file({"weight": weight}, path)
+    torch.save({"weight": weight}, path)
     with pytest.raises(WeightsError, match=told) as error:
         weights.load_into(net, weights.load(path), net="Linear")
     assert f"'{path}'" in str(error.value)
