@@ -56,4 +56,4 @@ class Eager:
 
 def _float(out: Any) -> Any:
     # Anything else is the core's to refuse, in words that name the plugin.
-    return out.float() if isinstance(out, Tensor) else out
+    return out.float() if isinstance(out, Tensor) and not out.is_complex() else out

@@ -116,6 +116,10 @@ class Stage:
             if isinstance(out, Tensor):
                 what = "a nested tensor" if out.is_nested else str(out.layout)
             raise PluginContractError(f"the {self.what} returned {what} where a tensor is due")
+        if out.is_complex():
+            raise PluginContractError(
+                f"the {self.what} returned {kind(out)} where real numbers are due"
+            )
         return out
 
     def picture(self, image: Tensor, *more: object) -> Tensor:

@@ -938,6 +938,13 @@ def test_auto_never_goes_below_the_precision_asked_for():
         assert ways[-1].label == "eager fp32"
 
 
+@pytest.mark.filterwarnings("error")
+def test_eager_leaves_what_is_no_real_number_to_be_refused():
+    run = Eager(lambda image: (image, image + 1j), torch.float32)
+    real, other = run(torch.zeros(1, 3, 4, 4))
+    assert (real.dtype, other.dtype) == (torch.float32, torch.complex64)
+
+
 def test_eager_half_precision_leaves_the_reference_alone():
     module = net()
     call = EagerWay(module, torch.bfloat16).build(picture(8, 8))

@@ -220,6 +220,12 @@ SPOILED = {
     "raising": ({"segment": lambda i: 1 / 0}, "segmenter 'quarters'", "ZeroDivisionError: divis"),
     "small style": ({"styler": lambda i: i[..., 1:]}, "styler 'negative'", "(1, 3, 64, 95)"),
     "double style": ({"styler": lambda i: i.double()}, "styler 'negative'", "float64"),
+    "complex style": (
+        {"styler": lambda i: i + 0j},
+        "styler 'negative'",
+        "complex64 on cpu where re",
+    ),
+    "complex logits": ({"segment": lambda i: scores(i) + 0j}, "segmenter 'quarters'", "real numb"),
     "grey style": ({"styler": lambda i: i[:, :1]}, "styler 'negative'", "(1, 1, 64, 96)"),
     "small picture": ({"compositor": lambda i, t, a: i[:, :, 1:]}, "compositor 'c'", "63, 96)"),
 }
