@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from cbs_core.choose import streams
-from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.contract.errors import ConfigError, SourceError, closest
 from cbs_core.machine import stores
 from cbs_core.machine.addresses import shown
 from cbs_core.machine.files import alike, is_marked, reason
@@ -222,7 +222,7 @@ def _listed(manifest: Path) -> Iterator[_Entry]:
     """
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as opened:
-            rows = [*_rows(opened, manifest.suffix.lower())]
+            rows = [_checked(row) for row in _rows(opened, manifest.suffix.lower())]
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"'{manifest}' cannot be read: {reason(error)}") from error
     except (ValueError, csv.Error) as error:
@@ -239,6 +239,22 @@ def _listed(manifest: Path) -> Iterator[_Entry]:
         inside = not relative.is_absolute() and ".." not in relative.parts
         file = manifest.parent / relative
         yield _Entry(str(file), relative if inside else Path(relative.name), output)
+
+
+def _checked(row: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns a row of a manifest, which says nothing but what is known.
+
+    Raises:
+        ValueError: it says more, or what no file is called.
+    """
+    known = ("input", "output")
+    for key, value in row.items():
+        if key not in known and value:
+            word = "more in a line than it has columns" if key is None else f"unknown key '{key}'"
+            raise ValueError(f"{word}{closest(str(key), known)}")
+        if key in known and "\0" in (value or ""):
+            raise ValueError(f"a null byte in '{value[:60]}'")
+    return row
 
 
 def _rows(opened: Iterable[str], suffix: str) -> Iterator[Mapping[str, str]]:

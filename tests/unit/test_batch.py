@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from cbs_plugins.nets.johnson import TransformerNet
 from cbs_plugins.sources.video import VideoSource
 from PIL import Image
 
-from cbs_core.batch import restyling, tasks, units
+from cbs_core.batch import items, restyling, tasks, units
 from cbs_core.batch.coordinator import Coordinator
 from cbs_core.batch.items import Item, Naming, find
 from cbs_core.batch.journal import Journal
@@ -295,6 +296,26 @@ def test_no_folder_of_outputs_is_read_for_each_of_them(monkeypatch: pytest.Monke
     assert batch(input="in", pictures=10) == 0
     assert len(list(Path("out").iterdir())) == 30
     assert len([one for one in seen[:-30] if one.suffix == ".png"]) <= 30
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.jsonl", '{"input": "a.png", "ouput": "b.png"}', "'ouput'; did you mean 'output'?"),
+        ("a.csv", "input,ouput\na.png,b.png\n", "'ouput'; did you mean 'output'?"),
+        ("a.csv", "input,output\na.png,b.png,c.png\n", "more in a line than it has columns"),
+        ("a.txt", "a.png\0\n", "a null byte in"),
+        ("a.jsonl", '{"input": "a.png", "output": "\\u0000.png"}', "a null byte in"),
+    ],
+)
+def test_a_manifest_says_nothing_but_what_is_known(
+    name: str, text: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        [*items._listed(tmp_path / name)]
+    (tmp_path / name).write_text("input,output,\na.png,,\n" if name == "a.csv" else "")
+    assert len([*items._listed(tmp_path / name)]) == (name == "a.csv")
 
 
 def test_a_cutout_keeps_its_transparency(tmp_path: Path) -> None:
