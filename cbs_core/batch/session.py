@@ -168,7 +168,7 @@ class _Batch:
             try:
                 self._work(journal, shown)
             except KeyboardInterrupt:
-                done = len(earlier) + len(shown.tally.entries) - len(shown.tally.failed)
+                done = sum(journal.has(one) or journal.found(one) for one in self._found.items)
                 complain(
                     f"interrupted: {done} of {len(self._found.items)} are done: the same command "
                     "goes on"

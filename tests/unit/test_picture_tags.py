@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from cbs_plugins.formats.picture_tags import untold
 from cbs_plugins.formats.pictures import read_frames, read_header
 from cbs_plugins.sinks.image import ImageSink
 from cbs_plugins.sources.folder import FolderSource
@@ -178,15 +179,58 @@ def test_a_further_picture_iptc_and_what_speaks_of_them_are_told(tmp_path: Path)
     block = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(words)) + words + b"\0"
     segment = b"\xff\xed" + struct.pack(">H", len(block) + 2) + block
     (tmp_path / "b.jpg").write_bytes(plain[:2] + segment + plain[2:])
-    saved(tmp_path / "c.webp", xmp=XMP.replace(b"dc:rights", b"hdrgm:Version") % b"1")
-    assert "further picture in it" in read_header(tmp_path / "a.jpg").lost
+    saved(tmp_path / "c.webp", xmp=XMP.replace(b"dc:rights", b"xmp:Thumbnails") % b"1")
+    saved(tmp_path / "d.jpg", xmp=XMP.replace(b"dc:rights", b"hdrgm:Version") % b"1")
+    assert "what else is in it" in read_header(tmp_path / "a.jpg").lost
     assert read_header(tmp_path / "b.jpg").lost == "its IPTC is left out"
     assert (
         "its XMP, which speaks of other pictures, is left out"
         in read_header(tmp_path / "c.webp").lost
     )
-    assert next(read_frames(tmp_path / "c.webp")).still.xmp == b""
+    assert "a gain map" in read_header(tmp_path / "d.jpg").lost
+    for name in ("c.webp", "d.jpg"):
+        assert next(read_frames(tmp_path / name)).still.xmp == b""
     assert read_header(tmp_path / "plain.jpg").lost == ""
+
+
+@pytest.mark.parametrize(
+    ("curve", "primaries", "told"),
+    [
+        (16, 9, "its HDR by PQ is not applied"),
+        (18, 9, "its HDR by HLG is not applied"),
+        (13, 12, "its set of primaries is not applied"),
+        (13, 1, ""),
+    ],
+)
+def test_colours_that_an_avif_states_by_numbers_are_told(
+    tmp_path: Path, curve: int, primaries: int, told: str
+) -> None:
+    path = tmp_path / "a.avif"
+    with av.open(str(path), "w", format="avif") as out:
+        stream = out.add_stream("libsvtav1", rate=1, width=64, height=64, pix_fmt="yuv420p")
+        stream.codec_context.color_trc = curve
+        stream.codec_context.color_primaries = primaries
+        frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 99, np.uint8), format="rgb24")
+        out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    lost = read_header(path).lost
+    assert told in lost
+    assert bool(lost) is bool(told)
+
+
+def test_of_heif_depth_and_what_else_is_in_it_are_told(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    wide = np.full((48, 64, 3), 40_000, np.uint16)
+    made = heif.from_bytes("RGB;16", (64, 48), wide.tobytes())
+    made.save(tmp_path / "a.heic", bit_depth=10)
+    assert "8 of its bits a channel are kept" in read_header(tmp_path / "a.heic").lost
+    made = heif.from_bytes("RGB", (64, 48), RGB.tobytes())
+    made.save(tmp_path / "b.heic")
+    assert read_header(tmp_path / "b.heic").lost == ""
+    with Image.open(tmp_path / "b.heic") as image, (tmp_path / "b.heic").open("rb") as file:
+        image.info["aux"] = {"urn:com:apple:photo:2020:aux:hdrgainmap": [2]}
+        (line,) = untold(image, file)
+    assert "a gain map" in line
 
 
 @pytest.mark.parametrize("suffix", [".avif", ".jp2"])
@@ -214,4 +258,4 @@ def test_of_many_pictures_one_line_tells_what_all_lose(tmp_path: Path) -> None:
     with FolderSource(str(tmp_path)) as source:
         (line,) = source.info.notes
     assert line.startswith("'0.jpg', '1.jpg'")
-    assert "and 3 more: the further picture" in line
+    assert "and 3 more: what else is in it" in line

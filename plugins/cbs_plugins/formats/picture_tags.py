@@ -19,8 +19,12 @@ COMMENT = "Comment"
 _MOST_IN_JPEG = {"EXIF": 65_527, "XMP": 65_504}
 """Bytes, for a segment of JPEG holds no more; Pillow raises above it."""
 
-_OTHERS = re.compile(rb"Container:Directory|hdrgm:Version|GCamera:|xmp:Thumbnails")
+_GAIN_MAP = re.compile(rb"Container:Directory|hdrgm:Version|HDRGainMap")
+_OTHERS = re.compile(_GAIN_MAP.pattern + rb"|GCamera:|xmp:Thumbnails")
 """Of XMP that speaks of further pictures in its file, or shows the one that this one was."""
+
+_HEAD = 65_536
+"""Bytes in which a picture states its colours."""
 
 _TURNED = re.compile(rb"""(tiff:Orientation(?:=["']|>))[2-8](?=["'<])""")
 
@@ -62,13 +66,20 @@ def untold(image: Image.Image, file: BinaryIO) -> Iterator[str]:
         image: opened, not decoded.
         file: the same, for its first bytes.
     """
-    if image.format == "MPO":
-        yield "the further picture in it (a gain map, depth, or a stereo pair's) is left out"
-    elif _OTHERS.search(image.info.get("xmp") or b""):
+    described = image.info.get("xmp") or b""
+    others = any(image.info.get(key) for key in ("aux", "depth_images"))  # of HEIF
+    if image.format == "MPO" or others or _GAIN_MAP.search(described):
+        yield "what else is in it (a gain map, depth, or a stereo pair's picture) is left out"
+    elif _OTHERS.search(described):
         yield "its XMP, which speaks of other pictures, is left out"
     if 0x0404 in (image.info.get("photoshop") or {}):
         yield "its IPTC is left out"
-    if image.format == "PNG" and (said := _png_colours(file)):
+    said = ""
+    if image.format == "PNG":
+        said = _png_colours(file)
+    elif image.format in ("AVIF", "HEIF") and not image.info.get("icc_profile"):
+        said = _nclx(file)
+    if said:
         yield f"its {said} not applied: it is taken for sRGB"
 
 
@@ -97,6 +108,18 @@ def _png_colours(file: BinaryIO) -> str:
     if len(chroma := found.get(b"cHRM", b"")) == 32 and not _near(chroma, _SRGB_CHROMA):
         said.append("set of primaries (cHRM)")
     return " and ".join(said) + (" is" if len(said) == 1 else " are") if said else ""
+
+
+def _nclx(file: BinaryIO) -> str:
+    """Likewise of the numbers that AVIF and HEIF state (ISO/IEC 14496-12, 12.1.5; ITU-T H.273)."""
+    file.seek(0)
+    _, found, behind = file.read(_HEAD).partition(b"colrnclx")
+    if not found or len(behind) < 4:
+        return ""
+    primaries, curve = struct.unpack(">2H", behind[:4])
+    if curve in (16, 18):
+        return f"HDR by {'PQ' if curve == 16 else 'HLG'} is"
+    return "set of primaries is" if primaries in (9, 11, 12) else ""
 
 
 def _near(data: bytes, due: tuple[int, ...]) -> bool:

@@ -113,6 +113,8 @@ def _deep(image: Image.Image, file: BinaryIO) -> bool:
     layouts = (str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode[0] in "IF" or any(";16" in layout for layout in layouts):
         return True
+    if image.info.get("bit_depth", 8) > 8:  # of HEIF
+        return True
     return image.format in _DEPTHS and _DEPTHS[image.format](file.read(_HEAD))
 
 
@@ -275,12 +277,6 @@ def _deep_avif(head: bytes) -> bool:
     return 0 <= place < len(head) - 6 and bool(head[place + 6] & 0x40)
 
 
-def _deep_heif(head: bytes) -> bool:
-    # ISO/IEC 14496-15, 8.3.3.1: bitDepthLumaMinus8, the low bits of the 18th byte.
-    place = head.find(b"hvcC")
-    return 0 <= place < len(head) - 21 and bool(head[place + 21] & 0x07)
-
-
 def _deep_jp2(head: bytes) -> bool:
     # ISO/IEC 15444-1, A.5.1: Ssiz of the first component is the depth less one, and its sign.
     place = head.find(b"\xff\x4f\xff\x51")
@@ -290,7 +286,7 @@ def _deep_jp2(head: bytes) -> bool:
 _HEAD = 65_536
 """Bytes in which a picture says how it is coded."""
 
-_DEPTHS = {"AVIF": _deep_avif, "HEIF": _deep_heif, "JPEG2000": _deep_jp2}
+_DEPTHS = {"AVIF": _deep_avif, "JPEG2000": _deep_jp2}
 """Format whose depth Pillow hides -> what tells from its first bytes whether it is above 8."""
 
 
