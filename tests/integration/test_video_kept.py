@@ -129,6 +129,31 @@ def test_hdr10_plus_is_told(tmp_path: Path) -> None:
     assert found.lost("libx265") == "of the source's HDR HDR10+ is not kept"
 
 
+@pytest.mark.parametrize(
+    ("codec", "container"), [("libx264", "h264"), ("mpeg2video", "mpeg2video")]
+)
+def test_closed_captions_are_told(tmp_path: Path, codec: str, container: str) -> None:
+    path = tmp_path / f"a.{container}"
+    with av.open(str(path), "w", format=container) as out:
+        stream = out.add_stream(codec, rate=25, width=64, height=48, pix_fmt="yuv420p")
+        for index in range(5):
+            frame = VideoFrame.from_ndarray(picture(index), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    plain = through(path, VideoSink(str(tmp_path / "plain.mp4")))
+    assert not any("closed captions" in note for note in plain)
+    words = b"GA94\x03\xc1\xff\xfc\x80\x80\xff"
+    data = path.read_bytes()
+    if codec == "libx264":
+        said = b"\xb5\x00\x31" + words
+        path.write_bytes(b"\0\0\0\1\x06\x04" + bytes([len(said)]) + said + b"\x80" + data)
+    else:
+        at = data.index(b"\0\0\1\x01")  # before the first slice
+        path.write_bytes(data[:at] + b"\0\0\1\xb2" + words + data[at:])
+    for sink in (VideoSink(str(tmp_path / "b.mp4")), FolderSink(str(tmp_path / "pictures"))):
+        assert any("closed captions" in note for note in through(path, sink))
+
+
 def inside(data: bytes, path: Sequence[bytes], box: bytes) -> bytes:
     """Puts a box at the end of another, whose path is given, of an MP4 with its index behind."""
     changed, begin, end = bytearray(data), 0, len(data)

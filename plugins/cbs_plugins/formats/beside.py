@@ -7,6 +7,7 @@ from pathlib import Path
 from cbs_core.contract.stored import Stored
 from cbs_core.contract.types import RawFrame
 from cbs_plugins.formats.media import open_media, picture_stream, pixel_aspect
+from cbs_plugins.formats.sei import captions
 from cbs_plugins.formats.tracks import missing_from
 from cbs_plugins.formats.video_colours import curve
 
@@ -29,6 +30,7 @@ def not_beside(media: Path | Stored, sound: Path | None) -> Iterator[str]:
         else:
             with open_media(sound) as written:
                 lost = missing_from(written, film, audio=True, main=main)
+    lost += captions(media)
     if lost:
         yield f"not beside the pictures: {', '.join(lost)}"
     if hdr:

@@ -7,7 +7,6 @@ and the first packet, and given to encoders by their own options.
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,16 +14,16 @@ from pathlib import Path
 from av.video.stream import VideoStream
 
 from cbs_core.contract.stored import Stored
+from cbs_core.contract.types import StreamInfo
 from cbs_plugins.formats.media import header_of, open_media, picture_stream
+from cbs_plugins.formats.sei import REGISTERED, messages
+from cbs_plugins.formats.video_colours import curve
 
-_DISPLAY, _LIGHT, _REGISTERED = 137, 144, 4
+_DISPLAY, _LIGHT = 137, 144
 """Payload types of SEI messages (ITU-T H.265, D.2.1; the same in H.264)."""
 
 _HDR10_PLUS = b"\xb5\x00\x3c\x00\x01"
 """How such a message begins (ST 2094-40, as ITU-T T.35 registers it)."""
-
-_SEI = {"hevc": (1, 0x3F, (39,), 2), "h264": (0, 0x1F, (6,), 1)}
-"""Codec -> shift and mask of the type in a unit's first byte, that of SEI, bytes before data."""
 
 _FIRST = 4
 """Packets that are looked at: a recording may begin with one that cannot be decoded."""
@@ -75,6 +74,17 @@ class Mastering:
         return {**options, key: ":".join(said)}
 
 
+def kept(source: VideoStream | None, info: StreamInfo) -> Mastering:
+    """Returns what is to be written of a stream's: of HDR all, of a matte and others nothing.
+
+    Raises:
+        SourceError: its file cannot be opened any more.
+    """
+    if source is None or info.media is None or info.matte or not curve(source):
+        return Mastering()
+    return read(info.media)
+
+
 def read(path: Path | Stored) -> Mastering:
     """Returns what a video says, by its container or, where that does not, by its codec.
 
@@ -87,12 +97,12 @@ def read(path: Path | Stored) -> Mastering:
         found = {kind: _box(header, kind, size) for kind, size in ((b"mdcv", 24), (b"clli", 4))}
         dynamic = {"Dolby Vision"} if b"dvvC" in header or b"dvcC" in header else set()
         packets = (bytes(packet) for packet in islice(media.demux(stream), _FIRST))
-        for kind, payload in _messages(stream, packets):
+        for kind, payload in messages(stream, packets):
             if kind == _DISPLAY and len(payload) == 24:
                 found[b"mdcv"] = found[b"mdcv"] or payload
             elif kind == _LIGHT and len(payload) == 4 and any(payload):  # 0 is unknown
                 found[b"clli"] = found[b"clli"] or payload
-            elif kind == _REGISTERED and payload.startswith(_HDR10_PLUS):
+            elif kind == REGISTERED and payload.startswith(_HDR10_PLUS):
                 dynamic.add("HDR10+")
     return Mastering(found[b"mdcv"], found[b"clli"], tuple(sorted(dynamic)))
 
@@ -100,67 +110,3 @@ def read(path: Path | Stored) -> Mastering:
 def _box(header: bytes, kind: bytes, size: int) -> bytes:
     place = header.find(struct.pack(">I4s", size + 8, kind))
     return header[place + 8 : place + 8 + size] if place >= 0 else b""
-
-
-def _messages(stream: VideoStream, packets: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yields type and payload of the SEI messages in some packets, and in the codec's header."""
-    name, extra = stream.codec_context.name, stream.codec_context.extradata or b""
-    if name not in _SEI:
-        return
-    shift, mask, types, head = _SEI[name]
-    # A stream with start codes has no configuration record, whose first byte is its version.
-    width = 0
-    if extra[:1] == b"\x01":
-        at = 21 if name == "hevc" else 4
-        width = (extra[at] & 3) + 1 if len(extra) > at else 4
-        units = _recorded(extra) if name == "hevc" else iter(())
-    else:
-        units = iter(extra.split(b"\0\0\1"))
-    for unit in units:
-        if unit and unit[0] >> shift & mask in types:
-            yield from _payloads(unit[head:])
-    for packet in packets:
-        for unit in _measured(packet, width) if width else packet.split(b"\0\0\1"):
-            if unit and unit[0] >> shift & mask in types:
-                yield from _payloads(unit[head:])
-
-
-def _measured(packet: bytes, width: int) -> Iterator[bytes]:
-    """Yields the units of a packet, each of which has its size before it."""
-    place = 0
-    while place + width < len(packet):
-        size = int.from_bytes(packet[place : place + width], "big")
-        yield packet[place + width : place + width + size]
-        place += width + size
-
-
-def _recorded(record: bytes) -> Iterator[bytes]:
-    """Yields the units of HEVC's configuration record (ISO/IEC 14496-15, 8.3.3.1.2)."""
-    place = 23
-    for _ in range(record[22] if len(record) > 22 else 0):
-        count = int.from_bytes(record[place + 1 : place + 3], "big")
-        place += 3
-        for _ in range(count):
-            if place >= len(record):
-                return
-            size = int.from_bytes(record[place : place + 2], "big")
-            yield record[place + 2 : place + 2 + size]
-            place += 2 + size
-
-
-def _payloads(data: bytes) -> Iterator[tuple[int, bytes]]:
-    data = data.replace(b"\0\0\3", b"\0\0")  # a zero may not begin what looks like a start code
-    place = 0
-    while place + 2 < len(data):
-        numbers = []
-        for _ in range(2):  # type, then size: bytes of 255 add up
-            number = 0
-            while place < len(data) and data[place] == 255:
-                number, place = number + 255, place + 1
-            if place >= len(data):
-                return
-            numbers.append(number + data[place])
-            place += 1
-        kind, size = numbers
-        yield kind, data[place : place + size]
-        place += size

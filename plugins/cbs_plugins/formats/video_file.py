@@ -16,16 +16,16 @@ from av.video.stream import VideoStream
 from cbs_core.contract.errors import SinkError, SinkLostError
 from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.machine.unfinished import Unfinished
-from cbs_plugins.formats import muxing
+from cbs_plugins.formats import mastering, muxing
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.files import reason
 from cbs_plugins.formats.hearing import Spoken
-from cbs_plugins.formats.mastering import Mastering, read
 from cbs_plugins.formats.media import CONVERSION, open_media, picture_stream, pixel_aspect
 from cbs_plugins.formats.segments import packets
+from cbs_plugins.formats.sei import captions
 from cbs_plugins.formats.timecode import timecode
 from cbs_plugins.formats.tracks import MATROSKA, Tracks, missing_from, tags
-from cbs_plugins.formats.video_colours import Sampling, curve, pixel_format
+from cbs_plugins.formats.video_colours import Sampling, pixel_format
 from cbs_plugins.formats.video_pictures import encoded
 
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}
@@ -230,10 +230,12 @@ class VideoFile:
         self.notes += self._file.finish()
 
     def _compare(self) -> None:
-        if self._media is None or self._source is None or self._bare:
+        media = self._info.media
+        if self._media is None or media is None or self._source is None or self._bare:
             return
         with open_media(self._file.path) as written:
             lost = missing_from(written, self._media, audio=self._encoding.audio, main=self._source)
+        lost += captions(media)
         if lost:
             self.notes.append(
                 f"not in '{self.path.name}', for FFmpeg does not write them there: "
@@ -301,9 +303,7 @@ class VideoFile:
         """Adds a stream for the encoder."""
         info, encoding = self._info, self._encoding
         width, height = self.size
-        source, hdr = self._source, Mastering()
-        if source is not None and info.media is not None and curve(source) and not info.matte:
-            hdr = read(info.media)
+        hdr = mastering.kept(self._source, info)
         self.notes += [lost] if (lost := hdr.lost(encoding.codec)) else []
         stream = output.add_stream(
             encoding.codec,
