@@ -88,10 +88,33 @@ class From:
         {"styler": From(3, STYLES["negative"], inverse)},
         {"compositor": From(3, blend, lambda *a: a[0].lerp_(*a[1:]))},
         {"segment": From(3, scores, lambda i: scores(i.mul_(0.5)))},
+        {"styler": From(3, STYLES["negative"], lambda i: 1 - i.resize_(0))},
+    ],
+    ids=["styler", "compositor", "segmenter", "resized"],
+)
+def test_on_the_host_pictures_that_are_changed_as_a_whole_are_found_in_each_frame(spoil):
+    pipeline = stream(spoil)
+    for _ in range(2):
+        restyle(pipeline, raw_frame(64, 96))
+    with pytest.raises(PluginContractError, match="in place"):
+        restyle(pipeline, raw_frame(64, 96))
+
+
+def touched(image):
+    image[..., 5, 7] = 0
+    return image
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"styler": From(3, STYLES["negative"], lambda i: 1 - touched(i))},
+        {"compositor": From(3, blend, lambda i, t, a: blend(touched(i), t, a))},
+        {"segment": From(3, scores, lambda i: scores(touched(i)))},
     ],
     ids=["styler", "compositor", "segmenter"],
 )
-def test_pictures_changed_later_are_found_at_times_after(spoil):
+def test_pixels_changed_later_are_found_at_times_after(spoil):
     pipeline = stream(spoil)
     for _ in range(EVERY):
         restyle(pipeline, raw_frame(64, 96))
