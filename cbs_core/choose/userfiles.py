@@ -183,6 +183,8 @@ def _wrong(path: tuple[str, ...], node: Any, key: bool) -> str:
         return "may not come from a file: it could run code"
     if "${" in PLAIN.sub("", text):
         return "may take another key's value, as ${input} does, and nothing else"
+    if "\0" in text:
+        return "holds a null byte, which no name does"
     if ENDLESS.search(text):
         return "is a number of a thousand digits and more"
     if path[:1] == ("defaults",):

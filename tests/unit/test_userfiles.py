@@ -114,6 +114,8 @@ HOSTILE = {
     "binary tag": f"{JOB}input: !!binary aGk=\n",
     "set tag": f"{JOB}input: !!set {{a, b}}\n",
     "two documents": f"{JOB}---\nhydra: {{mode: MULTIRUN}}\n",
+    "null byte": f'{JOB}input: "a\\0b"\n',
+    "null byte of a folder": f'{JOB}hydra: {{run: {{dir: "a\\0b"}}}}\n',
     "deep block": f"{JOB}a:\n" + "".join(f"{' ' * n}- \n" for n in range(1, 300)),
     "100 MB": f"{JOB}# \n",  # and then nothing (`planted`)
     "keys of Unicode": f"{JOB}\u202einput: {OPEN}\n",
