@@ -25,7 +25,7 @@ KEYS = {
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
         **{"bare": bool, "schemes": list, "unnamed_by": dict, "writes_by": dict, "values": dict},
-        "light": bool,
+        **{"light": bool, "transparent": list},
     },
 }
 """What may be said of a plugin of each kind, and the type of it."""
@@ -132,13 +132,16 @@ def unnamed(sink: str, params: Mapping[str, object] | None = None) -> str:
     return str(said.get("unnamed", ""))
 
 
-def check_output(sink: str, path: str, params: Mapping[str, object]) -> None:
+def check_output(
+    sink: str, path: str, params: Mapping[str, object], *, transparent: bool = False
+) -> None:
     """Refuses what a sink says that it does not write.
 
     Args:
         sink: its name.
         path: of the output, or empty.
         params: what the sink is given.
+        transparent: whether pictures are cut out.
 
     Raises:
         SinkError: with what it writes.
@@ -161,6 +164,11 @@ def check_output(sink: str, path: str, params: Mapping[str, object]) -> None:
         raise SinkError(
             f"'{path}' has the suffix '{suffix}', which sink={sink} does not write{near} choose "
             f"one of {', '.join(said['writes'])}{ending}"
+        )
+    if transparent and suffix.lower() not in said.get("transparent", [suffix.lower()]):
+        raise SinkError(
+            f"'{path}' holds no transparency, which cutout=true writes: choose one of "
+            f"{', '.join(said['transparent'])}, or a folder of PNGs"
         )
     for key, by in said.get("writes_by", {}).items():
         known = by.get(str(params.get(key))) if isinstance(by, dict) else None

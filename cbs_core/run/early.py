@@ -172,7 +172,7 @@ def _sink(config: Mapping[str, object], source: Path | None) -> None:
         return
     path = path.removeprefix(f"{name}:")
     output = Path(path).expanduser()
-    streams.check_output(name, path, section)
+    streams.check_output(name, path, section, transparent=config.get("cutout") is True)
     wanted = {
         key: str(config[key]) if isinstance(config.get(key), str) else None
         for key in ("report", "sheet")

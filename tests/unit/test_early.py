@@ -57,6 +57,8 @@ def test_what_is_right_passes(photo: Path) -> None:
     refuse(routes={"people": "wave", "rest": {"style": "udnie"}}, output="new/out.mp4")
     refuse(routes=["tiger"], segmenter={"name": "dabnet", "weights": "photo.png"})
     refuse(input="sample:cat", output="done/")
+    for output in ("out.mov", "out.webp", "done/"):
+        refuse(output=output, cutout=True)
     assert [path.name for path in photo.parent.iterdir()] == ["photo.png"]
 
 
@@ -70,6 +72,8 @@ def test_what_is_right_passes(photo: Path) -> None:
         ({"output": "pipe:1"}, "'pipe:1' is a pipe"),
         ({"output": "out.xyz"}, r"'.xyz'.*choose one of .mp4"),
         ({"output": "out.heic"}, r"'.heic'.*choose one of .png"),
+        ({"output": "out.mp4", "cutout": True}, "'out.mp4' holds no transparency.*one of .mov"),
+        ({"output": "out.jpg", "cutout": True}, "'out.jpg' holds no transparency.*one of .png"),
         ({"output": "photo.png"}, "would be written over"),
         ({"output": "photo.png/out.png"}, "is a file, not a folder"),
         ({"routes": {"tigr": "wave"}}, "no class 'tigr'"),
@@ -96,6 +100,7 @@ def test_the_suffixes_are_those_of_the_sinks() -> None:
         said = streams.by_path("sink", name)
         assert said is not None
         assert said["writes"] == list(known)
+        assert set(said["transparent"]) < set(known)
 
 
 WORDS = (
