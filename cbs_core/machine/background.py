@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import torch
 
 LOWER = 10
-"""By how much such a thread is nicer: beside one that computes it gets a quarter of a core."""
+"""By how much such a thread is nicer: beside one that computes it gets a tenth of a core."""
 
 TURN_S = 0.0005
 """Seconds that a thread of Python's may go on while another waits; by itself 0.005."""
