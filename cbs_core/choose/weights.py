@@ -381,15 +381,11 @@ def load_into(module: "nn.Module", checkpoint: Checkpoint, *, net: str) -> None:
 
 
 def _check_numbers(name: str, tensor: "Tensor", due: "Tensor", path: Path) -> None:
-    layout = str(tensor.layout).removeprefix("torch.")
-    if layout != "strided" or tensor.is_meta:
-        raise WeightsError(
-            f"'{path}' holds a {'meta' if tensor.is_meta else layout} tensor as {name}, whose "
-            "numbers do not all stand in it: give weights that are stored whole"
-        )
+    stored = "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+    if stored != "strided":
+        raise WeightsError(f"'{path}' holds {stored} as {name}: give weights that are stored whole")
     kind = str(tensor.dtype).removeprefix("torch.")
-    # Floats of a byte are scaled by numbers of their own, which no net here has.
-    floats = tensor.is_floating_point() and tensor.itemsize > 1
+    floats = tensor.is_floating_point() and tensor.itemsize > 1  # those of a byte are quantised
     if due.is_floating_point() and not floats:
         raise WeightsError(
             f"'{path}' holds {kind} as {name}, where floats are due: give weights that are not "

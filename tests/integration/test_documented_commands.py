@@ -135,7 +135,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for file in ("painting.jpg", "holiday/1.jpg", "holiday/2.jpg", "photos/1.jpg"):
         photo.save(file)
     for file in ("street.mp4", "clip.mp4"):
-        make_clip(Path(file), frames=3, width=96, height=64)
+        make_clip(Path(file), frames=3, width=384, height=256)  # select=320,200 is inside
     for file in ("truck.glb", "person.spz", "photos.csv", "FILE"):
         Path(file).touch()
     for file in ("my_style.pth", "weights/johnson/painting.pth"):

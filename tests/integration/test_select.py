@@ -213,6 +213,7 @@ def test_bad_input_is_one_line(
 def test_a_point_outside_is_told_before_nets_are_looked_for(
     place: Path, command: Command, still: tuple[Path, Tensor]
 ) -> None:
-    missing = ("segmenter=dabnet", "segmenter.weights=none.pth", "styler=none")
-    ran = command(f"input={still[0]}", "select=200,50", *missing)
+    Path("none.pth").write_bytes(b"none")  # which is seen when it is read
+    broken = ("segmenter=dabnet", "segmenter.weights=none.pth", "styler=none")
+    ran = command(f"input={still[0]}", "select=200,50", *broken)
     assert "select=200,50 is outside the picture of 200x120" in ran.err

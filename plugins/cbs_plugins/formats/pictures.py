@@ -111,9 +111,8 @@ def read_header(path: str | Path) -> Header:
 def _deep(image: Image.Image, file: BinaryIO) -> bool:
     """Tells whether a picture that was opened has more than 8 bits a channel in its file."""
     layouts = (str(tile[3]) for tile in getattr(image, "tile", ()))
-    if image.mode[0] in "IF" or any(";16" in layout for layout in layouts):
-        return True
-    if image.info.get("bit_depth", 8) > 8:  # of HEIF
+    of_heif = image.info.get("bit_depth", 8)
+    if image.mode[0] in "IF" or of_heif > 8 or any(";16" in layout for layout in layouts):
         return True
     return image.format in _DEPTHS and _DEPTHS[image.format](file.read(_HEAD))
 
