@@ -58,7 +58,7 @@ def by_ffprobe(path: Path) -> list[dict]:
     """The side data of a video's first frame, as FFmpeg's command gives it."""
     probe = shutil.which("ffprobe")
     if probe is None:
-        pytest.skip("needs ffprobe")
+        pytest.skip("no ffprobe: apt-get install ffmpeg")
     words = ("-v", "error", "-show_frames", "-read_intervals", "%+#1", "-of", "json")
     told = subprocess.run([probe, *words, str(path)], capture_output=True, check=True).stdout
     return json.loads(told)["frames"][0].get("side_data_list", [])
