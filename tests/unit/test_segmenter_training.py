@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import torchvision.transforms.functional as TF
 from cbs_plugins.nets.dabnet import DABNet
+from cbs_plugins.segmenters import smp as smp_plugin
 from cbs_plugins.segmenters.dabnet import DABNetSegmenter
 from cbs_plugins.segmenters.smp import SMPSegmenter
 from cbs_plugins.training import teacher as teachers
@@ -549,6 +550,18 @@ def test_stuff_is_learnt_beside_things_that_stay(drawn, tmp_path):
         Image.fromarray(np.asarray(Image.open(path)).clip(max=1)).save(path)
     with pytest.raises(ConfigError, match="there is none to learn"):
         SMPSegmenter.task(**told)
+
+
+def test_the_packages_scenes_are_what_a_training_may_begin_with(drawn):
+    pytest.importorskip("segmentation_models_pytorch")
+    folder = Path(smp_plugin.__file__).parents[1] / "weights/smp"
+    scene, voc = (str(folder / f"{name}.safetensors") for name in ("scene", "voc"))
+    (drawn / "classes.txt").unlink()
+    told = {"data": str(drawn), **QUICK, "things": voc, "vocabulary": "scene"}
+    task = SMPSegmenter.task(**told, init=scene)
+    learnt = SMPSegmenter(weights=scene).net.state_dict()
+    for name, tensor in task.net.state_dict().items():
+        assert torch.equal(tensor, learnt[name]), name
 
 
 def test_smp_trains_and_its_plugin_loads_it(drawn, tmp_path):

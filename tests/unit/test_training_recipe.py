@@ -7,7 +7,9 @@ from typing import get_type_hints
 
 import pytest
 from cbs_plugins.training import segmentation_recipe, style_recipe
+from omegaconf import OmegaConf
 
+from cbs_core.choose.presets import conf_dir
 from cbs_core.contract.errors import ConfigError
 from cbs_core.training.recipe import bind
 
@@ -101,3 +103,26 @@ def test_every_number_of_a_recipe_has_bounds_and_is_refused_by_its_name(name, on
         with pytest.raises(ConfigError, match=rf"\b{one.name}\b") as told:
             bind(module.Recipe, params, owner="training")
         assert "\n" not in str(told.value)
+
+
+AT_THE_TOP = {"data", "init", "seed", "steps", "style", "teacher"}
+"""Keys of conf/train.yaml that go before a recipe's."""
+
+UNFIT = {"dabnet": {"adjust"}}
+"""Its last layer has no bias to adjust."""
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("dabnet", segmentation_recipe),
+        ("smp", segmentation_recipe),
+        ("johnson", style_recipe),
+    ],
+)
+def test_every_key_of_a_recipe_is_in_its_yaml(name, module):
+    kind = "styler" if module is style_recipe else "segmenter"
+    told = OmegaConf.load(conf_dir() / "recipe" / kind / f"{name}.yaml").keys()
+    groups = get_type_hints(module.Recipe).values()
+    keys = {one.name for group in groups for one in fields(group)}
+    assert keys - AT_THE_TOP - UNFIT.get(name, set()) <= told

@@ -5,15 +5,18 @@ Letters: ``B`` batch, ``K`` classes, ``H W`` the frame, ``h w`` a net's output.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cbs_core.choose.weights import Checkpoint
+from cbs_core.choose.weights import Checkpoint, load
 from cbs_core.contract.errors import ConfigError, WeightsError, closest
+from cbs_core.contract.types import WeightsFile
 from cbs_core.words import vocabularies
 from cbs_core.words.vocabularies import names_of_weights
 
@@ -156,6 +159,24 @@ def class_names(
         vocabulary = checkpoint.metadata.get("vocabulary")
     file = checkpoint.file.path
     return names_of_weights(file, count, vocabulary=vocabulary, classes=classes)
+
+
+def with_rest(checkpoint: Checkpoint) -> tuple[Checkpoint, tuple[WeightsFile, ...]]:
+    """Returns weights with those that a file in their folder holds for them, and all the files.
+
+    What a net shares with another to the bit is in the package once: the metadata ``beside`` names
+    the file that holds it, ``things`` its SHA-256.
+
+    Raises:
+        WeightsError: there is no such file, or it is another one.
+    """
+    said = checkpoint.metadata
+    if "beside" not in said:
+        return checkpoint, (checkpoint.file,)
+    path = checkpoint.file.path.with_name(Path(said["beside"]).name)
+    rest = load(path, sha256=said.get("things"))
+    whole = replace(checkpoint, tensors={**rest.tensors, **checkpoint.tensors})
+    return whole, (checkpoint.file, rest.file)
 
 
 def said_rgb(checkpoint: Checkpoint, key: str) -> list[float] | None:

@@ -8,7 +8,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from cbs_plugins.nets.backbones import (
     create_for_any_size,
     good_size,
     said_rgb,
+    with_rest,
 )
 from cbs_plugins.nets.smp import Summed, is_summed, trim
 from cbs_plugins.nets.stuff import ThingsAndStuff
@@ -157,14 +158,8 @@ class SMPSegmenter(PaddedSegmenter):
 def _read(path: Path) -> _Source:
     """Reads a file, or a folder as ``model.save_pretrained`` writes it."""
     if not path.is_dir():
-        checkpoint = load(path)
+        checkpoint, files = with_rest(load(path))
         said = checkpoint.metadata
-        files: tuple[WeightsFile, ...] = (checkpoint.file,)
-        if "beside" in said:
-            # Its things are another file's, to the bit: they are in the package once.
-            things = load(path.with_name(Path(said["beside"]).name), sha256=said.get("things"))
-            checkpoint = replace(checkpoint, tensors={**things.tensors, **checkpoint.tensors})
-            files = (checkpoint.file, things.file)
         return _Source(
             checkpoint,
             files,

@@ -25,7 +25,7 @@ from cbs_core.contract.tensors import to_image, to_size
 from cbs_core.evaluation.scores import score_segmenter
 from cbs_core.training.recipe import bind
 from cbs_core.words import vocabularies
-from cbs_plugins.nets.backbones import PaddedSegmenter, said_rgb
+from cbs_plugins.nets.backbones import PaddedSegmenter, said_rgb, with_rest
 from cbs_plugins.training import teacher as teachers
 from cbs_plugins.training.augmentation import cutmix, jittered
 from cbs_plugins.training.kept import Kept
@@ -153,7 +153,8 @@ class SegmentationTask:
             trainee = create(self.classes, self.vocabulary)
         told, crop = self._recipe.weights, self._recipe.augmentation.size
         if told.init is not None:
-            start_from(trainee.net, load(told.init), self.classes, net=trainee.name)
+            begun, _ = with_rest(load(told.init))
+            start_from(trainee.net, begun, self.classes, net=trainee.name)
         if told.adjust and trainee.last is None:
             raise ConfigError(
                 f"recipe.adjust: the last layer of {trainee.name} has no bias to adjust"
