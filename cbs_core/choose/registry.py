@@ -25,6 +25,7 @@ from cbs_core.contract.errors import (
     error_line,
     homeless,
 )
+from cbs_core.machine.dumps import calling
 from cbs_core.machine.folder import staying
 
 if TYPE_CHECKING:
@@ -148,20 +149,21 @@ class Registry(Generic[T]):
         if name in self._registered:
             return self._registered[name]
         entry = self._entry(name)
+        what = f"{self.kind} '{name}' of {distribution(entry)}"
         try:
             with staying():
-                target: Callable[..., T] = entry.load()
+                target: Callable[..., T] = calling(what, entry.load)
         except (PluginError, KeyboardInterrupt):
             raise
         except BaseException as error:  # a stranger's import may raise anything
             raise PluginLoadError(
-                f"the {self.kind} '{name}' of {distribution(entry)} cannot be imported "
-                f"({error_line(error)}): mend or uninstall that package"
+                f"the {what} cannot be imported ({error_line(error)}): mend or uninstall that "
+                "package"
             ) from error
         if not callable(target):
             raise PluginLoadError(
-                f"the {self.kind} '{name}' of {distribution(entry)} is no class or function but "
-                f"{type(target).__name__}: {entry.value} must name one"
+                f"the {what} is no class or function but {type(target).__name__}: {entry.value} "
+                "must name one"
             )
         return target
 
@@ -212,7 +214,7 @@ def guarded(what: str, call: Callable[..., T], /, *args: object, **kwargs: objec
 
     try:
         with staying():
-            return call(*args, **kwargs)
+            return calling(what.removeprefix("the "), call, *args, **kwargs)
     except (CbsError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a stranger's code may raise anything

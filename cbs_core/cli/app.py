@@ -183,7 +183,7 @@ def hydra_app(
 
         def run(config: DictConfig) -> None:
             # Here too, because Hydra prints lines of its own about what a task raises.
-            with one_line_errors(command, plugins=True):
+            with one_line_errors(command, plugins=True), ending.exits_heard(command):
                 try:
                     sweeps.tell_apart(config, sys.argv[1:])
                     refuse_unknown(_unresolved(config), config_name)  # it may be what is missing

@@ -8,6 +8,9 @@ each signal's number into a socket (`signal.set_wakeup_fd`), whatever the main t
 Nor does what a library leaves behind change the code that a command has ended with: Python ends
 its daemon threads by unwinding them, which aborts a process where one of them is in C++ at that
 moment (pytorch/pytorch#38228). So the last thing that is called at the end is the system's exit.
+
+A plugin's own `os._exit` is heard too (`exits_heard`); of what ends a process in C, by a signal of
+the machine, Python lists the calls (`cbs_core.machine.dumps`).
 """
 
 import atexit
@@ -17,9 +20,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from types import FrameType
 from typing import NoReturn
 
+from cbs_core.machine import dumps
 from cbs_core.machine.signals import ENDING
 
 PATIENCE = 5.0
@@ -39,6 +46,9 @@ HELD = (
     "interrupted, while a plugin or a library did not return: what is finished of the output has a "
     "hidden name beside it, which the next run tells"
 )
+
+_exit = os._exit
+"""The system's, whatever a plugin is given in its place."""
 
 END = 0
 """Where a signal's number would be: the process is ending."""
@@ -85,14 +95,15 @@ class Ending:
     def _leave_last(self) -> None:
         """Has all be called that is to be at the end, and ends the process with its code."""
         atexit.unregister(self._leave_last)
-        atexit._run_exitfuncs()
+        with exits_heard(self._command):
+            atexit._run_exitfuncs()
         try:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
         except OSError:
             return  # Python's own end tells it
-        os._exit(self._code)
+        _exit(self._code)
 
     def _end(self) -> None:
         if os.getpid() == self._process:  # and no fork of it
@@ -145,10 +156,41 @@ class Ending:
 
     def _leave_now(self, why: str, code: int) -> None:
         os.write(2, f"{self._command}: {why}\n".encode(errors="backslashreplace"))
-        os._exit(code)
+        _exit(code)
 
 
 @cache
 def watch(command: str) -> Ending:
     """Begins to look on, once a process; to be called by the main thread."""
+    dumps.enable()
     return Ending(command)
+
+
+@contextmanager
+def exits_heard(command: str) -> Iterator[None]:
+    """Makes a plugin's `os._exit` in a call of ours a `SystemExit`, which is told as any failure.
+
+    In a thread of its own nobody would hear one: there the process ends, with a line. A fork ends
+    as it likes, and who leaves in C is not heard.
+    """
+    process, before = os.getpid(), os._exit
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != process:
+            _exit(status)
+        frame: FrameType | None = sys._getframe(1)
+        assert frame is not None
+        told = f"{frame.f_globals.get('__name__', '?')} called os._exit({status})"
+        while frame is not None:
+            if str(frame.f_globals.get("__name__")).startswith("cbs_core."):
+                raise SystemExit(told)
+            frame = frame.f_back
+        why = f"{told}, in a thread: a plugin or a library has ended the program"
+        os.write(2, f"{command}: error: {why}\n".encode(errors="backslashreplace"))
+        _exit(status or 2)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = before

@@ -18,6 +18,7 @@ from cbs_core.choose.registry import guarded
 from cbs_core.contract.errors import CbsError, PluginContractError, error_line, error_words
 from cbs_core.contract.interfaces import Resettable, Stateful
 from cbs_core.machine.device import fetch
+from cbs_core.machine.dumps import calling
 from cbs_core.machine.folder import staying
 from cbs_core.temporal.state import Memory, Untold
 
@@ -102,7 +103,7 @@ class Stage:
     def _run(self, image: Tensor, *more: object) -> object:
         try:
             with staying():
-                return self.call(image, *more)
+                return calling(self.what, self.call, image, *more)
         except (CbsError, torch.OutOfMemoryError, torch.AcceleratorError):
             raise  # of the machine, not of the plugin
         except KeyboardInterrupt:

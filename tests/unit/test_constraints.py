@@ -38,6 +38,19 @@ def test_a_tested_version_is_one_that_is_allowed(wanted: str) -> None:
     assert PINNED[name] in requirement.specifier
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        *PROJECT["dependencies"],
+        *(want for extra in EXTRAS if extra not in ("dev", "test") for want in EXTRAS[extra]),
+    ],
+)
+def test_a_major_version_that_nobody_has_tried_is_not_taken(wanted: str) -> None:
+    requirement = Requirement(wanted)
+    if requirement.name != "class-based-styling":  # an extra of its own
+        assert {one.operator for one in requirement.specifier} & {"<", "=="}, wanted
+
+
 def test_no_library_of_cuda_is_pinned() -> None:
     """They would keep torch's CPU build from being installed beside them."""
     assert not [name for name in PINNED if name.startswith(("nvidia", "cuda", "triton"))]
