@@ -27,6 +27,7 @@ from cbs_core.contract.errors import SinkError
 from cbs_core.contract.types import WeightsFile
 from cbs_core.machine.background import threads
 from cbs_core.machine.files import replace
+from cbs_core.machine.memory import available
 
 log = logging.getLogger("cbs")
 
@@ -99,9 +100,10 @@ class Store:
         path = self._path(parts)
         if path is None:
             return None
-        if not path.is_file():  # a pipe there would never be read to its end
-            return None
         try:
+            # A pipe there would never be read to its end.
+            if not path.is_file() or path.stat().st_size > available(torch.device("cpu")) // 2:
+                return None
             data = path.read_bytes()
         except OSError:
             return None

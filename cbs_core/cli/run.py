@@ -47,7 +47,7 @@ def run(config: Mapping[str, object]) -> int:
     said: list[str] = []
     report = job.run(lambda begun: _shown(begun, console, said))
     if report is None:
-        complain("interrupted before the first frame: there is no output")
+        complain("interrupted before there was anything to keep: there is no output")
         return INTERRUPTED
     print_table(report, console, said)
     report.check()

@@ -109,7 +109,7 @@ class Job:
 
         Returns:
             The report, whose ``interrupted`` and ``cut`` tell of an early end; None where Ctrl-C
-            came before the first frame, so that there is no output.
+            came before a frame, or with ``resume`` a part, was whole: there is no output.
 
         Raises:
             CbsError: whatever a user can mend; no output is left then.

@@ -531,6 +531,16 @@ def test_a_pipe_in_the_cache_does_not_hang(cache):
     assert kept.read("a") == b"content"
 
 
+def test_what_is_larger_than_the_memory_is_not_read(cache):
+    kept = Store(Net(), CPU)
+    kept.write(b"content", "a")
+    (file,) = cache.iterdir()
+    os.truncate(file, 2**40)
+    assert kept.read("a") is None
+    kept.write(b"content", "a")
+    assert kept.read("a") == b"content"
+
+
 def test_a_folder_that_cannot_be_written_is_told_once_and_used(cache, caplog):
     written = Store(Net(), CPU)
     written.write(b"content", "a")

@@ -1,16 +1,19 @@
 """Any ONNX file: nets of one matrix multiplication a pixel, whose result is known by hand."""
 
 import hashlib
+import re
 import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
 from cbs_plugins.formats import onnx as formats_onnx
 from cbs_plugins.formats.onnx import Runner
+from cbs_plugins.formats.onnx_files import files_of
 from cbs_plugins.segmenters.onnx import ONNXSegmenter
 from cbs_plugins.stylers.onnx import ONNXStyler
 
@@ -308,6 +311,89 @@ def test_external_data_is_told_with_its_own_digest(tmp_path):
         told.append([file.sha256 for file in runner.files])
     assert told[0][0] == told[1][0]
     assert told[0][1] != told[1][1]
+
+
+def _value_first(graph: bytes) -> bytes:
+    entry = re.compile(rb"(\x0a\x08location)(\x12\x04data)")
+    return entry.sub(rb"\2\1", graph)
+
+
+def _long_lengths(graph: bytes) -> bytes:
+    """Writes the lengths of the entry in more bytes than they need, and all those around it."""
+    model = onnx.load_from_string(graph)
+    (matrix,) = (one for one in model.graph.initializer if one.external_data)
+    entry = b"\x0a\x88\x80\x00location\x12\x84\x00data"
+    del matrix.external_data[:]
+    written = matrix.SerializeToString() + b"\x6a" + bytes([len(entry)]) + entry
+    model.graph.initializer.remove(matrix)
+    inside = model.graph.SerializeToString() + b"\x2a" + _varint(len(written)) + written
+    model.ClearField("graph")
+    return model.SerializeToString() + b"\x3a" + _varint(len(inside)) + inside
+
+
+def _in_two_graphs(graph: bytes) -> bytes:
+    """A message that is written twice is merged."""
+    model = onnx.load_from_string(graph)
+    first = onnx.ModelProto()
+    first.graph.initializer.extend(model.graph.initializer)
+    del model.graph.initializer[:]
+    return model.SerializeToString() + first.SerializeToString()
+
+
+def _behind_a_group(graph: bytes) -> bytes:
+    return _varint(900 << 3 | 3) + _varint(900 << 3 | 4) + graph
+
+
+def _varint(number: int) -> bytes:
+    written = []
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*written, number])
+
+
+@pytest.mark.parametrize("disguise", [_value_first, _long_lengths, _in_two_graphs, _behind_a_group])
+def test_external_data_is_found_however_the_graph_is_written(tmp_path, disguise):
+    """As ONNX Runtime finds it: by what the bytes mean."""
+    told, made = [], []
+    for name, matrix in (("a", SWAP), ("b", torch.eye(3))):
+        folder = tmp_path / name
+        folder.mkdir()
+        path = save_net(folder / "net.onnx", matrix)
+        onnx.save(
+            onnx.load(path), path, save_as_external_data=True, location="data", size_threshold=0
+        )
+        graph = disguise(before := Path(path).read_bytes())
+        assert graph != before
+        Path(path).write_bytes(graph)
+        runner = Runner(path)
+        told.append([file.sha256 for file in runner.files])
+        made.append(runner(torch.arange(3.0).view(1, 3, 1, 1).expand(1, 3, 4, 4)))
+    assert not torch.equal(*made)
+    assert told[0] != told[1]
+    assert [len(one) for one in told] == [2, 2]
+
+
+def test_what_an_attribute_of_a_graph_within_holds_elsewhere_is_found(tmp_path):
+    tensor = onnx.numpy_helper.from_array(np.ones(3, np.float32), "inside")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="data")
+    constant = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    inner = onnx.helper.make_graph([constant], "inner", [], [])
+    branch = onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
+    model = onnx.helper.make_model(onnx.helper.make_graph([branch], "outer", [], []))
+    (tmp_path / "data").write_bytes(b"x")
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    assert [file.path.name for file in files_of(tmp_path / "net.onnx")] == ["net.onnx", "data"]
+
+
+@pytest.mark.parametrize(
+    "graph", [b"", b"\xff" * 99, b"\x3a\xff\xff\xff\xff\x0f", b"\x3e\x3f", b"P5"]
+)
+def test_of_what_is_no_graph_the_file_alone_is_told(tmp_path, graph):
+    (tmp_path / "net.onnx").write_bytes(graph)
+    assert len([*files_of(tmp_path / "net.onnx")]) == 1
 
 
 def test_a_loop_that_takes_all_of_the_memory_is_ended_and_one_that_is_long_told(

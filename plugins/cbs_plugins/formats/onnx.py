@@ -5,12 +5,9 @@ The YAML beside a file tells what its numbers mean (`cbs_plugins.formats.onnx_sp
 Letters: ``B`` batch, ``H W`` the frame, ``h w`` the net's output, ``C`` its channels.
 """
 
-import hashlib
 import logging
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +24,10 @@ from cbs_core.contract.errors import (
     WeightsError,
     WeightsMissingError,
 )
-from cbs_core.contract.types import WeightsFile
 from cbs_core.machine.background import threads
 from cbs_core.machine.memory import GIB, MemoryLimitError, available
 from cbs_core.run.workers import Worker
+from cbs_plugins.formats.onnx_files import files_of
 from cbs_plugins.formats.onnx_spec import Spec
 
 DTYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
@@ -66,26 +63,6 @@ class Port:
         return f"{self.type.removeprefix('tensor')} ({', '.join(map(str, self.shape))})"
 
 
-_LOCATION = re.compile(rb"\x0a\x08location\x12(?:([\x01-\x7f])|([\x80-\xff])([\x01-\x7f]))")
-"""How a tensor's external data is named in a graph: an entry's key, and the length of its value."""
-
-
-def _files(path: Path) -> Iterator[WeightsFile]:
-    """Yields the file, and those that hold its external data, as far as they are there."""
-    graph = path.read_bytes()
-    yield WeightsFile(path, hashlib.sha256(graph).hexdigest())
-    names = set()
-    for found in _LOCATION.finditer(graph):
-        short, low, high = found.groups()
-        length = short[0] if short else (low[0] & 127) | high[0] << 7
-        names.add(graph[found.end() : found.end() + length])
-    for name in sorted(names):
-        data = path.parent / os.fsdecode(name)
-        if data.is_file():
-            with data.open("rb") as content:
-                yield WeightsFile(data, hashlib.file_digest(content, "sha256").hexdigest())
-
-
 class Runner:
     """An ONNX file in ONNX Runtime, on whichever device its inputs lie.
 
@@ -110,7 +87,7 @@ class Runner:
         path = Path(path).expanduser()
         if not path.is_file():
             raise WeightsMissingError(f"no ONNX file '{path}': check the path")
-        self.file, *data = _files(path)
+        self.file, *data = files_of(path)
         self.files = (self.file, *data)
         """The graph, and the files of external data that it names."""
         cpu = self._start("CPUExecutionProvider", {})
