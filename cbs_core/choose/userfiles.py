@@ -7,7 +7,7 @@ is read here first, before Hydra or OmegaConf sees it.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ JOB_NUMBER = "${hydra.job.num}"
 ENDLESS = re.compile(r"[\d_]{1000}")
 """A number that Python does not even read (more than 4300 digits), and nothing is counted by."""
 
-PLAIN = re.compile(r"\$\{\s*[\w.\[\]-]+\s*\}")
+LONGEST = 1_000_000
+"""Characters of a configuration, each interpolation counted as what it stands for."""
+
+PLAIN = re.compile(r"\$\{\s*([\w.\[\]-]+)\s*\}")
 """An interpolation that names a key and calls no resolver."""
 
 
@@ -57,6 +60,68 @@ def check(file: Path, *, config_path: str = "", package: str | None = None) -> N
             raise ConfigError(f"'{file}', line {line}: '{dotted}' {wrong}")
 
 
+def check_length(config: Mapping[str, object]) -> None:
+    """Refuses a configuration whose interpolations stand for more than anybody means.
+
+    Ten that each name the next ten times are a bomb, which only OmegaConf would set off.
+
+    Args:
+        config: plain values, not resolved, of whichever files.
+
+    Raises:
+        ConfigError: it would be too long.
+    """
+    known: dict[tuple[str, ...], int] = {}
+
+    def length(path: tuple[str, ...], value: object) -> int:
+        if path in known:
+            return known[path]
+        known[path] = 0  # of what leads back to itself, which is told when it is resolved
+        if isinstance(value, Mapping):
+            found = sum(length((*path, str(key)), one) for key, one in value.items())
+        elif isinstance(value, list):
+            found = sum(length((*path, str(place)), one) for place, one in enumerate(value))
+        else:
+            text = str(value)
+            found = len(text)
+            for named in PLAIN.findall(text):
+                target = _target(named, path)
+                found += length(target, _at(config, target))
+        known[path] = found + 1
+        if found > LONGEST:
+            raise ConfigError(
+                f"'{'.'.join(path)}' stands for more than {LONGEST} characters, by values that "
+                "take each other's (${...}): write it out"
+            )
+        return found + 1
+
+    try:
+        length((), config)
+    except RecursionError as error:
+        raise ConfigError(
+            "values of the configuration take each other's (${...}) hundreds of times in a row: "
+            "write them out"
+        ) from error
+
+
+def _target(named: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns where an interpolation leads: ``a.b``, ``a[0]``, or from a place, ``.b``, ``..b``."""
+    up = len(named) - len(named.lstrip("."))
+    parts = tuple(filter(None, re.split(r"[.\[\]]+", named)))
+    return (*path[: len(path) - up], *parts) if up else parts
+
+
+def _at(value: object, path: tuple[str, ...]) -> object:
+    for part in path:
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None  # OmegaConf tells that it is not there
+    return value
+
+
 def read(file: Path) -> object:
     """Returns a file's content as plain values, checked; nothing in it is interpolated.
 
@@ -74,13 +139,33 @@ def read(file: Path) -> object:
         raise ConfigError(f"'{file}' holds no mapping and no list") from error
 
 
+def values(file: Path) -> object:
+    """Returns the plain values of a YAML that comes with weights or pictures, in `check`'s bounds.
+
+    Raises:
+        ConfigError: it is no YAML, larger than any such file, or holds more than plain values.
+        FileNotFoundError: it is not there.
+    """
+    import yaml  # type: ignore[import-untyped]
+
+    if file.exists() and not file.is_file():  # a pipe would never be read to its end
+        raise ConfigError(f"'{file}' is no file: check its path")
+    if not file.exists():
+        raise FileNotFoundError(file)
+    root = _nodes(file)
+    try:
+        return None if root is None else yaml.constructor.SafeConstructor().construct_document(root)
+    except (yaml.YAMLError, ValueError) as error:  # of a date, a long number
+        raise ConfigError(f"'{file}' is no YAML ({' '.join(str(error).split())})") from error
+
+
 def inline(key: str, text: str) -> object:
     """Returns the plain values of a text in YAML's short form, ``{"the dog's ball": wave}``.
 
     Raises:
         ConfigError: it is none.
     """
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         return yaml.safe_load(text)

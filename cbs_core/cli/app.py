@@ -171,6 +171,7 @@ def hydra_app(
         from omegaconf import DictConfig
 
         from cbs_core.choose.presets import conf_dir, install
+        from cbs_core.choose.userfiles import check_length
         from cbs_core.cli import help as help_text
         from cbs_core.cli import sweeps
         from cbs_core.cli.arguments import normalise
@@ -185,8 +186,10 @@ def hydra_app(
             # Here too, because Hydra prints lines of its own about what a task raises.
             with one_line_errors(command, plugins=True), ending.exits_heard(command):
                 try:
+                    unresolved = _unresolved(config)
+                    check_length(unresolved)
                     sweeps.tell_apart(config, sys.argv[1:])
-                    refuse_unknown(_unresolved(config), config_name)  # it may be what is missing
+                    refuse_unknown(unresolved, config_name)  # it may be what is missing
                     plain = finished(_plain(config), config_name)
                     from cbs_core.run import early
 

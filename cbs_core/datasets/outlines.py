@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 from PIL import Image, ImageDraw
 
+from cbs_core.choose import userfiles
 from cbs_core.contract.errors import ConfigError, SourceError
 from cbs_core.machine.inputs import picture_formats
 
@@ -255,19 +255,21 @@ def yaml_of(root: Path) -> Path:
         ConfigError: there is none.
     """
     for file in sorted((*root.glob("*.yaml"), *root.glob("*.yml"))):
-        if "names:" in file.read_text(encoding="utf-8", errors="replace"):
-            return file
+        if file.is_file():  # a pipe would never be read to its end
+            with file.open(encoding="utf-8", errors="replace") as opened:
+                if "names:" in opened.read(userfiles.SIZE):
+                    return file
     raise ConfigError(f"nothing names the classes of '{root}': a data.yaml with names: does")
 
 
 def _names(root: Path) -> list[str]:
     file = yaml_of(root)
     try:
-        names: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)["names"]  # type: ignore[index, call-overload]
+        names: Any = userfiles.values(file)["names"]  # type: ignore[index]
         if isinstance(names, Mapping):
             names = [names[key] for key in sorted(names, key=int)]
         return [str(name) for name in names]
-    except Exception as error:  # YAML's readers raise nearly anything
+    except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"'{file}' names no classes ({error!r}): names: a list is due") from error
 
 

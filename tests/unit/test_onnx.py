@@ -1,6 +1,7 @@
 """Any ONNX file: nets of one matrix multiplication a pixel, whose result is known by hand."""
 
 import hashlib
+import os
 import re
 import threading
 import time
@@ -34,6 +35,11 @@ pytest.importorskip("onnxruntime")
 
 SWAP = torch.tensor([[0.0, 0, 1], [0, 1, 0], [1, 0, 0]])
 """Exchanges the first and the last channel."""
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{now}: &{now} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, now in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 PLAIN = {"layout": "NCHW", "color": "RGB", "range": [0, 1]}
 
@@ -231,6 +237,13 @@ def test_a_description_is_whole(tmp_path, key):
         ("- layout", "no mapping"),
         ("", "no mapping"),
         ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        (BOMB, "stands for more than"),
+        ("classes: &a [*a]", "alias of what it lies in"),
+        (f"classes: {'[' * 5000}", "deep|nesting depth"),
+        (f"size: {'9' * 5000}", "is no YAML"),
+        ("size: 2001-99-99", "is no YAML"),
+        ("? [a]\n: b", "is no YAML"),
+        (f"size: {'x' * 70_000}", "more than 65536 bytes"),
     ],
 )
 def test_unreadable_descriptions(tmp_path, content, message):
@@ -240,6 +253,13 @@ def test_unreadable_descriptions(tmp_path, content, message):
     with pytest.raises(ConfigError, match=message) as error:
         ONNXSegmenter(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_pipe_for_a_description_is_not_waited_for(tmp_path):
+    path = save_net(tmp_path / "net.onnx", SWAP)
+    os.mkfifo(tmp_path / "net.onnx.yaml")
+    with pytest.raises(ConfigError, match=r"net\.onnx\.yaml' is no file"):
+        ONNXSegmenter(path)
 
 
 @pytest.mark.parametrize(

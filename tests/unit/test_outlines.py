@@ -1,6 +1,7 @@
 """Sets whose labels are outlines: COCO's instances and panoptic segments, YOLO's polygons."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,36 @@ def test_damaged_annotations_are_told(tmp_path) -> None:
     (root / "data.yaml").write_text("train: images/train\n")
     with pytest.raises(ConfigError, match="nothing names the classes"):
         find(root, "train")
+
+
+BOMB = "names: [x]\na: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{now}: &{now} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, now in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BOMB, "stands for more than"),
+        ("names: &a [*a]", "alias of what it lies in"),
+        (f"names: {'[' * 5000}", "deep|nesting depth"),
+        ("names: 3", "names no classes"),
+        ("names: {a: b}", "names no classes"),
+        ("'names:': 3", "names no classes"),
+    ],
+)
+def test_a_description_of_a_strangers_is_bounded(tmp_path, text, told) -> None:
+    root = yolo(tmp_path)
+    (root / "data.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        find(root, "train")
+
+
+def test_a_pipe_beside_a_description_is_not_waited_for(tmp_path) -> None:
+    root = yolo(tmp_path)
+    os.mkfifo(root / "a.yaml")
+    assert find(root, "train").classes == ("background", "car", "kite")
 
 
 @pytest.mark.parametrize("make", [coco, panoptic, yolo])

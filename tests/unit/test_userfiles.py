@@ -211,6 +211,48 @@ def test_what_is_more_than_settings_is_refused(
     assert "'mine/look.yaml'" in refused(compose, capsys, "--config-name=look")
 
 
+LAUGHTER = {
+    "texts": ("xxxxxxxxxx", lambda n: "'" + 10 * f"${{routes.r{n - 1}}}" + "'"),
+    "lists": ("[x]", lambda n: f"[{', '.join(10 * [f'&quot;${{routes.r{n - 1}}}&quot;'])}]"),
+    "spaces": ("xxxxxxxxxx", lambda n: "'" + 10 * f"${{ routes.r{n - 1} }}" + "'"),
+    "relative": ("xxxxxxxxxx", lambda n: "'" + 10 * f"${{.r{n - 1}}}" + "'"),
+    "brackets": ("xxxxxxxxxx", lambda n: "'" + 10 * f"${{routes[r{n - 1}]}}" + "'"),
+    "mappings": ("{a: x}", lambda n: f"{{a: '${{..r{n - 1}}}', b: '${{..r{n - 1}}}'}}"),
+}
+
+
+@pytest.mark.parametrize("kind", LAUGHTER)
+def test_values_that_take_each_others_are_bounded(
+    kind: str, compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No alias is in it, and each value is a plain interpolation."""
+    first, next_one = LAUGHTER[kind]
+    levels = 40 if kind == "mappings" else 12
+    lines = [f"  r0: {first}", *(f"  r{n}: {next_one(n)}" for n in range(1, levels))]
+    text = "\n".join([f"{JOB}input: a.png", "routes:", *lines]).replace("&quot;", '"')
+    Path("mine/look.yaml").write_text(f"{text}\n")
+    line = refused(compose, capsys, "--config-name=look")
+    assert "stands for more than 1000000 characters" in line
+
+
+def test_a_long_way_from_one_to_the_next_is_told(
+    compose: Compose, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [f"  r{n}: ${{routes.r{n + 1}}}" for n in range(1500)]
+    text = "\n".join([f"{JOB}input: a.png", "routes:", *lines, "  r1500: x"])
+    Path("mine/look.yaml").write_text(f"{text}\n")
+    assert "hundreds of times in a row" in refused(compose, capsys, "--config-name=look")
+
+
+def test_they_are_over_several_files(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"part{n}" for n in range(12)]
+    for n, name in enumerate(names):
+        value = "xxxxxxxxxx" if not n else 10 * f"${{routes.r{n - 1}}}"
+        Path(f"mine/{name}.yaml").write_text(f"routes:\n  r{n}: '{value}'\n")
+    Path("mine/look.yaml").write_text(f"defaults: [config, {', '.join(names)}, _self_]\n")
+    assert "stands for more than" in refused(compose, capsys, "--config-name=look")
+
+
 @pytest.mark.parametrize("name", HYDRA_KEYS)
 def test_a_file_below_a_group_reaches_hydras_keys_no_more(name: str, tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"

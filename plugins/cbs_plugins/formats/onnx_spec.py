@@ -22,6 +22,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cbs_core.choose import userfiles
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.words import vocabularies
 
@@ -76,7 +77,7 @@ def read_spec(path: str | Path | None, onnx: str | Path, *, needs: str) -> Spec:
         try:
             values[key] = check(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"'{path}': {key}: {value} is wrong: give {due}") from error
+            raise ConfigError(f"'{path}': {key}: {str(value)[:80]} is wrong: give {due}") from error
     return Spec(**values)
 
 
@@ -87,18 +88,12 @@ def _beside(onnx: Path) -> Path:
 
 
 def _read_yaml(path: Path, *, example: str) -> Mapping[Any, object]:
-    import yaml  # type: ignore[import-untyped]
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = userfiles.values(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"no description '{path}' of the ONNX file: write it there, with {example}, or name "
             "another with spec=FILE"
-        ) from error
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"'{path}' is no YAML that can be read ({' '.join(str(error).split())})"
         ) from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"'{path}' is no mapping of keys to values: write {example} into it")
