@@ -16,7 +16,7 @@ from cbs_core.choose import presets, weights
 from cbs_core.choose.registry import compositors, stylers
 from cbs_core.choose.sections import Choice, choice
 from cbs_core.contract.errors import ConfigError, closest
-from cbs_core.datasets.samples import mixed
+from cbs_core.datasets.chance import mixed
 from cbs_core.frame import routes
 from cbs_core.frame.routes import NONE, Route
 from cbs_core.words.shares import NOT, shares
@@ -54,6 +54,23 @@ class Drawn:
 
     route: Route
     edges: Choice
+
+
+def check(spec: object) -> None:
+    """Refuses what can be told of ``routes`` without the set: a rule of another form.
+
+    Args:
+        spec: as `parse` takes it.
+
+    Raises:
+        ConfigError: an unknown key, or a number outside of its range.
+    """
+    for word, given in spec.items() if isinstance(spec, Mapping) else ():
+        rule = _Told(str(word), given)
+        rule.number("probability", 1.0)
+        rule.span("strength")
+        rule.number("keep_color", 0.0)
+        rule.edges(Choice(""))
 
 
 def parse(

@@ -144,6 +144,11 @@ def best(words: Sequence[str]) -> Net:
     )
 
 
+def chooses(name: str) -> bool:
+    """Tells whether a segmenter takes the `best` net of the words that it is asked for."""
+    return any(entry.get("chooses") == name for entry in _entries())
+
+
 def _rank(net: Net) -> tuple[bool, int, int, str]:
     return net.restricted, len(net.classes), -net.path.stat().st_size, net.words
 
@@ -176,6 +181,15 @@ def _in_brackets(text: str) -> str:
 
 
 def _said() -> Iterator[Mapping[str, Any]]:
+    """Yields what segmenters know that no weight file tells of."""
+    for entry in _entries():
+        if {"say", "knows"} <= entry.keys():
+            known = entry["knows"]
+            if known == ANY or (isinstance(known, list) and {*known} <= {*VOCABULARIES}):
+                yield {**entry, "pip": entry.get("pip", "")}
+
+
+def _entries() -> Iterator[Mapping[Any, Any]]:
     """Yields the entries of the packages' files; what is not of their form is left out."""
     from omegaconf import OmegaConf
 
@@ -185,10 +199,8 @@ def _said() -> Iterator[Mapping[str, Any]]:
         except Exception:  # a stranger's file may be anything; without it a line is shorter
             continue
         for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, Mapping) and {"say", "knows"} <= entry.keys():
-                known = entry["knows"]
-                if known == ANY or (isinstance(known, list) and {*known} <= {*VOCABULARIES}):
-                    yield {**entry, "pip": entry.get("pip", "")}
+            if isinstance(entry, Mapping):
+                yield entry
 
 
 @contextmanager

@@ -6,38 +6,65 @@ Nothing is imported, and a broken file of a stranger costs nothing: whoever load
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from cbs_core.choose import presets, weights
-from cbs_core.contract.errors import ConfigError
+from cbs_core.choose import knowing, presets, weights
+from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.machine.inputs import input_file
+from cbs_core.words import vocabularies
 
 FILE = "named.yaml"
 
 RANGE = re.compile(r"(above )?(-?[\d.e-]+?)(?:\.\.([\d.e]+)?)?")
 """Of a number: ``1..256``, ``0.001..`` or ``above 0``."""
 
+DUE, USUAL, WORDS = "due ", " or ", "|"
+"""``due picture``: one must be given; ``weights or wave``: this where none is; ``v1|v2``: one of
+these words."""
 
-def check(kind: str, name: str, params: Mapping[str, object]) -> None:
+
+def check(kind: str, name: str, params: Mapping[str, object], *, whole: bool = False) -> None:
     """Refuses what is not there and what is too large or small, as far as that is declared.
 
     Args:
         kind: ``styler``, ``segmenter``, ...
         name: of the plugin.
-        params: what it is given; what is None or of another type is left to the plugin.
+        params: what it is given; what is of another type is left to the plugin.
+        whole: whether that is all that it is given, so that what is missing is told too.
 
     Raises:
         WeightsMissingError: no such weights, with the closest name.
         SourceError: no such picture.
-        ConfigError: a number out of range.
+        ConfigError: a number out of range, a word that is none, or nothing where something is due.
     """
-    for key, what in _declared(kind, name):
+    for key, declared in _declared(kind, name):
+        what, _, usual = declared.removeprefix(DUE).partition(USUAL)
         value = params.get(key)
+        if whole and (value is None or value == []):
+            if declared.startswith(DUE):
+                example = "NAME" if what == "text" else what.rpartition("_")[2].upper()
+                raise ConfigError(
+                    f"{kind}={name} has no {key} of its own: give {kind}.{key}={example}"
+                )
+            if what == "net":
+                vocabulary = params.get("vocabulary")
+                knowing.find_weights(name, None if vocabulary is None else str(vocabulary))
+            elif usual:
+                _weights(kind, name, params, usual)
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str) and one and what in _CHECKS:
+            if isinstance(one, str) and one and WORDS in what:
+                _word(f"{kind}.{key}", one, what.split(WORDS))
+            elif isinstance(one, str) and one and what in _CHECKS:
                 _CHECKS[what](kind, name, params, one)
             elif isinstance(one, int | float) and (found := RANGE.fullmatch(what)):
                 _number(f"{kind}.{key}", one, found)
+
+
+def _word(key: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise ConfigError(
+            f"{key}={word} is unknown{closest(word, known)} (there are: {', '.join(known)})"
+        )
 
 
 def _number(key: str, value: float, given: re.Match[str]) -> None:
@@ -61,6 +88,10 @@ def _picture(_kind: str, _name: str, _params: Mapping[str, object], path: str) -
     input_file(path)
 
 
+def _vocabulary(_kind: str, _name: str, _params: Mapping[str, object], name: str) -> None:
+    vocabularies.get(name)
+
+
 def _number_or_picture(_kind: str, _name: str, _params: Mapping[str, object], value: str) -> None:
     if not value.lstrip("-").isdecimal():
         input_file(value)
@@ -69,6 +100,8 @@ def _number_or_picture(_kind: str, _name: str, _params: Mapping[str, object], va
 _CHECKS: Mapping[str, Callable[[str, str, Mapping[str, object], str], None]] = {
     "weights": _weights,
     "file": _file,
+    "net": _file,
+    "vocabulary": _vocabulary,
     "picture": _picture,
     "number_or_picture": _number_or_picture,
 }

@@ -126,6 +126,12 @@ def keys(config_name: str) -> set[str]:
     return own.keys() | {one for one in packages if "/" not in one}  # those are Hydra's own
 
 
+def groups() -> set[str]:
+    """Returns the groups of presets that are none of a kind's plugins: ``+method=castillo``."""
+    folders = (one for folder in preset_dirs().values() for one in folder.glob("*/"))
+    return {one.name for one in folders if one.is_dir()} - REGISTRIES.keys() - {"recipe"}
+
+
 def _plain(file: Path) -> dict[str, object]:
     return {key: value for key, value in loaded(file).items() if not str(value).startswith("${")}
 

@@ -1,5 +1,6 @@
 """A plugin's section of the configuration: its name, and what it is built with."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,3 +53,22 @@ def flag(config: Mapping[str, object], key: str, default: bool | None = None) ->
     if not isinstance(value, bool):
         raise ConfigError(f"{key}={value} is neither true nor false")
     return value
+
+
+def like(key: str, value: object, usual: float) -> None:
+    """Refuses what is not true or false, or no number, as what stands there usually is.
+
+    Args:
+        key: its key.
+        value: None is no number, and may mean something.
+        usual: what is there where nobody says anything.
+
+    Raises:
+        ConfigError: it is of another kind.
+    """
+    if isinstance(usual, bool):
+        flag({key: value}, key)
+    elif value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    ):
+        raise ConfigError(f"{key}={value} is no number")

@@ -34,28 +34,72 @@ def check(kind: str, name: str, params: Mapping[str, object]) -> None:
         judged(signature, params, owner=f"{kind} '{name}'")
 
 
+def check_all(config: Mapping[str, object]) -> None:
+    """Refuses parameters of each chosen plugin, as `check` does.
+
+    Args:
+        config: composed; what is missing or taken from another key is left to a later look.
+
+    Raises:
+        CbsError: as `check` raises.
+    """
+    for kind in REGISTRIES:
+        section = config.get(kind)
+        if isinstance(section, Mapping) and section:
+            of_all = {"name", *(("where", "statistics") if kind == "styler" else ())}
+            if kind in ("source", "sink"):
+                of_all.add("path")  # input= and output=: lists and nothing too, to some commands
+            check(
+                kind,
+                str(section.get("name")),
+                {
+                    key: value
+                    for key, value in section.items()
+                    if key not in of_all and value != "???" and "${" not in str(value)
+                },
+            )
+
+
 def _read(target: str) -> inspect.Signature | None:
-    """Returns the signature of a class by its import string; None where it cannot be told."""
+    """Returns a plugin's signature by its import string; None where it cannot be told."""
     module, _, name = target.partition(":")
-    return _of_class(module, name, _MOST_BASES)
+    return _of(module, name, _MOST_BASES)
 
 
-def _of_class(module: str, name: str, bases: int) -> inspect.Signature | None:
-    """Returns the signature of a class, or of the one that it is derived from, of up to so many."""
+def _of(module: str, name: str, bases: int) -> inspect.Signature | None:
+    """Returns the signature of a function, or of a class or its base, of up to so many."""
     try:
         (file, *_) = _files(module)
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (ImportError, OSError, SyntaxError, ValueError):
         return None  # whoever loads it tells
-    said = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}.get(name)
-    if said is None or said.decorator_list or said.keywords:
-        return None
+    match [node for node in tree.body if name in _bound(node)]:
+        case [ast.FunctionDef(decorator_list=[]) as said]:
+            return inspect.Signature([*_parameters(said.args, _aliases(tree))])
+        case [ast.ClassDef(decorator_list=[], keywords=[]) as said]:
+            return _of_class(said, tree, module, bases)
+    return None
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Returns the names that a statement gives to what it makes."""
+    if isinstance(node, ast.Assign):
+        return {target.id for target in node.targets if isinstance(target, ast.Name)}
+    name = getattr(node, "name", None)
+    return {name} if isinstance(name, str) else set()
+
+
+def _of_class(
+    said: ast.ClassDef, tree: ast.Module, module: str, bases: int
+) -> inspect.Signature | None:
     inits = [node for node in said.body if getattr(node, "name", "") in _MAKERS]
     match inits, said.bases:
         case [ast.FunctionDef(name="__init__", decorator_list=[]) as init], _:
-            return inspect.Signature([*_parameters(init.args, _aliases(tree))])
+            return inspect.Signature([*_parameters(init.args, _aliases(tree))][1:])  # without self
+        case [], []:
+            return inspect.Signature()
         case [], [ast.Name(id=base)] if bases:
-            return _of_class(*_origin(tree, module, base), bases - 1)
+            return _of(*_origin(tree, module, base), bases - 1)
     return None
 
 
@@ -96,7 +140,7 @@ def _parameters(
 ) -> Iterator[inspect.Parameter]:
     places = (*args.posonlyargs, *args.args)
     padded: list[ast.expr | None] = [*[None] * (len(places) - len(args.defaults)), *args.defaults]
-    for one, default in [*zip(places, padded, strict=True)][1:]:  # without self
+    for one, default in zip(places, padded, strict=True):
         yield _parameter(one, default, inspect.Parameter.POSITIONAL_OR_KEYWORD, aliases)
     for one, default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
         yield _parameter(one, default, inspect.Parameter.KEYWORD_ONLY, aliases)

@@ -179,6 +179,11 @@ def check_output(
             )
 
 
+def written(sink: str) -> list[str]:
+    """Returns the suffixes of the files that a sink says it writes."""
+    return [*dict(reversed(_declared("sink"))).get(sink, {}).get("writes", ())]
+
+
 def writable_suffixes() -> list[str]:
     """Returns the suffixes of all files that sinks say they write."""
     return [suffix for _, said in _declared("sink") for suffix in said.get("writes", ())]

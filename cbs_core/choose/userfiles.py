@@ -273,7 +273,7 @@ def _wrong(path: tuple[str, ...], node: Any, key: bool) -> str:
     if ENDLESS.search(text):
         return "is a number of a thousand digits and more"
     if path[:1] == ("defaults",):
-        return _wrong_default(text)
+        return _wrong_default(text) or _no_default(path, node)
     if re.match(r"hydra\b", path[0] if path else ""):
         return _wrong_hydra(".".join(path), text, key or not isinstance(node.value, str))
     return ""
@@ -284,6 +284,20 @@ def _wrong_default(text: str) -> str:
     if "hydra" in words or ".." in text.split("/"):
         return f"may not choose '{text}': a file's defaults are this program's plugins and files"
     return ""
+
+
+def _no_default(path: tuple[str, ...], node: Any) -> str:
+    """Returns what is wrong with the form of an entry, of which Hydra makes an error of its own."""
+    from yaml import MappingNode, SequenceNode
+
+    if len(path) != 2 or isinstance(node.value, str):
+        return ""
+    if isinstance(node, MappingNode) and len(node.value) == 1:
+        ((_, chosen),) = node.value
+        names = chosen.value if isinstance(chosen, SequenceNode) else [chosen]
+        if all(isinstance(name.value, str) for name in names):
+            return ""
+    return "is no choice: write 'config', or 'override KIND: NAME'"
 
 
 def _wrong_hydra(dotted: str, text: str, is_section: bool) -> str:

@@ -9,6 +9,7 @@ import re
 import select
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from cbs_core.cli import ending
 from cbs_core.cli.text import VERSION
-from cbs_core.contract.errors import CbsError, ConfigError, error_line, homeless
+from cbs_core.contract.errors import CbsError, ConfigError, closest, error_line, homeless
 from cbs_core.machine import limits, signals
 from cbs_core.machine.text import clean, printable
 
@@ -175,8 +176,9 @@ def hydra_app(
         from cbs_core.cli import help as help_text
         from cbs_core.cli import sweeps
         from cbs_core.cli.arguments import normalise
-        from cbs_core.cli.keys import finished, refuse_unknown
+        from cbs_core.cli.keys import finished, refuse_unknown, refuse_unknown_of_hydra
 
+        refuse_unknown_of_hydra(argv)
         sys.argv = [command, *normalise(argv, streamed=config_name == "config")]
         install()
         help_text.install(config_name)
@@ -203,6 +205,7 @@ def hydra_app(
                 finally:
                     sweeps.leave_no_empty_folder()
 
+        warnings.filterwarnings("error", message=r"provider=hydra\.searchpath", module="hydra")
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)
         try:
             main(run)()
@@ -225,7 +228,11 @@ def hydra_app(
 def _plain(config: object) -> Mapping[str, object]:
     from omegaconf import OmegaConf
 
-    if missing := sorted(_missing(_unresolved(config))):
+    from cbs_core.cli.keys import check_plugins
+
+    raw = _unresolved(config)
+    if missing := sorted(_missing(raw)):
+        check_plugins(raw)  # a slip may be why it is
         raise ConfigError(f"no value for {', '.join(missing)}: say {missing[0]}=VALUE")
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
@@ -264,6 +271,9 @@ def explain(error: BaseException, config_name: str | None = None) -> str | None:
         return _missing_preset(error.missing_cfg_file or "")
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
+    nowhere = re.search(r"path=(.*) is not available", str(error))
+    if isinstance(error, Warning) and nowhere:  # of Hydra's, which goes on (`hydra_app`)
+        return f"hydra.searchpath names '{nowhere[1]}', and there is no such folder"
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
         where = f"'{mark.name}', line {mark.line + 1}" if mark else "a configuration file"
@@ -272,21 +282,7 @@ def explain(error: BaseException, config_name: str | None = None) -> str | None:
     if scheme := re.match(r"No config source registered for schema ([^,]+),", text):
         return f"hydra.searchpath names '{scheme[1]}://', which is not known: name a folder"
     if isinstance(error, HydraException):
-        if unknown := re.match(r"Could not override '([^']+)'", text):
-            from cbs_core.cli.keys import unknown_key
-
-            parent = getattr(error.__cause__, "parent_node", None)
-            return unknown_key(unknown[1], parent, config_name)
-        if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
-            key, _, values = several[1].partition("=")
-            return (
-                f"'{several[1]}' holds several values: add -m to run each of them; a list is "
-                f"{key}=[{values}]; where the comma belongs to one value, quote it twice, as in "
-                "\"KEY='a,b'\""
-            )
-        if merging := re.match(r"Error merging override (.+)", text):
-            return f"'{merging[1]}' does not fit the value it replaces: give that option once only"
-        return text
+        return _not_composed(error, text, config_name) or text
     if isinstance(error, OmegaConfBaseException):
         return f"configuration: {str(error).splitlines()[0]}"
     if isinstance(error, OSError):
@@ -295,12 +291,43 @@ def explain(error: BaseException, config_name: str | None = None) -> str | None:
     return None
 
 
+def _not_composed(error: BaseException, text: str, config_name: str | None) -> str | None:
+    """Returns what to do about an error of Hydra's, as far as it is known."""
+    from cbs_core.choose.presets import groups, keys
+    from cbs_core.cli.keys import unknown_key
+
+    if "default list use +" in text:
+        added = text.rpartition(" +")[2]
+        if added.partition("=")[0] in groups():
+            return f"{added} is no choice of one that there is: say +{added}"
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        cause = error.__cause__
+        parent, part = getattr(cause, "parent_node", None), getattr(cause, "key", None)
+        part = part if part in unknown[1].split(".") else None
+        return unknown_key(unknown[1], parent, config_name, part=part)
+    if gone := re.search(r"Could not delete from config. '([^']+)' does not exist", text):
+        near = closest(gone[1], keys(config_name or "config"))
+        return f"~{gone[1]} takes away a key that is not there{near}"
+    if several := re.match(r"Ambiguous value for argument '(.+?)' 1\.", text):
+        key, _, values = several[1].partition("=")
+        return (
+            f"'{several[1]}' holds several values: add -m to run each of them; a list is "
+            f"{key}=[{values}]; where the comma belongs to one value, quote it twice, as in "
+            "\"KEY='a,b'\""
+        )
+    if merging := re.match(r"Error merging override (.+)", text):
+        return f"'{merging[1]}' does not fit the value it replaces: give that option once only"
+    return None
+
+
 def _missing_preset(file: str) -> str:
+    from cbs_core.choose.presets import conf_dir
     from cbs_core.choose.registry import REGISTRIES
 
     kind, _, name = file.removesuffix(".yaml").partition("/")
     if kind not in REGISTRIES:
-        return f"no configuration file '{file}': check --config-name and --config-dir"
+        near = closest(kind, [one.stem for one in conf_dir().glob("*.yaml")])
+        return f"no configuration file '{file}'{near}: check --config-name and --config-dir"
     try:
         REGISTRIES[kind].origin(name)
     except CbsError as told:

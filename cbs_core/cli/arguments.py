@@ -15,7 +15,7 @@ from cbs_core.choose import streams, userfiles
 from cbs_core.choose.presets import conf_dir
 from cbs_core.choose.registry import REGISTRIES
 from cbs_core.cli.sweeps import MULTIRUN
-from cbs_core.contract.errors import ConfigError
+from cbs_core.contract.errors import ConfigError, closest
 
 FLAGS = {
     **dict.fromkeys(
@@ -125,8 +125,8 @@ def _separated(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         flag = name if name in FLAGS else next((f for f in FLAGS if f.startswith(name)), None)
         if flag is None:
             raise ConfigError(
-                f"no flag '{word}': options are given as KEY=VALUE without dashes, such as "
-                "input=photo.jpg; --help lists them"
+                f"no flag '{word}'{closest(name, FLAGS)}: options are given as KEY=VALUE without "
+                "dashes, such as input=photo.jpg; --help lists them"
             )
         if flag in ("--config-path", "-cp"):
             # Hydra would put that folder in the place of ours, and read it from beside our code.

@@ -19,10 +19,12 @@ def run(config: Mapping[str, object]) -> int:
     """
     from pathlib import Path
 
+    from cbs_core.augment import rules
     from cbs_core.datasets import labelled
     from cbs_core.run.destinations import writable
 
     # Before torch, and again by whoever needs them.
+    rules.check(config.get("routes"))
     if config.get("data") is not None:
         labelled.place(str(config["data"]))
     writable(Path(str(config["output"])).expanduser() / "any")

@@ -7,13 +7,13 @@ going on below it, or in the lines above it. Nothing is imported to read them.
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from functools import cache
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from cbs_core.choose.presets import conf_dir, preset_dirs, presets
+from cbs_core.choose.presets import conf_dir, keys, loaded, preset_dirs, presets
 from cbs_core.choose.registry import REGISTRIES
 
 COLUMN, WIDTH = 25, 110
@@ -32,7 +32,7 @@ FLAGS = """\
 ENVIRONMENT = """\
 CBS_WEIGHTS        folders of weights, PLUGIN/NAME.safetensors, which go before all others
 CBS_CACHE          where nets that were made fast are kept (~/.cache/cbs)
-CBS_DATA           where cbs-train and cbs-eval look for camvid, cityscapes and voc
+CBS_DATA           where cbs-train, cbs-eval and cbs-augment look for camvid, cityscapes and voc
 HYDRA_FULL_ERROR   1: tracebacks of errors"""
 
 KEY = re.compile(r"^(?P<indent> *)(?P<key>[\w.-]+):(?P<value>(?: .*?)?)(?: +# ?(?P<words>.*))?$")
@@ -158,12 +158,27 @@ def install(config_name: str) -> None:
             ENVIRONMENT=ENVIRONMENT,
             GROUPS=_groups(),
             APP_CONFIG_GROUPS=hydra.format_config_groups(
-                lambda group: not group.startswith("hydra")
+                lambda group: _belongs(group, keys(config_name))
             ),
             KEYS="\n".join(lines({**plain, **config}, words)),
         )
 
     Hydra.get_help = get_help  # type: ignore[method-assign, assignment]
+
+
+def _belongs(group: str, known: Set[str]) -> bool:
+    """Tells whether a command has a kind of plugins, or all that a group's presets change."""
+    top = group.partition("/")[0]
+    if top == "hydra" or top in known:
+        return top in known - {"hydra"}
+    changed = set[str]()
+    for folder in preset_dirs().values():
+        for file in (folder / group).glob("*.yaml"):
+            said = loaded(file)
+            for one in said.pop("defaults", []):
+                changed |= {re.split("[/ ]", str(key))[-1] for key in one if isinstance(one, dict)}
+            changed |= said.keys()
+    return bool(changed) and changed <= known
 
 
 def _groups() -> str:

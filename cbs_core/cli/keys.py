@@ -3,12 +3,13 @@
 Hydra refuses an unknown ``KEY=VALUE``, but not ``+KEY=VALUE`` nor what a file says.
 """
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cbs_core.choose import userfiles
-from cbs_core.choose.presets import keys, loaded, presets
+from cbs_core.choose import signatures, userfiles
+from cbs_core.choose.presets import groups, keys, loaded, presets
 from cbs_core.choose.registry import REGISTRIES
 from cbs_core.contract.errors import ConfigError, closest, nearest
 
@@ -60,10 +61,23 @@ def refuse_unknown(config: Mapping[str, object], config_name: str) -> None:
     Raises:
         ConfigError: with the word that is meant.
     """
-    known = {*keys(config_name), *REGISTRIES}
+    known = keys(config_name)
     for key in config:
         if key not in known:
-            raise ConfigError(_told(key, sorted(known), config))
+            raise ConfigError(_told(key, sorted(known | groups()), config))
+
+
+def check_plugins(config: Mapping[str, object]) -> None:
+    """Refuses a slip in what a plugin is given, as far as that can be told without it.
+
+    Args:
+        config: plain values, which may be missing.
+
+    Raises:
+        CbsError: with the word that is meant.
+    """
+    _check_styler(config.get("styler"))
+    signatures.check_all(config)
 
 
 def _check_styler(section: object) -> None:
@@ -85,7 +99,37 @@ def _own_keys(section: Mapping[str, object]) -> set[str]:
     return {key for file in presets("styler", str(section.get("name"))) for key in loaded(file)}
 
 
-def unknown_key(key: str, parent: object, config_name: str | None = None) -> str:
+def refuse_unknown_of_hydra(words: Iterable[str]) -> None:
+    """Refuses ``+hydra.run.dr=x``, which Hydra adds to its own keys and never reads.
+
+    Args:
+        words: of the command line.
+
+    Raises:
+        ConfigError: with the word that is meant.
+    """
+    from hydra.conf import HydraConf
+    from omegaconf import DictConfig, OmegaConf
+
+    for word in words:
+        if not (found := re.match(r"\++hydra\.([\w.]+)=", word)):
+            continue
+        node: object = OmegaConf.structured(HydraConf)
+        for part in found[1].split("."):
+            if not isinstance(node, DictConfig) or OmegaConf.get_type(node) is dict:
+                break  # whose keys are free
+            if part not in node and not OmegaConf.is_missing(node, part):
+                known = [str(one) for one in node]
+                raise ConfigError(
+                    f"unknown key 'hydra.{found[1]}'{closest(part, known)} (there are: "
+                    f"{', '.join(known)})"
+                )
+            node = None if OmegaConf.is_missing(node, part) else node[part]
+
+
+def unknown_key(
+    key: str, parent: object, config_name: str | None = None, *, part: str | None = None
+) -> str:
     """Returns the line for ``KEY=VALUE`` of a key that is not there.
 
     Args:
@@ -93,6 +137,7 @@ def unknown_key(key: str, parent: object, config_name: str | None = None) -> str
         parent: the section in which it was looked for.
         config_name: the file in ``conf`` of the command; it may have kinds of plugins of which none
             is chosen yet.
+        part: of the key, what was looked for there; None: what is behind its last dot.
     """
     from omegaconf import OmegaConf
 
@@ -101,14 +146,17 @@ def unknown_key(key: str, parent: object, config_name: str | None = None) -> str
     section = plain if isinstance(plain, Mapping) else {}
     known = [str(one) for one in section if one != "hydra"]
     if config_name is not None and "." not in key:
-        known += sorted(keys(config_name) - section.keys() - {"hydra"})
+        known += sorted((keys(config_name) | groups()) - section.keys() - {"hydra"})
     if not known:
         return f"unknown key '{key}': `{sys.argv[0]} --cfg job` shows those that there are"
-    return _told(key, known, section)
+    return _told(key, known, section, part)
 
 
-def _told(key: str, known: list[str], section: Mapping[str, object]) -> str:
+def _told(
+    key: str, known: list[str], section: Mapping[str, object], part: str | None = None
+) -> str:
     head, _, last = key.rpartition(".")
+    last = part or last
     # `style=7` is meant for the styler's section.
     inside = [
         f"{name}.{last}"

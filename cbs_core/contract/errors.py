@@ -189,15 +189,23 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     word, words = name.lower(), list(known)
     swaps = {word[:at] + word[at : at + 2][::-1] + word[at + 2 :] for at in range(len(word) - 1)}
     near = [one for one in words if one in swaps - {word}]
-    near = near or get_close_matches(word, words, n=3, cutoff=cutoff)
+    near = near or get_close_matches(word, words, n=len(words) or 1, cutoff=cutoff)
     # Of equally near ones that with another letter, before one that lacks a letter and has another.
     return max(near, key=lambda one: _alike(one, word), default=None)
 
 
-def _alike(known: str, word: str) -> tuple[float, int]:
-    """Returns how near a known name is: difflib's ratio, then letters that stand where they do."""
+def _alike(known: str, word: str) -> tuple[bool, float, int]:
+    """Returns how near a known name is: a letter; difflib's ratio; letters that are in place."""
     same = sum(ours == theirs for ours, theirs in zip(known, word, strict=False))
-    return SequenceMatcher(None, known, word).ratio(), same
+    return _one_letter(known, word), SequenceMatcher(None, known, word).ratio(), same
+
+
+def _one_letter(known: str, word: str) -> bool:
+    """Tells whether a letter is another, or one is there in one of them alone."""
+    ends = min(len(known), len(word))
+    at = next((at for at in range(ends) if known[at] != word[at]), ends)
+    left, other = known[at:], word[at:]
+    return left[1:] == other[1:] or left[1:] == other or left == other[1:]
 
 
 def closest(name: str, known: Iterable[str]) -> str:

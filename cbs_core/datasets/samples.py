@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-import numpy as np
 import torch
 
 from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.datasets.chance import mixed
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -21,12 +21,6 @@ log = logging.getLogger("cbs")
 def generator(seed: int, step: int) -> torch.Generator:
     """Returns the generator of a step's data: a function of its arguments alone."""
     return torch.Generator().manual_seed(mixed(seed, step))
-
-
-def mixed(*numbers: int) -> int:
-    """Returns a seed of 63 bits in which nearby numbers have nothing in common."""
-    low, high = np.random.SeedSequence([n % 2**64 for n in numbers]).generate_state(2)
-    return (int(high) << 32 | int(low)) & (2**63 - 1)
 
 
 class Shuffled:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cbs_core.contract.errors import CbsError, ConfigError
+from cbs_core.contract.errors import ConfigError
 from cbs_core.machine import asked
+from cbs_core.machine.asked import DeviceError
 
 log = logging.getLogger("cbs")
 
@@ -21,10 +22,6 @@ BF16 = ("amx_bf16", "avx512_bf16")
 
 FEATURES = ("avx2", "avx512_f", "avx512_vnni", *BF16, "amx_int8")
 """Features of a CPU that matter to nets, by torch's names."""
-
-
-class DeviceError(CbsError):
-    """The device asked for cannot compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +52,8 @@ def choose(spec: str) -> Device:
         return _checked(torch.device("cpu"))
     kind, _, number = spec.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
-        reason = "it is built without CUDA" if torch.version.cuda is None else "it finds no GPU"
-        raise DeviceError(
-            f"device={spec}: torch {torch.__version__} cannot use a GPU ({reason}): see "
-            "`cbs-doctor`, or say device=cpu"
-        )
+        built = torch.version.cuda is not None
+        raise DeviceError(asked.no_gpu(spec, torch.__version__, built=built))
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise DeviceError(f"device={spec}: there are only {torch.cuda.device_count()} GPUs")
     return _checked(torch.device(spec))

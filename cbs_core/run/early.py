@@ -8,14 +8,20 @@ from pathlib import Path
 
 from cbs_core.choose import knowing, named, presets, signatures, streams, weights
 from cbs_core.choose.registry import REGISTRIES, sinks
+from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
+from cbs_core.contract.windows import Seekable
 from cbs_core.frame import routes
-from cbs_core.machine import limits
+from cbs_core.machine import asked, limits
 from cbs_core.machine.inputs import input_file, missing
 from cbs_core.run import destinations, settings
 from cbs_core.run.destinations import Places
+from cbs_core.run.preview import Preview, first_frame
 from cbs_core.run.workers import opened
-from cbs_core.temporal.wanted import check_inside
+from cbs_core.temporal.wanted import check_inside, parse_select
+
+OF_ALL_STYLERS = ("name", "where", "statistics")
+"""Keys of a styler's section that are not its own."""
 
 LOCAL = "local"
 """The engine whose workers have this machine's files."""
@@ -33,34 +39,37 @@ def refuse(config: Mapping[str, object], command: str = "config") -> None:
         CbsError: with what is wrong.
     """
     source = None
+    listed: tuple[Choice, ...] = ()
     if command == "config":
         source = _source(config)
         chosen = settings.parse(config)
+        listed = chosen.outputs
     else:
-        settings.check(config)
-    _plugins(config)
-    if command == "config" and config.get("preview") is None:
-        _sink(config, source)
+        settings.check(config, usual=presets.loaded(presets.conf_dir() / f"{command}.yaml"))
+        if command in ("batch", "live"):
+            parse_select(config.get("select"))
+    signatures.check_all(config)
+    asked.check_cuda(config.get("device"))
+    if command == "live":
+        listed = settings.outputs(config)
+    for one in listed:
+        signatures.check("sink", one.name, {k: v for k, v in one.params.items() if k != "path"})
+    outputs = [(one.name, one.params) for one in listed]
+    outputs = outputs or [_section(config, "sink")]
+    if command in ("config", "live") and config.get("preview") is None:
+        for name, section in outputs:
+            _sink(config, name, section, source, alone=len(outputs) == 1)
         _matte(config, source)
     if _section(config, "engine")[0] in ("", LOCAL):
-        _named(config)
+        _named(config, command)
         if command in ("config", "batch", "live") or _of_segmenter(config):
             _routes(config)
     limits.check_libraries()  # numpy is one, which ends the process where it does not fit
     if command == "config":
         _read(chosen)
     if config.get("preview") is None:
-        _write(config, named=command == "config")
-
-
-def _plugins(config: Mapping[str, object]) -> None:
-    for kind in REGISTRIES:
-        name, section = _section(config, kind)
-        if section:
-            of_all = {"name", *(("where", "statistics") if kind == "styler" else ())}
-            if kind in ("source", "sink"):
-                of_all.add("path")  # input= and output=: lists and nothing too, to some commands
-            signatures.check(kind, name, {k: section[k] for k in section if k not in of_all})
+        for name, section in outputs:
+            _write(name, section, named=command in ("config", "live"))
 
 
 def _of_segmenter(config: Mapping[str, object]) -> bool:
@@ -71,24 +80,41 @@ def _of_segmenter(config: Mapping[str, object]) -> bool:
     return config.get("labels") == "segmenter" and not own
 
 
-def _named(config: Mapping[str, object]) -> None:
+def _named(config: Mapping[str, object], command: str) -> None:
     """Refuses files and styles that are not there: of plugins, and of what routes say."""
+    whole = _whole(config, command)
     for kind in REGISTRIES:
         name, section = _section(config, kind)
-        named.check(kind, name, section)
+        named.check(kind, name, section, whole=kind in whole)
     name, section = _section(config, "styler")
-    for styler, params in _styles(config.get("routes"), name, section):
-        named.check("styler", styler, params)
+    for styler, params in _styles(config.get("routes"), name, section, command):
+        own = {key: value for key, value in params.items() if key not in OF_ALL_STYLERS}
+        signatures.check("styler", styler, own)
+        named.check("styler", styler, params, whole="routes" in whole)
     for style in _listed(config.get("styles")):  # of a studio
         named.check("styler", name, {"style": style})
 
 
+def _whole(config: Mapping[str, object], command: str) -> set[str]:
+    """Returns of which kinds the section, or ``routes``, says all that its plugin is given."""
+    told = set[str]()
+    if command in ("config", "batch", "live", "eval", "export") or _of_segmenter(config):
+        told.add("segmenter")
+    if command in ("config", "batch", "scene"):
+        told.add("routes" if isinstance(config.get("routes"), Mapping) else "styler")
+    if command in ("eval", "export"):
+        told.add("styler")
+    return told
+
+
 def _styles(
-    spec: object, styler: str, params: Mapping[str, object]
+    spec: object, styler: str, params: Mapping[str, object], command: str
 ) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Yields the stylers and parameters that ``routes`` name, whatever their classes are."""
     for given in spec.values() if isinstance(spec, Mapping) else ():
-        pool = given.get("styles", given) if isinstance(given, Mapping) else given
+        pool = given
+        if command == "augment" and isinstance(given, Mapping):  # a rule
+            pool = given.get("styles")
         for style in _listed(pool):
             try:
                 route = routes.styled("", style, styler, params)
@@ -128,12 +154,18 @@ def _source(config: Mapping[str, object]) -> Path | None:
 def _read(chosen: settings.Settings) -> None:
     """Builds the source, whose own rules refuse what is wrong; and looks where a point lies.
 
-    With parameters of its own it is not opened: the place to start from may be far inside.
+    With parameters of its own it is not opened for that: the place to start from may be far
+    inside. Of a preview the frame is looked for.
     """
     name, params = chosen.source.name, chosen.source.params
     if not streams.is_light("source", name) or "://" in str(params.get("path", chosen.input)):
         return
     source, _ = settings.source_of(chosen)
+    if chosen.preview is not None:
+        with opened(Preview(source, chosen.preview)) as shown:
+            if isinstance(source, Seekable):  # else all frames before it would be read
+                first_frame(shown)
+        return
     usual = presets.section("source", name)
     if isinstance(chosen.look.select, tuple) and all(
         key == "path" or usual.get(key) == value for key, value in params.items()
@@ -142,27 +174,42 @@ def _read(chosen: settings.Settings) -> None:
             check_inside(chosen.look.select, source.info.height, source.info.width)
 
 
-def _write(config: Mapping[str, object], *, named: bool) -> None:
-    """Builds the sink, whose own rules refuse what is wrong, where anything is said of it.
+def _write(name: str, section: Mapping[str, object], *, named: bool) -> None:
+    """Builds a sink, whose own rules refuse what is wrong, where anything is said of it.
 
     Args:
-        config: composed.
-        named: whether the output is named already; else any name of its kind will do.
+        name: its name.
+        section: what it is given.
+        named: whether the output is named already; else some name of its kind must do.
     """
-    name, section = _section(config, "sink")
-    several = config.get("output")
-    if not streams.is_light("sink", name) or isinstance(several, list):
+    if not streams.is_light("sink", name):
         return
     params = {key: value for key, value in section.items() if key != "name"}
     usual = presets.section("sink", name)
     if all(key == "path" or usual.get(key) == value for key, value in params.items()):
         return
-    path = (named and params.get("path")) or f"output{streams.unnamed(name, params)}"
-    sinks.create(name, **{**params, "path": str(path).removeprefix(f"{name}:")})
+    path = named and params.get("path")
+    usual_first = dict.fromkeys([streams.unnamed(name, params), *streams.written(name)])
+    paths = [str(path).removeprefix(f"{name}:")] if path else [f"output{s}" for s in usual_first]
+    refused: list[CbsError] = []
+    for one in paths if not named else paths[:1]:
+        try:
+            sinks.create(name, **{**params, "path": one})
+        except CbsError as error:
+            refused.append(error)
+        else:
+            return
+    raise refused[0]
 
 
-def _sink(config: Mapping[str, object], source: Path | None) -> None:
-    name, section = _section(config, "sink")
+def _sink(
+    config: Mapping[str, object],
+    name: str,
+    section: Mapping[str, object],
+    source: Path | None,
+    *,
+    alone: bool,
+) -> None:
     path = section.get("path", config.get("output"))
     said = streams.by_path("sink", name)
     if said is None:
@@ -179,6 +226,8 @@ def _sink(config: Mapping[str, object], source: Path | None) -> None:
     }
     if not config.get("sheet_frames"):
         wanted["sheet"] = None
+    if not alone:
+        wanted = {}  # they are named after one of the outputs
     folder = bool(said.get("folders"))
     destinations.check(
         Places(output, destinations.beside(output, wanted, whole=folder)),
@@ -198,16 +247,22 @@ def _matte(config: Mapping[str, object], source: Path | None) -> None:
 
 
 def _routes(config: Mapping[str, object]) -> None:
-    spec, classes = config.get("routes"), _classes(config)
-    if spec is not None and classes:
+    spec = config.get("routes")
+    if spec is not None and (classes := _classes(config)):
         name, section = _section(config, "styler")
-        given = {k: v for k, v in section.items() if k not in ("name", "where", "statistics")}
+        given = {k: v for k, v in section.items() if k not in OF_ALL_STYLERS}
         routes.parse(spec, classes=classes, styler=name, params=given)
 
 
 def _classes(config: Mapping[str, object]) -> tuple[str, ...]:
-    """Returns the segmenter's classes, as far as they can be told without it; else none."""
+    """Returns the segmenter's classes, as far as they can be told without it; else none.
+
+    Raises:
+        ConfigError: it is to be chosen by the words of the routes, and none knows them.
+    """
     name, section = _section(config, "segmenter")
+    if knowing.chooses(name):
+        return knowing.best(routes.words_of(config.get("routes"))).classes
     if section.get("classes"):
         return ()
     try:

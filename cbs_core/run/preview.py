@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from cbs_core.choose import streams
 from cbs_core.contract.errors import SourceError
@@ -11,9 +11,11 @@ from cbs_core.contract.interfaces import Source
 from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
 from cbs_core.contract.windows import Seekable
-from cbs_core.frame.plan import Plan
 from cbs_core.machine import files
 from cbs_core.run.settings import Look
+
+if TYPE_CHECKING:  # which imports torch
+    from cbs_core.frame.plan import Plan
 
 SUFFIX = ".png"
 
@@ -80,7 +82,7 @@ def first_frame(source: Source) -> RawFrame:
     raise SourceError("the input holds no frame: choose another")
 
 
-def keeps_first(plan: Plan, look: Look) -> bool:
+def keeps_first(plan: "Plan", look: Look) -> bool:
     """Whether the first frame of a run says how all others look: by frozen statistics."""
     policy = look.extent.policy
     frozen = policy is not None and policy.every is None and not policy.on_cut
@@ -108,7 +110,7 @@ def sink() -> str:
     return streams.for_suffix("sink", SUFFIX)
 
 
-def unlike(look: Look, plan: Plan) -> tuple[str, ...]:
+def unlike(look: Look, plan: "Plan") -> tuple[str, ...]:
     """Returns in what the run's own frame may differ, a line each."""
     lines = []
     policy = look.extent.policy

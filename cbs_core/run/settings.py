@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cbs_core.choose import presets, registry, streams
-from cbs_core.choose.sections import Choice, choice, flag
+from cbs_core.choose.sections import Choice, choice, flag, like
 from cbs_core.contract import places
 from cbs_core.contract.errors import ConfigError, closest
 from cbs_core.contract.interfaces import Source
@@ -142,6 +142,7 @@ _SHARED: Mapping[str, Callable[[object], object]] = {
     "style_size": partial(parse_size, key="style_size"),
     "segment_every": parse_every,
     "steady": parse_steady,
+    "lookahead": parse_lookahead,
     "device": asked.device,
     "precision": asked.precision,
 }
@@ -225,8 +226,13 @@ def accelerator(config: Mapping[str, object]) -> Choice:
     return Choice(found.name, {**found.params, "int8": True})
 
 
-def check(config: Mapping[str, object]) -> None:
+def check(config: Mapping[str, object], *, usual: Mapping[str, object] | None = None) -> None:
     """Refuses a wrong word for what all commands mean alike, as far as a configuration has it.
+
+    Args:
+        config: composed.
+        usual: what the keys of a command are where nobody says anything: what is true or false, or
+            a number, there is one here too.
 
     Raises:
         ConfigError: with all that is wrong.
@@ -235,6 +241,9 @@ def check(config: Mapping[str, object]) -> None:
     for key, reader in _SHARED.items():
         if key in config:
             read(reader, config[key])
+    for key, value in (usual or {}).items():
+        if key in config and isinstance(value, bool | int | float):
+            read(like, key, config[key], value)
     read.check()
 
 

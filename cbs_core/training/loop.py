@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from cbs_core.contract.task import Task
 from cbs_core.datasets import samples
+from cbs_core.datasets.chance import mixed
 from cbs_core.machine import signals
 from cbs_core.machine.files import replace
 from cbs_core.training import checkpoint, curves
@@ -209,7 +210,7 @@ class _Run:
     def _step(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
         task, step = self.task, self.progress.step
         # Dropout and the like draw from the global generators.
-        torch.manual_seed(samples.mixed(self.settings.seed, step, 1))
+        torch.manual_seed(mixed(self.settings.seed, step, 1))
         task.module.train()
         task.optimizer.zero_grad(set_to_none=True)
         with self._autocast():

@@ -13,7 +13,7 @@ class Recipe:
 recipe = bind(Recipe, {"crop": 288}, owner="training of the styler 'pastel'")
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, field, fields
 from inspect import Parameter, Signature, signature
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -41,27 +41,30 @@ def number(
     return field(default=default, metadata={"bounds": (least, most, above)})
 
 
-def bind(recipe: type[R], params: Mapping[str, object], *, owner: str) -> R:
+def bind(
+    recipe: type[R], params: Mapping[str, object], *, owner: str, beside: Iterable[str] = ()
+) -> R:
     """Returns a recipe whose groups are filled by the names of their fields.
 
     Args:
         recipe: a dataclass whose fields are dataclasses; no two of these have a field of one name.
         params: by name, of all groups.
         owner: who takes them, for messages.
+        beside: names of what is taken out of ``params`` before, which a slip may mean too.
 
     Raises:
         ConfigError: an unknown or missing key, with those accepted, or a value of another type or
             outside of its bounds (`number`).
         CbsError: as the dataclasses raise on what they are given.
     """
-    flat = _Flat(recipe)
+    flat = _Flat(recipe, beside)
     return flat(**checked_parameters(flat, params, owner=owner))
 
 
 class _Flat(Generic[R]):
     """A recipe as a function of all its keys, with a signature that tells them."""
 
-    def __init__(self, recipe: type[R]) -> None:
+    def __init__(self, recipe: type[R], beside: Iterable[str]) -> None:
         hints = get_type_hints(recipe)
         self._recipe = recipe
         self._groups: dict[str, Any] = {f.name: hints[f.name] for f in fields(recipe)}  # type: ignore[arg-type]
@@ -71,6 +74,7 @@ class _Flat(Generic[R]):
                 for group in self._groups.values()
                 for parameter in signature(group).parameters.values()
             ]
+            + [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in beside]
         )
 
     def __call__(self, **params: object) -> R:

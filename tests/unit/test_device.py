@@ -7,7 +7,8 @@ import torch
 
 from cbs_core.contract.errors import ConfigError
 from cbs_core.machine import device
-from cbs_core.machine.device import DeviceError, choose, dtype, precision
+from cbs_core.machine.asked import DeviceError
+from cbs_core.machine.device import choose, dtype, precision
 
 
 @pytest.fixture

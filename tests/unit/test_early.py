@@ -5,19 +5,28 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cbs_plugins.formats.pictures import WRITABLE
 from cbs_plugins.sinks.video import SUFFIXES, VideoSink
 from PIL import Image
 
-from cbs_core.choose import named, presets, signatures, streams
+from cbs_core.choose import named, presets, signatures, streams, weights
 from cbs_core.choose.presets import defaults, section
 from cbs_core.choose.registry import REGISTRIES, judged, sinks
-from cbs_core.contract.errors import CbsError, ConfigError, SinkError, SourceError
+from cbs_core.contract.errors import (
+    CbsError,
+    ConfigError,
+    SinkError,
+    SourceError,
+    WeightsMissingError,
+)
 from cbs_core.contract.types import StreamInfo
+from cbs_core.machine import asked
 from cbs_core.run import early
 from tests.media import make_clip
 
@@ -163,10 +172,24 @@ def test_what_a_plugin_takes_is_told_by_its_source_as_by_itself(kind: str) -> No
     assert read >= 1
 
 
-def test_every_preset_passes(photo: Path) -> None:
+def test_every_preset_passes_or_says_what_is_due(photo: Path) -> None:
+    told = dict[str, str]()
     for kind in REGISTRIES:
         for name in REGISTRIES[kind].names():
-            early.refuse({kind: section(kind, name)}, "live")
+            try:
+                early.refuse({kind: section(kind, name)}, "export")
+            except (ConfigError, WeightsMissingError) as error:
+                told[f"{kind}={name}"] = str(error)
+    assert "no swift weights named 'starry_night'" in told.pop("styler=swift")  # none is released
+    assert told == {
+        plugin: f"{plugin} has no {key} of its own: give {plugin.split('=')[0]}.{key}={example}"
+        for plugin, key, example in (
+            *((f"segmenter={name}", "weights", "FILE") for name in ("espnetv2", "onnx", "timm")),
+            ("segmenter=huggingface", "model", "NAME"),
+            ("styler=onnx", "weights", "FILE"),
+            *((f"styler={name}", "style", "PICTURE") for name in ("gatys", "magenta", "microast")),
+        )
+    }
 
 
 @pytest.mark.parametrize(
@@ -177,7 +200,8 @@ def test_every_preset_passes(photo: Path) -> None:
         "@dataclass\nclass P:\n    def __init__(self, c): ...",
         "class P(Base): ...",
         "from other import P",
-        "def P(c): ...",
+        "@given\ndef P(c): ...",
+        "def P(c): ...\nP = given(P)",
         "class P:",
         "\0",
         None,
@@ -442,10 +466,16 @@ def test_what_is_said_of_builtin_parameters_is_true() -> None:
         for name, said in plugins.items():
             plugin = REGISTRIES[kind].load(name)
             assert said.keys() <= {*inspect.signature(plugin).parameters}
-            known = {*named._CHECKS}
-            assert all(one in known or named.RANGE.fullmatch(one) for one in said.values())
-            if "weights" in said.values():
+            for one in said.values():
+                what, _, usual = one.removeprefix(named.DUE).partition(named.USUAL)
+                assert what in {*named._CHECKS, "text"} or set("|.") & {*what} or "above" in what
+                assert not usual or usual in presets_of_weights(name)
+            if any(one.startswith("weights") for one in said.values()):
                 assert plugin.room == name
+
+
+def presets_of_weights(name: str) -> set[str]:
+    return {*weights.available(name)} | ({"starry_night"} if name == "swift" else set())
 
 
 def ranges() -> Iterator[tuple[str, str, str, re.Match[str]]]:
@@ -461,17 +491,27 @@ def test_how_large_a_number_may_be_is_what_the_plugin_itself_says(
     kind: str, name: str, key: str, given: re.Match[str], photo: Path
 ) -> None:
     usual = section(kind, name)
+    Image.new("RGB", (32, 32)).save("painting.png")
+    usual |= {"style": "painting.png"} if kind == "styler" else {}
+    usual |= {"model": "./none"} if name == "huggingface" else {}
+    usual |= {"weights": "none.pth"} if name == "maskrcnn" else {}
     step = 1 if type(usual[key]) is int else 1e-4
     number = type(usual[key])
+    made = {one: value for one, value in usual.items() if one != "name"}
+
+    def make(value: float) -> None:
+        REGISTRIES[kind].create(name, **{**made, key: value})
+
     least, most = float(given[2]), float(given[3] or 1e6)
     ends = {least + step * bool(given[1]), most}
     beyond = {least - step * (not given[1]), *([most + step] if given[3] else [])}
     for value in map(number, ends):
-        REGISTRIES[kind].create(name, **{key: value})
+        with suppress(WeightsMissingError):  # which are not here
+            make(value)
         refuse(**{kind: {**usual, key: value}})
     for value in map(number, beyond):
-        with pytest.raises(ConfigError):
-            REGISTRIES[kind].create(name, **{key: value})
+        with pytest.raises(ConfigError, match=rf"\b{key}\b"):
+            make(value)
         with pytest.raises(ConfigError, match=rf"{kind}\.{key} must be .*, not"):
             refuse(**{kind: {**usual, key: value}})
 
@@ -510,3 +550,159 @@ def test_what_a_scene_calls_its_parts_is_no_class(photo: Path) -> None:
         early.refuse(scene | {"routes": {"red": "wave"}}, "scene")
     with pytest.raises(CbsError, match="did you mean 'wave'"):
         early.refuse(scene | {"routes": {"material:red": "wavee"}}, "scene")
+
+
+def words() -> Iterator[tuple[str, str, str, list[str]]]:
+    for kind, plugins in presets.loaded(presets.conf_dir() / named.FILE).items():
+        for name, said in plugins.items():
+            for key, what in said.items():
+                if named.WORDS in what:
+                    yield kind, name, key, what.split(named.WORDS)
+
+
+@pytest.mark.parametrize(("kind", "name", "key", "known"), list(words()))
+def test_words_that_a_plugin_takes_are_what_it_says_itself(
+    kind: str, name: str, key: str, known: list[str], photo: Path
+) -> None:
+    Image.new("RGB", (32, 32)).save("painting.png")
+    made = {one: value for one, value in section(kind, name).items() if one != "name"}
+    made |= {"style": "painting.png"} if kind == "styler" else {}
+    made |= {"model": "./none"} if name in ("huggingface", "sam") else {}
+    made |= {"weights": "none.pth"} if name == "maskrcnn" else {}
+    for word in known:
+        with suppress(WeightsMissingError):  # which may not be here
+            REGISTRIES[kind].create(name, **{**made, key: word})
+    slip = f"{known[0]}q"
+    with pytest.raises(CbsError, match=slip):
+        REGISTRIES[kind].create(name, **{**made, key: slip})
+    with pytest.raises(ConfigError, match=rf"{kind}\.{key}={slip} is unknown; did you mean"):
+        refuse(**{kind: {"name": name, **made, key: slip}})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"routes": {"tigr": "wave"}, "segmenter": {"name": "auto"}}, "no class 'tigr'"),
+        ({"routes": ["car", "zebra crossing"], "segmenter": {"name": "auto"}}, "zebra crossing"),
+        ({"styler": {"name": "gatys"}}, "give styler.style=PICTURE"),
+        ({"styler": {"name": "microast"}, "routes": ["person"]}, "give styler.style=PICTURE"),
+        ({"styler": {"name": "microast", "style": []}}, "give styler.style=PICTURE"),
+        ({"styler": {"name": "magenta"}}, "give styler.style=PICTURE"),
+        ({"routes": {"person": {"styler": "gatys"}}}, "give styler.style=PICTURE"),
+        ({"routes": {"person": {"styler": "gatys", "style": "p.jpg"}}}, "no file 'p.jpg'"),
+        ({"routes": {"person": {"style": "wave", "hallo": 3}}}, "did you mean 'halo'"),
+        ({"styler": {"name": "swift", "weights": None}}, "no swift weights"),
+        ({"styler": {"name": "onnx"}}, "give styler.weights=FILE"),
+        ({"segmenter": {"name": "timm"}}, "give segmenter.weights=FILE"),
+        ({"segmenter": {"name": "huggingface", "model": None}}, "give segmenter.model=NAME"),
+        ({"segmenter": {"name": "dabnet", "vocabulary": "camvd"}}, "did you mean 'camvid'"),
+        ({"segmenter": {"name": "dabnet", "vocabulary": "coco"}}, "no dabnet weights named 'coco'"),
+        ({"device": "cuda:0"}, "it finds no GPU"),
+    ],
+)
+def test_what_is_due_or_cannot_be(
+    photo: Path, given: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "_driver", lambda: False)
+    with pytest.raises(CbsError, match=re.escape(said)):
+        refuse(**given)
+
+
+def test_what_is_chosen_by_words_or_has_its_own_style_passes(photo: Path) -> None:
+    refuse(routes={"car": "wave", "rest": "udnie"}, segmenter={"name": "auto"})
+    refuse(segmenter={"name": "auto"})
+    Image.new("RGB", (32, 32)).save("painting.png")
+    refuse(styler={"name": "gatys"}, routes={"person": {"style": "painting.png"}})
+    refuse(styler={"name": "gatys"}, routes={"person": "painting.png", "cat": "none"})
+    refuse(styler={"name": "swift", "weights": "photo.png"})
+    lone = presets.defaults("batch") | {"input": "photo.png", "styler": {"name": "gatys"}}
+    with pytest.raises(ConfigError, match=r"give styler\.style=PICTURE"):
+        early.refuse(lone, "batch")
+
+
+def test_a_gpu_is_judged_by_torchs_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    monkeypatch.setattr(
+        asked, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "torch/__init__.py"))
+    )
+
+    def of(text: str, *, driver: bool) -> str:
+        (tmp_path / "torch" / "version.py").write_text(f"__version__ = '9'\n{text}")
+        monkeypatch.setattr(asked, "_driver", lambda: driver)
+        try:
+            asked.check_cuda("cuda")
+        except asked.DeviceError as error:
+            return str(error)
+        return ""
+
+    typed = "cuda: Optional[str] = {}\nhip: Optional[str] = {}\n"
+    assert "torch 9 cannot use a GPU (it is built without CUDA)" in of(
+        typed.format(None, None), driver=True
+    )
+    assert "it finds no GPU" in of("cuda = '13.0'\nhip = None\n", driver=False)
+    assert of(typed.format("'13.0'", None), driver=True) == ""
+    assert of(typed.format(None, "'6.4'"), driver=False) == ""
+    asked.check_cuda("cpu")
+    asked.check_cuda(None)
+
+
+def test_the_frame_of_a_preview_is_looked_for(photo: Path) -> None:
+    make_clip(Path("clip.mp4"), frames=10)
+    config = configured() | {"input": "clip.mp4", "output": "out.mp4"}
+    config["source"] = {**section("source", "video"), "path": "clip.mp4"}
+    early.refuse(config | {"preview": "3f"})
+    for behind in ("10f", "01:00", 7):
+        with pytest.raises(SourceError, match=r"has no frame at preview="):
+            early.refuse(config | {"preview": behind})
+
+
+@pytest.mark.parametrize(
+    ("output", "pixels", "said"),
+    [
+        ("o.mp4", "yuv420", "takes no pixel format 'yuv420'; did you mean 'yuv420p'"),
+        ("o.mp4", "pal8", "libx264 takes no pixel format 'pal8'"),
+        ("o.mov", "bgr4", "takes no pixel format 'bgr4'"),
+    ],
+)
+def test_a_pixel_format_that_the_encoder_has_not(
+    photo: Path, output: str, pixels: str, said: str
+) -> None:
+    sink = {**section("sink", "video"), "pixel_format": pixels}
+    with pytest.raises(SinkError, match=said):
+        early.refuse(configured(output=output) | {"sink": {**sink, "path": output}})
+    with pytest.raises(SinkError, match="takes no pixel format"):
+        early.refuse({"sink": {**sink, "path": "restyled"}}, "batch")
+
+
+def test_what_only_some_outputs_of_a_batch_can_hold_is_left_to_them(photo: Path) -> None:
+    for key, value in (("pixel_format", "yuva444p10le"), ("crf", 60)):
+        sink = {**section("sink", "video"), "path": "restyled", key: value}
+        early.refuse({"sink": sink}, "batch")
+        with pytest.raises(SinkError):
+            early.refuse(configured(output="o.mp4") | {"sink": {**sink, "path": "o.mp4"}})
+
+
+@pytest.mark.parametrize("command", ["config", "live"])
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("o.xyz", "choose one of .mp4"),
+        ("photo.png/o.mp4", "is a file, not a folder"),
+        ({"name": "video", "path": "o.mp4", "codec": "libx26"}, "no encoder 'libx26'"),
+        ({"name": "video", "path": "o.mp4", "codc": "libx264"}, "did you mean 'codec'"),
+        ({"name": "vdeo", "path": "o.mp4"}, "did you mean 'video'"),
+        ("photo.png", "photo.png"),
+    ],
+)
+def test_each_of_several_outputs_is_looked_at(
+    photo: Path, command: str, output: object, said: str
+) -> None:
+    usual = configured() if command == "config" else defaults(command)
+    early.refuse(usual | {"output": ["good.mp4", "good.png"]}, command)
+    before = sorted(photo.parent.rglob("*"))
+    with pytest.raises(CbsError, match=said):
+        early.refuse(usual | {"output": ["good.mp4", output]}, command)
+    assert sorted(photo.parent.rglob("*")) == before

@@ -115,3 +115,25 @@ def test_each_command_shows_keys_flags_and_environment(name: str) -> None:
         assert part in text
     for variable in ("CBS_WEIGHTS", "CBS_CACHE", "CBS_DATA"):
         assert variable in help_text.ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "strange"),
+    [
+        ("config", {"segmenter", "sink", "scheduler", "method"}, {"engine", "recipe/styler"}),
+        ("eval", {"segmenter", "styler", "accelerator"}, {"sink", "engine", "method"}),
+        ("export", {"segmenter", "styler"}, {"source", "accelerator", "method"}),
+        ("train", {"segmenter", "styler", "recipe/styler"}, {"sink", "engine", "method"}),
+        ("scene", {"segmenter", "styler", "accelerator"}, {"compositor", "sink", "method"}),
+        ("live", {"segmenter", "source", "method"}, {"engine", "scheduler", "recipe/styler"}),
+        ("batch", {"engine", "sink", "method"}, {"recipe/segmenter"}),
+        ("augment", {"compositor", "engine"}, {"method", "sink"}),
+    ],
+)
+def test_a_command_lists_the_kinds_that_it_has(
+    command: str, there: set[str], strange: set[str]
+) -> None:
+    assert all(help_text._belongs(group, presets.keys(command)) for group in there)
+    assert not any(
+        help_text._belongs(group, presets.keys(command)) for group in {*strange, "hydra/help"}
+    )

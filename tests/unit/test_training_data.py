@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from cbs_core.contract.errors import ConfigError, SourceError
+from cbs_core.datasets.chance import mixed
 from cbs_core.datasets.photos import find_photos, has_split
-from cbs_core.datasets.samples import Samples, Shuffled, generator, mixed, prefetch
+from cbs_core.datasets.samples import Samples, Shuffled, generator, prefetch
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 from PIL import Image
 
-from cbs_core.contract.errors import SinkError
+from cbs_core.contract.errors import SinkError, closest
 from cbs_core.contract.stored import Stored
 from cbs_plugins.formats.media import has_alpha, open_media, picture_stream
 from cbs_plugins.formats.profiles import told
@@ -107,6 +107,25 @@ def encoder_formats(codec: str) -> tuple[str, ...]:
     return tuple(name for name in offered if name not in _EXPERIMENTAL.get(codec, ()))
 
 
+def check_format(wanted: str, *codecs: str) -> None:
+    """Refuses a pixel format that none of some encoders takes.
+
+    Args:
+        wanted: FFmpeg's name.
+        codecs: the encoders, the likeliest first.
+
+    Raises:
+        SinkError: with those that the first takes.
+    """
+    if any(wanted in encoder_formats(codec) for codec in codecs):
+        return
+    offered = encoder_formats(codecs[0])
+    raise SinkError(
+        f"{codecs[0]} takes no pixel format '{wanted}'{closest(wanted, offered)} (it takes: "
+        f"{', '.join(offered)}): choose one of these, or sink.pixel_format=auto"
+    )
+
+
 def pixel_format(
     codec: str,
     source: VideoStream | None,
@@ -139,11 +158,7 @@ def pixel_format(
     have = have if alpha is None else replace(have, alpha=alpha)
     have = replace(have, bits=_DEPTH) if matte else have
     if wanted != "auto":
-        if wanted not in offered:
-            raise SinkError(
-                f"{codec} takes no pixel format '{wanted}' (it takes: {', '.join(offered)}): "
-                "choose one of these, or sink.pixel_format=auto"
-            )
+        check_format(wanted, codec)
         return wanted, _depth_lost(codec, wanted, have)
     best = min(offered, key=lambda name: _cost(name, have, width, height), default="yuv420p")
     got = Sampling.of(best)

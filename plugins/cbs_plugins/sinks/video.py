@@ -16,6 +16,7 @@ from cbs_core.machine.files import free
 from cbs_core.machine.unfinished import left_over, remove, told
 from cbs_plugins.formats.encoding import Encoding
 from cbs_plugins.formats.picture_tags import not_held
+from cbs_plugins.formats.video_colours import check_format
 from cbs_plugins.formats.video_file import VideoFile
 
 SUFFIXES = {
@@ -108,6 +109,11 @@ class VideoSink:
         self.size = size
         _read_size(size, 1, 1)
         options = _options(self.codec, crf, preset)
+        if codec == "auto":
+            _options("libx264", CRF, preset)  # of files beside this one that are .mp4
+        if pixel_format != "auto":
+            transparent = _TRANSPARENT.get(suffix, self.codec) if codec == "auto" else codec
+            check_format(pixel_format, self.codec, transparent)
         self._encoding = Encoding(self.codec, options, pixel_format, audio, None)
         self.notes: tuple[str, ...] = ()
         self.kept: int | None = None

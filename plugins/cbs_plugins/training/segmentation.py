@@ -295,7 +295,8 @@ def segmentation_task(
             if told is not None:
                 chosen[key] = told
     rest = {key: value for key, value in params.items() if key not in of_net}
-    return SegmentationTask(partial(create, **chosen), bind(Recipe, rest, owner=owner))
+    recipe = bind(Recipe, rest, owner=owner, beside=of_net)
+    return SegmentationTask(partial(create, **chosen), recipe)
 
 
 def poly(step: int, steps: int, warm_up: int) -> float:
