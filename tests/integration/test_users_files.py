@@ -136,6 +136,9 @@ SCENE = (
     *("input=box.glb", "routes={material:red: wave}", "styler.weights=net.pth", "views=1"),
     *("size=64", "measure=false", "quiet=true"),
 )
+NET = ("segmenter=dabnet", "segmenter.vocabulary=cityscapes", "accelerator=eager", "precision=fp32")
+BATCH = ("quiet=true", WAVE, ROUTES, *NET)
+AUGMENT = ("data=data", "routes={road: wave}", "engine=local", "quiet=true", *NET)
 OVER = "overwrite=true"
 
 REFUSED = [
@@ -155,6 +158,11 @@ REFUSED = [
     ("eval", *EVAL, "output=mine.json"),
     ("export", *EXPORT, "output=mine.onnx"),
     ("scene", *SCENE, "output=mine.glb"),
+    ("batch", "input=photos", "output=mine", *BATCH),
+    ("batch", "input=photos", "output=photos", *BATCH),
+    ("batch", "input=photos", "output=.", *BATCH),
+    ("augment", "output=mine", *AUGMENT),
+    ("augment", "output=data/new", *AUGMENT),
     # what would lie beside it is, and stays where the output may be replaced
     ("run", *PICTURE, "output=report.png", OVER),
     ("run", *PICTURE, "output=new.png", "report=mine.json"),
@@ -167,6 +175,13 @@ REFUSED = [
     ("export", *EXPORT, "output=mine.onnx", OVER),
     ("scene", *SCENE, "output=mine.glb", OVER),
     ("scene", *SCENE, "output=box.glb", OVER),
+    ("batch", "input=photos", "output=mine", *BATCH, OVER),
+    ("batch", "input=photos", "output=new", "report=mine.json", *BATCH, OVER),
+    ("batch", "input=photos", "output=photos", *BATCH, OVER),
+    ("run", *PICTURE, "output=new.png", "report=photo.png", OVER),
+    ("run", *PICTURE, "output=new.png", "output_matte=photo.png", OVER),
+    ("run", *CLIP, "output=new.mp4", "output_matte=clip.mp4", OVER),
+    ("run", *PICTURE, "output=[new.png,photo.png]", OVER),
 ]
 
 DONE = [
@@ -179,6 +194,9 @@ DONE = [
     ("run", *CLIP, "output=new.mp4", "resume=true"),
     ("train", *TRAIN, "output=new.safetensors"),
     ("scene", *SCENE, "output=new.glb", "turntable=null", "viewer=null"),
+    ("batch", "input=[photos/0.png,clip.mp4]", *BATCH, "output=new"),
+    ("batch", "input=clip.mp4", *BATCH, OVER, "output=mine.train"),
+    ("augment", *AUGMENT, "output=new"),
 ]
 
 
