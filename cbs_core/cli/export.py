@@ -3,6 +3,7 @@
 Letters: ``B`` batch, ``H W`` the picture.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,9 @@ SIZES = ((1, 64, 96), (2, 65, 131), (1, 270, 480))
 
 TOLERANCE = 1e-3
 """Of a styler's [0,1]; of a segmenter's largest logit."""
+
+FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS}
+"""What a system says of a disk that takes no more, or of one that fails."""
 
 
 def main() -> None:
@@ -128,7 +132,10 @@ def export(plugin: object, output: Path, *, what: str) -> tuple[float, float]:
             final = rename(graph, output, over=over)
             rename(description, final.with_name(f"{final.name}.yaml"), over=over)
     except OSError as error:
-        raise SinkError(f"cannot write '{output}': {error.strerror or error}") from error
+        raise SinkError(
+            f"cannot write '{output}': {error.strerror or error}; make room there, or choose "
+            "another place with output="
+        ) from error
     return difference, scale
 
 
@@ -223,6 +230,8 @@ def _write(plugin: "nn.Module", graph: Path, *, what: str) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # the exporter's errors have no common base, a plugin's none
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # of the disk, which neither can help
         raise PluginContractError(
             f"torch cannot export the {what} to ONNX ({error_words(error)[:300]})"
         ) from error

@@ -5,6 +5,7 @@ keys, plugins, parameters, classes and styles are looked up, and nothing is comp
 named beside them run their like.
 """
 
+import inspect
 import re
 import shlex
 import shutil
@@ -21,7 +22,8 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from skimage import data
 
-from cbs_core.choose import weights
+from cbs_core.augment.transforms import Restyle
+from cbs_core.choose import presets, weights
 from cbs_core.choose.registry import REGISTRIES, checked_parameters
 from cbs_core.cli import augment, batch, evaluate, export, live, plugins, run, scene, train
 from cbs_core.cli.app import DEBUG
@@ -92,6 +94,8 @@ def commands(document: str) -> list[str]:
     return list(dict.fromkeys(filter(None, typed)))
 
 
+CONFIGURATIONS = ("config", "batch", "train", "eval", "export", "scene", "augment", "live", "named")
+
 ALL = [
     pytest.param(command, id=f"{Path(document).stem}: {command[:60]}")
     for document in DOCUMENTS
@@ -117,6 +121,46 @@ def test_what_is_typed_is_tried_or_known(document: str) -> None:
     typed += [span for span in spans if shutil.which(span.split()[0])]
     known = (*OTHERS, "#")
     assert not [one for one in typed if one and not BEGINS.match(one) and not one.startswith(known)]
+
+
+OPTION = re.compile(r"(?:^|[ '])\+?([a-z][a-z_]*(?:\.[a-z_]+)?)=")
+"""An option's key, at the beginning of a word that nothing but options stands before."""
+
+OF_A_ROUTE = ("styler", "statistics"), ("styler", "where")
+
+
+def option_keys(document: str) -> set[str]:
+    """Returns the keys of a document's spans that hold options alone: `styler.where=mask`."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(), flags=re.S | re.M)
+    spans = [span for span in re.findall(r"`([^`\n]+)`", text) if OPTION.match(span)]
+    return {key for span in spans for key in OPTION.findall(span)}
+
+
+def is_known(key: str) -> bool:
+    """Tells whether some command, plugin or recipe takes such a key."""
+    kind, _, name = key.partition(".")
+    if not name:
+        known = {*REGISTRIES, "method", *inspect.signature(Restyle).parameters}
+        return key in known.union(*(presets.keys(one) for one in CONFIGURATIONS))
+    if kind == "recipe":
+        files = (ROOT / "conf/recipe").rglob("*.yaml")
+        return any(name in presets.loaded(file) for file in files)
+    if kind == "hydra" or (kind, name) in OF_A_ROUTE:
+        return True
+    registry = REGISTRIES[kind]
+    return any(registry.takes(one, name) for one in registry.names())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_options_that_are_told_are_there(document: str) -> None:
+    assert not [key for key in sorted(option_keys(document)) if not is_known(key)]
+
+
+def test_options_are_seen_and_a_slip_is() -> None:
+    assert len(option_keys("README.md")) > 40
+    assert not is_known("styler.whree")
+    assert not is_known("lookahaed")
+    assert not is_known("recipe.tonne")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from torch import nn
 from cbs_core.choose import registry
 from cbs_core.cli import export as command
 from cbs_core.contract.errors import ConfigError, PluginContractError, PluginLoadError, SinkError
+from tests.disks import files_up_to
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -234,6 +235,12 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot write"):
         command.export(DABNet(19), tmp_path / "file/x.onnx", what="test")
+
+
+def test_a_full_disk_is_no_fault_of_the_net(tmp_path):
+    with files_up_to(500), pytest.raises(SinkError, match=r"x.onnx': File too large; make room"):
+        command.export(TransformerNet(8), tmp_path / "x.onnx", what="test")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_extra_is_named(monkeypatch):
