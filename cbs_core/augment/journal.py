@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine import files
+from cbs_core.machine.inputs import refuse_pipe
 from cbs_core.machine.locks import lock
 
 MANIFEST = "manifest.jsonl"
@@ -132,7 +133,9 @@ def read(manifest: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
     Raises:
         ConfigError: it is none.
+        SourceError: it is a pipe.
     """
+    refuse_pipe(manifest)
     try:
         head, *records = [json.loads(line) for line in manifest.read_bytes().splitlines()]
         known = {"data", "config"} <= head.keys() and all(

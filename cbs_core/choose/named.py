@@ -18,9 +18,9 @@ FILE = "named.yaml"
 RANGE = re.compile(r"(above )?(-?[\d.e-]+?)(?:\.\.([\d.e]+)?)?")
 """Of a number: ``1..256``, ``0.001..`` or ``above 0``."""
 
-DUE, USUAL, WORDS = "due ", " or ", "|"
+DUE, USUAL, WORDS, EITHER = "due ", " or ", "|", "_or_"
 """``due picture``: one must be given; ``weights or wave``: this where none is; ``v1|v2``: one of
-these words."""
+these words; ``0..25_or_picture``: a number, which may be a text, or else a picture."""
 
 
 def check(kind: str, name: str, params: Mapping[str, object], *, whole: bool = False) -> None:
@@ -51,11 +51,14 @@ def check(kind: str, name: str, params: Mapping[str, object], *, whole: bool = F
                 knowing.find_weights(name, None if vocabulary is None else str(vocabulary))
             elif usual:
                 _weights(kind, name, params, usual)
+        number, _, other = what.partition(EITHER)
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str) and one and WORDS in what:
+            if other and str(one).lstrip("-").isdecimal():
+                _number(f"{kind}.{key}", int(str(one)), RANGE.fullmatch(number))
+            elif isinstance(one, str) and one and WORDS in what:
                 _word(f"{kind}.{key}", one, what.split(WORDS))
-            elif isinstance(one, str) and one and what in _CHECKS:
-                _CHECKS[what](kind, name, params, one)
+            elif isinstance(one, str) and one and (other or what) in _CHECKS:
+                _CHECKS[other or what](kind, name, params, one)
             elif isinstance(one, int | float) and (found := RANGE.fullmatch(what)):
                 _number(f"{kind}.{key}", one, found)
 
@@ -67,7 +70,9 @@ def _word(key: str, word: str, known: Sequence[str]) -> None:
         )
 
 
-def _number(key: str, value: float, given: re.Match[str]) -> None:
+def _number(key: str, value: float, given: re.Match[str] | None) -> None:
+    if given is None:
+        return  # a stranger's file may be anything
     least, most = float(given[2]), float(given[3] or math.inf)
     if value <= least if given[1] else not least <= value <= most:
         within = f"above {given[2]}" if given[1] else f"at least {given[2]}"
@@ -92,18 +97,12 @@ def _vocabulary(_kind: str, _name: str, _params: Mapping[str, object], name: str
     vocabularies.get(name)
 
 
-def _number_or_picture(_kind: str, _name: str, _params: Mapping[str, object], value: str) -> None:
-    if not value.lstrip("-").isdecimal():
-        input_file(value)
-
-
 _CHECKS: Mapping[str, Callable[[str, str, Mapping[str, object], str], None]] = {
     "weights": _weights,
     "file": _file,
     "net": _file,
     "vocabulary": _vocabulary,
     "picture": _picture,
-    "number_or_picture": _number_or_picture,
 }
 
 

@@ -19,6 +19,9 @@ def run(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
+    from cbs_core.training import places
+
+    places.check(config)  # before torch, and again by whoever needs them
     from cbs_core.training.session import train_session
 
     return train_session(config)

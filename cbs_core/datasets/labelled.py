@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from cbs_core.contract.errors import ConfigError, SourceError, closest
 from cbs_core.datasets import outlines
-from cbs_core.machine.inputs import decoded, picture_formats, to_8_bit
+from cbs_core.machine.inputs import decoded, picture_formats, refuse_pipe, to_8_bit
 from cbs_core.words import vocabularies
 
 IGNORE = 255
@@ -186,6 +186,7 @@ def place(data: str | Path) -> Path:
         ConfigError: there is none.
     """
     root = Path(data).expanduser()
+    refuse_pipe(root)
     if root.exists():
         return root
     folders = [Path(p) for p in os.environ.get("CBS_DATA", "").split(os.pathsep) if p]
@@ -280,6 +281,7 @@ def _read_ids(path: Path) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, made: Callable[[Image.Image], NDArray[np.generic]]) -> NDArray[np.generic]:
+    refuse_pipe(path)
     try:
         with Image.open(path, formats=picture_formats()) as image:
             return made(decoded(path, image))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from cbs_core.choose import userfiles
 from cbs_core.contract.errors import ConfigError, SourceError
-from cbs_core.machine.inputs import picture_formats
+from cbs_core.machine.inputs import picture_formats, refuse_pipe
 
 BACKGROUND = "background"
 """The class of pixels of no object, id 0, of sets that have objects alone."""
@@ -85,6 +85,7 @@ class Coco:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        refuse_pipe(file)
         try:
             self.content: dict[str, Any] = json.loads(file.read_bytes())
             self.images = {int(one["id"]): one for one in self.content["images"]}
@@ -279,6 +280,7 @@ def _polygons(file: Path, classes: int) -> Iterator[tuple[int, NDArray[np.float6
     Raises:
         SourceError: a line is of another form.
     """
+    refuse_pipe(file)
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cbs_core.contract.errors import ConfigError
+from cbs_core.machine.inputs import refuse_pipe
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """By which photographs are told from a folder's other files, in lower case."""
@@ -45,6 +46,7 @@ def place(data: str | Path) -> Path:
         ConfigError: it is neither.
     """
     root = Path(data).expanduser()
+    refuse_pipe(root)
     if not root.is_dir() and not root.is_file():
         raise ConfigError(f"no folder or list of photographs '{data}': check data=")
     return root

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cbs_core.choose.sections import flag
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets import photos
+from cbs_core.machine.inputs import input_file
 from cbs_core.run.destinations import refuse, refuse_part, writable
 
 if TYPE_CHECKING:
@@ -31,11 +32,25 @@ def chosen(config: Mapping[str, object]) -> "Kind":
     data = str(config["data"])
     if found == ["styler"]:
         photos.place(data)
+        painting(config)
     else:
         from cbs_core.datasets import labelled  # numpy, which takes a while
 
         labelled.place(data)
     return found[0]
+
+
+def painting(config: Mapping[str, object]) -> Path:
+    """Returns the picture whose style a styler's pictures are compared with.
+
+    Raises:
+        ConfigError: none is named.
+        SourceError: it is no file.
+    """
+    given = config.get("painting")
+    if given is None:
+        raise ConfigError("a styler is compared with its style: say painting=FILE")
+    return input_file(str(given))
 
 
 def places(config: Mapping[str, object]) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ from cbs_core.datasets import labelled
 from cbs_core.datasets.photos import find_photos
 from cbs_core.evaluation import cost
 from cbs_core.evaluation import scores as evaluation
-from cbs_core.evaluation.places import chosen, places
+from cbs_core.evaluation.places import chosen, painting, places
 from cbs_core.frame.stage import Stage
 from cbs_core.machine import device
 from cbs_core.machine.files import MARK, marked, replace
@@ -145,15 +145,13 @@ def _styler(
     place: torch.device,
     progress: Callable[[Iterable[object]], Iterable[object]],
 ) -> tuple[dict[str, Any], Tensor]:
-    painting = _text(config, "painting")
-    if painting is None:
-        raise ConfigError("a styler is compared with its style: say painting=FILE")
+    file = painting(config)
     side = _count(config, "size") or 256
     found: Sequence[Path] = find_photos(str(config["data"]), split=_text(config, "split"))
     if limit := _count(config, "limit"):
         found = _spread(found, limit)
     photos = [evaluation.squared(labelled.read_rgb(path), side) for path in found]
-    style = evaluation.of_area(labelled.read_rgb(Path(painting).expanduser()), side**2)
+    style = evaluation.of_area(labelled.read_rgb(file), side**2)
     losses = registry.losses.create(_text(config, "losses") or "")
     if isinstance(losses, nn.Module):
         losses.eval().to(place)

@@ -28,12 +28,7 @@ def input_file(path: str | Path) -> Path:
         raise SourceError("'-' is standard input, and only files are read: save it to one first")
     if not path.exists():
         raise SourceError(missing(path))
-    # Not even opened: of a pipe without a writer that would never end.
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise SourceError(
-            f"'{path}' is a pipe or a device, and only files, which can be read again, are taken: "
-            "save it to one first"
-        )
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             if not file.read(1):
@@ -41,6 +36,23 @@ def input_file(path: str | Path) -> Path:
     except OSError as error:
         raise SourceError(f"'{path}' cannot be read: {reason(error)}") from error
     return path
+
+
+def refuse_pipe(path: Path) -> None:
+    """Refuses what is there and is no file: of a pipe without a writer, opening it has no end.
+
+    Raises:
+        SourceError: it is a pipe or a device.
+    """
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode) or path.is_dir()
+    except OSError:
+        return  # whoever reads it tells
+    if not regular:
+        raise SourceError(
+            f"'{path}' is a pipe or a device, and only files, which can be read again, are taken: "
+            "save it to one first"
+        )
 
 
 _RASTER = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TGA", "TIFF", "WEBP")

@@ -27,6 +27,12 @@ ENDINGS = {
 }
 """Key of the configuration -> what follows the output's name."""
 
+NOT_RESUMED = (
+    "resume=true is for a file as input= and one video file as output=out.mp4, without "
+    "output_matte="
+)
+"""What is told where a run cannot be gone on with."""
+
 
 _LONGEST = 255
 """Bytes of a name that file systems hold."""

@@ -3,20 +3,19 @@
 Everything here is checked again, by whoever knows more, when the run begins.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cbs_core.choose import knowing, named, presets, signatures, streams, weights
 from cbs_core.choose.registry import REGISTRIES, sinks
 from cbs_core.choose.sections import Choice
 from cbs_core.contract.errors import CbsError, ConfigError, SourceError
-from cbs_core.contract.windows import Seekable
 from cbs_core.frame import routes
 from cbs_core.machine import asked, limits
 from cbs_core.machine.inputs import input_file, missing
 from cbs_core.run import destinations, settings
 from cbs_core.run.destinations import Places
-from cbs_core.run.preview import Preview, first_frame
+from cbs_core.run.preview import check_before_end
 from cbs_core.run.workers import opened
 from cbs_core.temporal.wanted import check_inside, parse_select
 
@@ -60,6 +59,7 @@ def refuse(config: Mapping[str, object], command: str = "config") -> None:
         for name, section in outputs:
             _sink(config, name, section, source, alone=len(outputs) == 1)
         _matte(config, source)
+        _resume(config, outputs)
     if _section(config, "engine")[0] in ("", LOCAL):
         _named(config, command)
         if command in ("config", "batch", "live") or _of_segmenter(config):
@@ -154,24 +154,22 @@ def _source(config: Mapping[str, object]) -> Path | None:
 def _read(chosen: settings.Settings) -> None:
     """Builds the source, whose own rules refuse what is wrong; and looks where a point lies.
 
-    With parameters of its own it is not opened for that: the place to start from may be far
-    inside. Of a preview the frame is looked for.
+    With parameters of its own it is not opened: the place to start from may be far inside.
     """
     name, params = chosen.source.name, chosen.source.params
     if not streams.is_light("source", name) or "://" in str(params.get("path", chosen.input)):
         return
     source, _ = settings.source_of(chosen)
-    if chosen.preview is not None:
-        with opened(Preview(source, chosen.preview)) as shown:
-            if isinstance(source, Seekable):  # else all frames before it would be read
-                first_frame(shown)
-        return
     usual = presets.section("source", name)
-    if isinstance(chosen.look.select, tuple) and all(
-        key == "path" or usual.get(key) == value for key, value in params.items()
-    ):
+    point, place = chosen.look.select, chosen.preview
+    if not all(key == "path" or usual.get(key) == value for key, value in params.items()):
+        return
+    if isinstance(point, tuple) or place is not None:
         with opened(source):
-            check_inside(chosen.look.select, source.info.height, source.info.width)
+            if place is not None:
+                check_before_end(source, place)
+            if isinstance(point, tuple):
+                check_inside(point, source.info.height, source.info.width)
 
 
 def _write(name: str, section: Mapping[str, object], *, named: bool) -> None:
@@ -244,6 +242,18 @@ def _matte(config: Mapping[str, object], source: Path | None) -> None:
         streams.check_output(streams.sink_for(path), path, {})
         place = Places(Path(path).expanduser(), {})
         destinations.check(place, source=source, taken=[], overwrite=True)
+
+
+def _resume(
+    config: Mapping[str, object], outputs: Sequence[tuple[str, Mapping[str, object]]]
+) -> None:
+    """Refuses a run that is to be gone on with where its output is none that can."""
+    name, _ = outputs[0]
+    if config.get("resume") is not True:
+        return
+    files = config.get("output_matte") is None and len(outputs) == 1
+    if not files or (streams.is_light("sink", name) and not hasattr(sinks.load(name), "segment")):
+        raise ConfigError(destinations.NOT_RESUMED)
 
 
 def _routes(config: Mapping[str, object]) -> None:

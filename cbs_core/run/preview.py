@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -10,7 +11,7 @@ from cbs_core.contract.errors import SourceError
 from cbs_core.contract.interfaces import Source
 from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, StreamInfo
-from cbs_core.contract.windows import Seekable
+from cbs_core.contract.windows import Indexed, Seekable
 from cbs_core.machine import files
 from cbs_core.run.settings import Look
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:  # which imports torch
     from cbs_core.frame.plan import Plan
 
 SUFFIX = ".png"
+
+SURELY = 1
+"""Seconds behind the last frame's time where it is not shown any more, however long it is."""
 
 
 class Preview:
@@ -68,7 +72,37 @@ class Preview:
             if last.pts + (last.duration or 1 / self.info.rate) > wanted:  # it is shown then
                 yield replace(last, index=0)
                 return
-        raise SourceError(f"'{self.info.name}' has no frame at preview={place}: it ends before")
+        raise ended(self.info, place)
+
+
+def check_before_end(source: Source, place: Place) -> None:
+    """Refuses a place far behind the end, as far as the file tells without decoding.
+
+    Args:
+        source: was entered, and gives all of its file.
+        place: as of a `Preview`, which tells the rest.
+
+    Raises:
+        SourceError: the stream ends before it.
+    """
+    info = source.info
+    if info.frames is None or not isinstance(source, Indexed):
+        return
+
+    def behind(frames: int, end: Fraction) -> bool:
+        if place.frame is not None:
+            return place.frame >= frames
+        return place.seconds is not None and place.seconds > end + info.start + SURELY
+
+    if behind(info.frames, Fraction(info.frames) / Fraction(info.rate)):
+        index = source.index()  # reads all of the file's packets: only where it seems to end
+        if index is not None and behind(len(index.times), index.times[-1]):
+            raise ended(info, place)
+
+
+def ended(info: StreamInfo, place: Place) -> SourceError:
+    """Returns the error for a place behind the end."""
+    return SourceError(f"'{info.name}' has no frame at preview={place}: it ends before")
 
 
 def first_frame(source: Source) -> RawFrame:

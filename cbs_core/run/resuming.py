@@ -20,6 +20,7 @@ from cbs_core.contract.places import Place
 from cbs_core.contract.types import RawFrame, Segment, StreamInfo
 from cbs_core.contract.windows import Seekable, SegmentSink
 from cbs_core.frame.plan import Plan
+from cbs_core.run.destinations import NOT_RESUMED
 from cbs_core.run.parts import Part, Parts, digest, fingerprint
 from cbs_core.run.report import VERSIONS
 from cbs_core.run.stream import Stream
@@ -260,10 +261,7 @@ def checked(sink: Sink, output: Path | None, info: StreamInfo) -> tuple[SegmentS
         ConfigError: it cannot.
     """
     if output is None or info.live or not isinstance(sink, SegmentSink):
-        raise ConfigError(
-            "resume=true is for a file as input= and one video file as output=out.mp4, without "
-            "output_matte="
-        )
+        raise ConfigError(NOT_RESUMED)
     return sink, output
 
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 
 from cbs_core.contract.errors import ConfigError, closest
+from cbs_core.machine.inputs import refuse_pipe
 from cbs_core.scene.cameras import Ball, Camera, dome, ring
 
 KINDS = ("dome", "ring")
@@ -111,6 +112,7 @@ def _fitted(camera: Camera, size: int) -> Camera:
 
 
 def _content(path: Path) -> bytes:
+    refuse_pipe(path)
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"'{path.name}' is too long")
     return path.read_bytes()

@@ -24,7 +24,7 @@ from cbs_core.contract.types import WeightsFile
 from cbs_core.machine import asked
 from cbs_core.machine import device as devices
 from cbs_core.machine.terminal import PlainConsole
-from cbs_core.training import export
+from cbs_core.training import export, places
 from cbs_core.training.checkpoint import BEST, LAST
 from cbs_core.training.folder import RunFolder, check, held
 from cbs_core.training.loop import Outcome, Settings, restore_best, train
@@ -48,7 +48,7 @@ def train_session(config: Mapping[str, object]) -> int:
     Raises:
         CbsError: whatever a user can mend.
     """
-    _, name = _chosen(config)
+    _, name = places.chosen(config)
     for key in ("quiet", "half", "channels_last", "overwrite"):
         flag(config, key)
     device = devices.choose(str(config["device"]))
@@ -77,7 +77,7 @@ def _trained(
     output: Path,
     files: Sequence[WeightsFile],
 ) -> int:
-    kind, name = _chosen(config)
+    kind, name = places.chosen(config)
     folder = run.path
     if config["resume"] is False:
         for file in (LAST, BEST):
@@ -118,7 +118,7 @@ def build(config: Mapping[str, object], settings: Settings) -> Task:
         ConfigError: the plugin cannot be trained, or its task takes no such parameter.
         CbsError: as the plugin raises.
     """
-    kind, name = _chosen(config)
+    kind, name = places.chosen(config)
     plugins = registry.REGISTRIES[kind]
     what = f"{kind} '{name}' of {plugins.origin(name)}"
     factory = getattr(plugins.load(name), "task", None)
@@ -129,26 +129,14 @@ def build(config: Mapping[str, object], settings: Settings) -> Task:
         )
     given = _params(config, settings)
     if given.get("init") is not None:
-        given["init"] = str(_init(str(given["init"]), name))
+        given["init"] = str(places.init_file(str(given["init"]), name))
     params = registry.checked_parameters(factory, given, owner=f"task of {what}")
     task: Task = registry.guarded(f"the task of the {what}", factory, **params)
     return task
 
 
-def _init(init: str, plugin: str) -> Path:
-    """Returns the file to start from: ``init`` is one, or names weights of the plugin.
-
-    Raises:
-        WeightsMissingError: there is neither.
-    """
-    file = Path(init).expanduser()
-    if file.exists() or file.suffix in weights.SUFFIXES or len(file.parts) > 1:
-        return file
-    return weights.find(plugin, init, flag="init")
-
-
 def _params(config: Mapping[str, object], settings: Settings) -> dict[str, object]:
-    kind, _ = _chosen(config)
+    kind, _ = places.chosen(config)
     _, own = split(config[kind], kind)
     given = {key: config[key] for key in INPUTS if config.get(key) is not None}
     recipe = config.get("recipe") or {}
@@ -160,16 +148,6 @@ def _params(config: Mapping[str, object], settings: Settings) -> dict[str, objec
         "seed": settings.seed,
         "steps": settings.steps,
     }
-
-
-def _chosen(config: Mapping[str, object]) -> tuple[str, str]:
-    chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
-    if len(chosen) != 1:
-        raise ConfigError(
-            "one plugin is trained at a time: say segmenter=NAME or styler=NAME"
-            + (", not both" if chosen else "")
-        )
-    return chosen[0], split(config[chosen[0]], chosen[0])[0]
 
 
 def _settings(config: Mapping[str, object], device: torch.device) -> Settings:

@@ -1,10 +1,11 @@
 """What is refused before torch is imported: path, suffix, place, class."""
 
 import inspect
+import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from cbs_plugins.formats.pictures import WRITABLE
 from cbs_plugins.sinks.video import SUFFIXES, VideoSink
 from PIL import Image
 
+from cbs_core.augment import journal
 from cbs_core.choose import named, presets, signatures, streams, weights
 from cbs_core.choose.presets import defaults, section
 from cbs_core.choose.registry import REGISTRIES, judged, sinks
@@ -23,11 +25,15 @@ from cbs_core.contract.errors import (
     ConfigError,
     SinkError,
     SourceError,
+    WeightsError,
     WeightsMissingError,
 )
 from cbs_core.contract.types import StreamInfo
+from cbs_core.datasets import labelled, outlines, photos
+from cbs_core.evaluation.places import chosen, painting
 from cbs_core.machine import asked
 from cbs_core.run import early
+from cbs_core.scene import camera_files
 from tests.media import make_clip
 
 
@@ -492,11 +498,12 @@ def test_how_large_a_number_may_be_is_what_the_plugin_itself_says(
 ) -> None:
     usual = section(kind, name)
     Image.new("RGB", (32, 32)).save("painting.png")
-    usual |= {"style": "painting.png"} if kind == "styler" else {}
+    usual |= {"style": "painting.png"} if name in ("gatys", "magenta", "microast") else {}
     usual |= {"model": "./none"} if name == "huggingface" else {}
+    usual |= {"weights": "photo.png"} if name == "swift" else {}  # of which none is released
     usual |= {"weights": "none.pth"} if name == "maskrcnn" else {}
-    step = 1 if type(usual[key]) is int else 1e-4
-    number = type(usual[key])
+    number = type(usual[key]) if type(usual[key]) in (int, float) else int
+    step = 1 if number is int else 1e-4
     made = {one: value for one, value in usual.items() if one != "name"}
 
     def make(value: float) -> None:
@@ -506,7 +513,7 @@ def test_how_large_a_number_may_be_is_what_the_plugin_itself_says(
     ends = {least + step * bool(given[1]), most}
     beyond = {least - step * (not given[1]), *([most + step] if given[3] else [])}
     for value in map(number, ends):
-        with suppress(WeightsMissingError):  # which are not here
+        with suppress(WeightsError):  # which are not here
             make(value)
         refuse(**{kind: {**usual, key: value}})
     for value in map(number, beyond):
@@ -598,6 +605,10 @@ def test_words_that_a_plugin_takes_are_what_it_says_itself(
         ({"segmenter": {"name": "dabnet", "vocabulary": "camvd"}}, "did you mean 'camvid'"),
         ({"segmenter": {"name": "dabnet", "vocabulary": "coco"}}, "no dabnet weights named 'coco'"),
         ({"device": "cuda:0"}, "it finds no GPU"),
+        ({"styler": {"name": "magenta", "style": 26}}, "styler.style must be 0 to 25, not 26"),
+        ({"styler": {"name": "magenta", "style": "-1"}}, "styler.style must be 0 to 25"),
+        ({"resume": True}, "resume=true is for a file as input="),
+        ({"resume": True, "output": ["a.mp4", "b.mp4"]}, "resume=true is for a file as input="),
     ],
 )
 def test_what_is_due_or_cannot_be(
@@ -653,7 +664,7 @@ def test_the_frame_of_a_preview_is_looked_for(photo: Path) -> None:
     make_clip(Path("clip.mp4"), frames=10)
     config = configured() | {"input": "clip.mp4", "output": "out.mp4"}
     config["source"] = {**section("source", "video"), "path": "clip.mp4"}
-    early.refuse(config | {"preview": "3f"})
+    early.refuse(config | {"preview": "9f"})
     for behind in ("10f", "01:00", 7):
         with pytest.raises(SourceError, match=r"has no frame at preview="):
             early.refuse(config | {"preview": behind})
@@ -706,3 +717,31 @@ def test_each_of_several_outputs_is_looked_at(
     with pytest.raises(CbsError, match=said):
         early.refuse(usual | {"output": ["good.mp4", output]}, command)
     assert sorted(photo.parent.rglob("*")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on POSIX alone")
+@pytest.mark.parametrize(
+    "read",
+    [
+        labelled.read_rgb,
+        labelled.place,
+        photos.place,
+        journal.read,
+        outlines.Coco,
+        camera_files._content,
+        lambda path: painting({"painting": str(path)}),
+    ],
+)
+def test_a_pipe_without_a_writer_is_refused_unopened(
+    read: Callable[[Path], object], photo: Path
+) -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(SourceError, match="'pipe' is a pipe or a device"):
+        read(Path("pipe"))
+
+
+def test_an_evaluation_says_early_that_it_needs_a_painting(photo: Path) -> None:
+    config = defaults("eval") | {"data": str(photo.parent), "segmenter": None}
+    config["styler"] = section("styler", "johnson")
+    with pytest.raises(ConfigError, match="say painting=FILE"):
+        chosen(config)
