@@ -29,7 +29,11 @@ DEBUG = "HYDRA_FULL_ERROR"
 
 @contextmanager
 def one_line_errors(
-    command: str, *, plugins: bool = False, config_name: str | None = None
+    command: str,
+    *,
+    plugins: bool = False,
+    config_name: str | None = None,
+    presses: signals.Presses | None = None,
 ) -> Iterator[None]:
     """Turns an error into one line on stderr and an exit code, Ctrl-C into 130.
 
@@ -37,6 +41,7 @@ def one_line_errors(
         command: its name.
         plugins: whether who exits is one, and has failed; else it is a library that has said all.
         config_name: the file in ``conf`` of its keys.
+        presses: what has been heard; who is interrupted within a library may see it fail otherwise.
     """
     _open_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -50,9 +55,7 @@ def one_line_errors(
         yield
         sys.stdout.flush()
     except KeyboardInterrupt:
-        ignore_interrupts()
-        print(f"{command}: interrupted", file=sys.stderr)
-        ending.watch(command).leave(130)
+        _interrupted(command)
     except SystemExit as asked:
         if not plugins or ending.watch(command).left:
             raise
@@ -64,6 +67,8 @@ def one_line_errors(
             ending.watch(command).leave(141)
         if _debug():
             raise
+        if presses is not None and presses.some and not isinstance(error, CbsError):
+            _interrupted(command)
         if told := explain(error, config_name):
             fail(command, told)
         fail(
@@ -125,6 +130,12 @@ def fail(command: str, message: str, *, code: int = 2) -> NoReturn:
     ending.watch(command).leave(code)
 
 
+def _interrupted(command: str) -> NoReturn:
+    ignore_interrupts()
+    print(f"{command}: interrupted", file=sys.stderr)
+    ending.watch(command).leave(130)
+
+
 def ignore_interrupts() -> None:
     """Lets the process end with its own exit code when Ctrl-C is pressed again and again."""
     signals.ignore()
@@ -163,7 +174,7 @@ def hydra_app(
 
     signals.listen(interrupt)
     end.listens(interrupt)
-    with one_line_errors(command, config_name=config_name):
+    with one_line_errors(command, config_name=config_name, presses=presses):
         if "--version" in argv:
             print(VERSION)
             return
@@ -186,7 +197,8 @@ def hydra_app(
 
         def run(config: DictConfig) -> None:
             # Here too, because Hydra prints lines of its own about what a task raises.
-            with one_line_errors(command, plugins=True), ending.exits_heard(command):
+            errors = one_line_errors(command, plugins=True, presses=presses)
+            with errors, ending.exits_heard(command):
                 try:
                     unresolved = _unresolved(config)
                     check_length(unresolved)

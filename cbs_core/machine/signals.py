@@ -27,6 +27,11 @@ class Presses:
         self._count = 0
         self._since = 0.0
 
+    @property
+    def some(self) -> bool:
+        """Whether one has been heeded."""
+        return self._count > 0
+
     def counts(self, number: int) -> bool:
         """Tells whether a signal is to be heeded: the first ends a run, the second gives it up."""
         name, now = signal.Signals(number).name, time.monotonic()

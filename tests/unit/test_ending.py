@@ -66,6 +66,14 @@ def task(config):
             while len(heard) < count:
                 pass
         time.sleep(2 * ending.PATIENCE)
+    if how.startswith("swallow"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        except KeyboardInterrupt:  # as OmegaConf does, in the midst of what it copies
+            if how == "swallowed":
+                raise AttributeError("no attribute '_flags_cache'") from None
+            raise ConfigError("wrong")
     if how == "stubborn":
         while True:
             try:
@@ -110,6 +118,21 @@ def test_what_is_left_behind_holds_nothing_up(
     assert ran.returncode == code
     assert errors.endswith(told)
     assert errors.count("\n") == (how == "failure") + bool(told)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [
+        ("swallowed", 130, "cbs-run: interrupted\n"),
+        ("swallowed and told", 2, "cbs-run: error: wrong\n"),
+    ],
+)
+def test_what_follows_from_an_interrupt_is_no_fault_of_the_program(
+    how: str, code: int, told: str, tmp_path: Path
+) -> None:
+    ran = start(how, tmp_path)
+    _, errors = ran.communicate(timeout=120)
+    assert (ran.returncode, errors) == (code, told)
 
 
 def test_a_daemon_thread_in_a_librarys_code_does_not_change_the_exit_code(tmp_path: Path) -> None:
