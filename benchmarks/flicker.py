@@ -15,6 +15,8 @@ from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 from torch import Tensor
 
+from cbs_core.choose import weights
+
 HEIGHT, WIDTH = 256, 384
 FRAMES = 16
 NOISE = 2 / 255
@@ -25,7 +27,7 @@ TOP = HEIGHT - 1.5 * RADIUS
 STILL = HEIGHT // 4
 """Rows that nothing moves in."""
 
-STYLES = ("starry_night", "wave", "the_scream", "composition_vii", "udnie", "woman_with_hat")
+STYLES = weights.names("johnson")
 
 
 def main() -> int:

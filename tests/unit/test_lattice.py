@@ -12,10 +12,11 @@ from cbs_plugins.stylers.johnson import JohnsonStyler
 from PIL import Image
 from test_johnson import save
 
+from cbs_core.choose import weights
 from cbs_core.evaluation.faults import Faults
 from cbs_core.testing import picture
 
-STYLES = ("starry_night", "wave", "the_scream", "composition_vii", "udnie", "woman_with_hat")
+STYLES = weights.names("johnson")
 SIDE = 96
 
 
