@@ -2,13 +2,15 @@
 
 VOC's things are those of a photograph's true mask, else what ESPNetv2 (VOC) is sure of and a net of
 this package (``smp/voc``) does not take for another thing. The stuff around them is what MOSAIC
-(ADE20K's 31 most frequent classes) sees where both of VOC's nets see no thing, or the true mask has
-none. On frames of streets a net of Cityscapes tells trees, sky and buildings before it. Elsewhere a
-pixel is ignored, but for `NOT_PERSON` of a true mask.
+(ADE20K's 31 most frequent classes) sees, in the picture and in its mirror image alike, where both
+of VOC's nets see no thing, or the true mask has none. On frames of streets a net of Cityscapes
+tells trees, sky and buildings before it. Elsewhere a pixel is ignored, but for `NOT_PERSON` of a
+true mask.
 
 CamVid's labels are no part of this: its photographs, and the pictures of its split ``train``, are
 labelled by the teachers alone. A part of the photographs without masks is held back as the split
-``test``; MOSAIC's own answers for those are written beside, to compare with.
+``test``; MOSAIC's own answers for those are written beside, to compare with: all (``mosaic``), and
+those that it repeats of the mirror image (``mirrored``).
 
     python -m benchmarks.scene_labels SHARED WORK/scene [PART/PARTS]      (needs ai-edge-litert)
 
@@ -200,36 +202,43 @@ class Labels:
         found = torch.where(certain, thing - 1, IGNORE).byte().numpy()
         return found, ((sure[0] >= NO_THING) & (known[0] >= NO_THING)).numpy()
 
-    def stuff(self, picture: NDArray[np.uint8], street: bool) -> tuple[Ids, Ids]:
-        """Returns what is around things ``(H,W)``, 255 where no one knows, and MOSAIC's answer."""
-        mosaic = padded(self.mosaic, picture)
-        if not street:
-            return mosaic, mosaic
-        city = self._city(picture)
-        return np.where(np.isin(city, OF_CITY), city, mosaic), mosaic
+    def stuff(self, picture: NDArray[np.uint8], street: bool) -> tuple[Ids, Ids, Ids]:
+        """Returns what is around things ``(H,W)``, 255 where no one knows, and MOSAIC's answers.
 
-    def __call__(self, photo: Photograph) -> tuple[Ids, Ids]:
-        """Returns the labels of a photograph ``(H,W)``, and MOSAIC's of its stuff alone."""
+        Those are all, and, 255 elsewhere, those that are the same of the mirror image.
+        """
+        mosaic = padded(self.mosaic, picture)
+        mirrored = padded(self.mosaic, np.ascontiguousarray(picture[:, ::-1]))[:, ::-1]
+        sure = np.where(mirrored == mosaic, mosaic, np.uint8(IGNORE))
+        if not street:
+            return sure, mosaic, sure
+        city = self._city(picture)
+        return np.where(np.isin(city, OF_CITY), city, sure), mosaic, sure
+
+    def __call__(self, photo: Photograph) -> tuple[Ids, Ids, Ids]:
+        """Returns the labels of a photograph ``(H,W)``, and MOSAIC's of its stuff, both kinds."""
         picture = read_rgb(photo.path)
-        stuff, mosaic = self.stuff(picture, photo.street)
+        stuff, *theirs = self.stuff(picture, photo.street)
         if photo.mask is None:
             found, free = self.things(picture)
-            return np.where(free, stuff, found), np.where(free, mosaic, np.uint8(IGNORE))
+            all_, sure = (np.where(free, one, np.uint8(IGNORE)) for one in theirs)
+            return np.where(free, stuff, found), all_, sure
         mask = np.asarray(Image.open(photo.mask)).astype(np.uint8)
         # What a mask does not say may be a thing: there both nets must see none.
         said = mask <= THINGS
         free = mask == 0 if said.all() else (mask == 0) | (~said & self.things(picture)[1])
         thing = np.where((mask > 0) & (mask <= THINGS), mask - 1, mask).astype(np.uint8)
         labels = np.where(free, stuff, np.where(mask > 0, thing, np.uint8(IGNORE)))
-        unknown = free & (labels == IGNORE) & (mask == NOT_PERSON)
-        return np.where(unknown, mask, labels), np.where(free, mosaic, np.uint8(IGNORE))
+        all_, sure = (np.where(free, one, np.uint8(IGNORE)) for one in theirs)
+        unknown = free & (labels == IGNORE) & (all_ == IGNORE) & (mask == NOT_PERSON)
+        return np.where(unknown, mask, labels), all_, sure
 
 
 def label(shared: Path, output: Path, part: int, parts: int) -> None:
-    """Writes ``labels/``, ``mosaic/`` and the part's tables."""
+    """Writes ``labels/``, ``mosaic/``, ``mirrored/`` and the part's tables."""
     torch.set_num_threads(1)
     teachers = Labels(shared)
-    for folder in ("labels", "mosaic"):
+    for folder in FOLDERS:
         (output / folder).mkdir(parents=True, exist_ok=True)
     tables = {name: (output / f"{name}-{part}.csv").open("w", newline="") for name in TABLES}
     writers = {name: csv.writer(file) for name, file in tables.items()}
@@ -237,8 +246,8 @@ def label(shared: Path, output: Path, part: int, parts: int) -> None:
         if number % parts != part:
             continue
         name = f"{photo.path.parent.name}_{photo.path.stem}.png"
-        files = [(output / folder / name).resolve() for folder in ("labels", "mosaic")]
-        if not all(file.is_file() for file in files[: 1 + (photo.split != "train")]):
+        files = [(output / folder / name).resolve() for folder in FOLDERS]
+        if not all(file.is_file() for file in (files if photo.split != "train" else files[:1])):
             for found, file in zip(teachers(photo), files, strict=True):
                 Image.fromarray(found).save(file)
         for table, file in zip(TABLES, files, strict=True):
@@ -249,8 +258,9 @@ def label(shared: Path, output: Path, part: int, parts: int) -> None:
         file.close()
 
 
-TABLES = ("scene", "mosaic")
-"""Of the labels, and of MOSAIC's on pictures that are held back."""
+TABLES = ("scene", "mosaic", "mirrored")
+FOLDERS = ("labels", "mosaic", "mirrored")
+"""Of the labels, and of MOSAIC's on pictures that are held back, all and the repeated ones."""
 
 
 def join(output: Path) -> None:
