@@ -21,10 +21,13 @@ def run(config: Mapping[str, object]) -> int:
 
     from cbs_core.augment import rules
     from cbs_core.datasets import labelled
+    from cbs_core.machine.inputs import input_file
     from cbs_core.run.destinations import writable
 
     # Before torch, and again by whoever needs them.
     rules.check(config.get("routes"))
+    if config.get("remake") is not None:
+        input_file(str(config["remake"]))
     if config.get("data") is not None:
         labelled.place(str(config["data"]))
     writable(Path(str(config["output"])).expanduser() / "any")

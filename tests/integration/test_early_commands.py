@@ -56,6 +56,7 @@ REFUSED = [
     ("live", "select=largst"),
     ("live", "output=o.xyz"),
     ("train", "styler=johnson", "style=photo.png", "data=photos", "workers=two"),
+    (*AUGMENT, "remake=nothing.jsonl"),
     ("train", "styler=johnson", "style=photo.png", "data=nowhere"),
     ("train", "styler=johnson", "style=nope.png", "data=photos"),
     ("train", "styler=johnson", "style=photo.png", "data=photos", "init=nobody"),
