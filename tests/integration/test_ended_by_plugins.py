@@ -17,7 +17,6 @@ FRAMES = 40
 PACKAGE = '''
 """A stranger's package whose plugins end the process in the call that is told them."""
 
-import atexit
 import ctypes
 import multiprocessing
 import os
@@ -52,9 +51,7 @@ def end(how):
 class Dying:
     def __init__(self, how: str = "", call: int = 0, style: str | None = None):
         self.how, self.left = how, call
-        if how == "atexit":
-            atexit.register(os._exit, 0)
-        elif not call:
+        if not call:
             end(how)
 
     def __call__(self, image):
@@ -178,17 +175,12 @@ def test_so_is_a_sink_that_does(strangers: Children, clip: Path, tmp_path: Path)
     assert ran.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("how", ["thread", "atexit"])
-def test_who_exits_beside_a_run_is_told(
-    strangers: Children, clip: Path, tmp_path: Path, how: str
+def test_who_exits_in_a_thread_of_its_own_is_told(
+    strangers: Children, clip: Path, tmp_path: Path
 ) -> None:
-    ran = strangers.run("run", said(clip, how, 30 if how == "thread" else 0), place=tmp_path)
-    if how == "atexit":
-        assert ran.ended() == 0
-        assert frames_in(tmp_path / "out.mp4") == FRAMES
-        return
+    ran = strangers.run("run", said(clip, "thread", 30), place=tmp_path)
     assert ran.ended() == 2
-    assert ran.err.startswith("cbs-run: error: threading called os._exit(0)")
+    assert ran.err.startswith("cbs-run: error: threading called os._exit(0), in a thread: ")
     assert ran.err.count("\n") == 1
     assert len(left_over(tmp_path / "out.mp4")) == 1
 

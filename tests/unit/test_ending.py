@@ -58,6 +58,9 @@ def task(config):
         atexit.register(print, "called", flush=True)
         sys.stdout.write("written")
         time.sleep(0.2)
+    if how == "leaver":
+        atexit.register(lambda: os._exit(0))
+        atexit.register(print, "called", flush=True)
     if how == "own":  # as a training has
         heard = []
         signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
@@ -118,6 +121,13 @@ def test_what_is_left_behind_holds_nothing_up(
     assert ran.returncode == code
     assert errors.endswith(told)
     assert errors.count("\n") == (how == "failure") + bool(told)
+
+
+def test_who_leaves_at_the_end_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    ran = start("leaver", tmp_path)
+    written, errors = ran.communicate(timeout=120)
+    assert (ran.returncode, written) == (3, "called\n"), errors
+    assert "__main__ called os._exit(0)" in errors
 
 
 @pytest.mark.parametrize(
