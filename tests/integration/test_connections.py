@@ -4,6 +4,7 @@ Ray's processes, which speak to each other on this machine, are not among them; 
 asked for by an address (streams, huggingface.co) neither.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -26,8 +27,9 @@ EXTRAS = (
 
 def missing() -> str:
     """Names what a trace needs and this machine has not; empty where nothing is missing."""
-    if wanted := [tool for tool in ("unshare", "strace") if shutil.which(tool) is None]:
-        return f"no {' and no '.join(wanted)}: apt-get install util-linux strace"
+    compiler = os.environ.get("CXX", "g++")  # accelerator=compile
+    if wanted := [tool for tool in ("unshare", "strace", compiler) if shutil.which(tool) is None]:
+        return f"no {' and no '.join(wanted)}: apt-get install util-linux strace g++"
     for tried, what in (
         (LOOPBACK, "a network of its own with a loopback (unshare -rn; ip or ifconfig)"),
         (f"{STRACE} /dev/null true", "the right to trace (strace)"),
