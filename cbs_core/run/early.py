@@ -83,9 +83,10 @@ def _of_segmenter(config: Mapping[str, object]) -> bool:
 def _named(config: Mapping[str, object], command: str) -> None:
     """Refuses files and styles that are not there: of plugins, and of what routes say."""
     whole = _whole(config, command)
-    for kind in REGISTRIES:
-        name, section = _section(config, kind)
-        named.check(kind, name, section, whole=kind in whole)
+    for told in (set[str](), whole):  # what somebody named goes before what nobody did
+        for kind in REGISTRIES:
+            name, section = _section(config, kind)
+            named.check(kind, name, section, whole=kind in told)
     name, section = _section(config, "styler")
     for styler, params in _styles(config.get("routes"), name, section, command):
         own = {key: value for key, value in params.items() if key not in OF_ALL_STYLERS}
