@@ -11,7 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Any, NoReturn
 
@@ -58,13 +58,13 @@ def one_line_errors(
         _interrupted(command)
     except SystemExit as asked:
         if not plugins or ending.watch(command).left:
+            with suppress(OSError):  # another that Python's own end tells
+                _flush(command)
             raise
         fail(command, f"a plugin tried to end the program ({error_line(asked)})")
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and _reader_left():
-            # As `head` does; nothing may be flushed to it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ending.watch(command).leave(141)
+            _unread(command)
         if _debug():
             raise
         if presses is not None and presses.some and not isinstance(error, CbsError):
@@ -89,6 +89,24 @@ def _open_streams() -> None:
                 os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
             null = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, os.fdopen(null, "w" if number else "r", encoding="utf-8"))
+
+
+def _flush(command: str) -> None:
+    """Prints what is left to print.
+
+    Raises:
+        OSError: that cannot be, but for want of a reader.
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _unread(command)
+
+
+def _unread(command: str) -> NoReturn:
+    """Ends as pipes do whose reader has left, as `head` does; nothing may be flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    ending.watch(command).leave(141)
 
 
 def _reader_left() -> bool:

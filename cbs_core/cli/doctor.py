@@ -10,6 +10,7 @@ from cbs_core.choose.packages import PROJECT
 from cbs_core.choose.registry import EXTENSIONS, REGISTRIES, checks, guarded
 from cbs_core.choose.surroundings import GROUPS, distributions, missing_extras, stray_groups
 from cbs_core.cli import ending
+from cbs_core.cli.app import one_line_errors
 from cbs_core.cli.text import VERSION
 from cbs_core.contract.errors import CbsError
 from cbs_core.contract.extensions import LEVELS, NOTE, OK, PROBLEM, Finding
@@ -24,13 +25,14 @@ def main() -> None:
         "plugins, extras and what plugins' packages check, and names the command that mends each.",
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    parser.parse_args()
     end = ending.watch("cbs-doctor")
-    findings = []
-    for finding in diagnose():
-        say(f"{finding.level:8}{finding.subject:11} {finding.text}")
-        findings.append(finding)
-    end.leave(1 if any(finding.level == PROBLEM for finding in findings) else 0)
+    with one_line_errors("cbs-doctor"):
+        parser.parse_args()
+        findings = []
+        for finding in diagnose():
+            say(f"{finding.level:8}{finding.subject:11} {finding.text}")
+            findings.append(finding)
+        end.leave(1 if any(finding.level == PROBLEM for finding in findings) else 0)
 
 
 def diagnose() -> Iterator[Finding]:

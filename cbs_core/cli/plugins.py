@@ -28,9 +28,9 @@ def main() -> None:
     listing.add_argument("--json", action="store_true", help="print JSON")
     show = commands.add_parser("show", help="one plugin in full, loading it")
     show.add_argument("plugin", metavar="KIND/NAME", help="such as styler/johnson")
-    args = parser.parse_args()
     end = ending.watch("cbs-plugins")  # before what `show` imports
     with one_line_errors("cbs-plugins"):
+        args = parser.parse_args()
         if args.command == "list":
             list_plugins(args.kind, as_json=args.json)
         else:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import shlex
 import subprocess
 import sys
@@ -57,6 +58,25 @@ def test_a_reader_that_leaves_ends_it_as_pipes_do(prints: str) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        *(("doctor", []), ("plugins", ["list"]), ("plugins", ["list", "--json"])),
+        *((module, ["--help"]) for module in ("doctor", "plugins", "run", "live", "train")),
+        *((module, ["--version"]) for module in ("doctor", "plugins", "run")),
+    ],
+)
+def test_a_command_whose_reader_has_left_ends_as_pipes_do(module: str, words: list[str]) -> None:
+    script = [sys.executable, "-c", f"from cbs_core.cli.{module} import main; main()", *words]
+    # Unbuffered, argparse itself meets the pipe and keeps silent.
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(script, stdout=write, stderr=subprocess.PIPE, env=env, check=False)
+    os.close(write)
+    assert (process.returncode, process.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&- <&-"])
