@@ -37,11 +37,11 @@ def check(kind: str, name: str, params: Mapping[str, object], *, whole: bool = F
         SourceError: no such picture.
         ConfigError: a number out of range, a word that is none, or nothing where something is due.
     """
-    for key, declared in _declared(kind, name):
-        what, _, usual = declared.removeprefix(DUE).partition(USUAL)
+    for key, said in declared(kind, name):
+        what, _, usual = said.removeprefix(DUE).partition(USUAL)
         value = params.get(key)
         if whole and (value is None or value == []):
-            if declared.startswith(DUE):
+            if said.startswith(DUE):
                 example = "NAME" if what == "text" else what.rpartition("_")[2].upper()
                 raise ConfigError(
                     f"{kind}={name} has no {key} of its own: give {kind}.{key}={example}"
@@ -106,8 +106,13 @@ _CHECKS: Mapping[str, Callable[[str, str, Mapping[str, object], str], None]] = {
 }
 
 
-def _declared(kind: str, name: str) -> Iterator[tuple[str, str]]:
-    """Yields the parameters of a plugin that name something, and what."""
+def declared(kind: str, name: str) -> Iterator[tuple[str, str]]:
+    """Yields the parameters of a plugin that name something, and what.
+
+    Args:
+        kind: ``styler``, ``segmenter``, ...; or ``train``, for what a plugin is trained with.
+        name: of the plugin.
+    """
     for folder in presets.preset_dirs().values():
         file = folder / FILE
         try:

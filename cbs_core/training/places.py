@@ -1,9 +1,9 @@
 """What is trained, and on what: told without torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cbs_core.choose import weights
+from cbs_core.choose import named, weights
 from cbs_core.choose.sections import split
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets import photos
@@ -13,20 +13,32 @@ from cbs_core.machine.inputs import input_file
 def check(config: Mapping[str, object]) -> None:
     """Refuses data, a painting or weights to start from that are not there.
 
+    What they are to a plugin, its package declares (`cbs_core.choose.named`); of another's plugin,
+    which may draw its data itself, nothing is known.
+
     Raises:
         CbsError: with what is wrong.
     """
-    kind, name = chosen(config)
-    if kind == "styler":
-        photos.place(str(config["data"]))
-    else:
-        from cbs_core.datasets import labelled  # numpy, which takes a while
+    _, name = chosen(config)
+    for key, what in named.declared("train", name):
+        value = config.get(key)
+        if value is not None and what in CHECKS:
+            CHECKS[what](str(value), name)
 
-        labelled.place(str(config["data"]))
-    if config.get("style") is not None:
-        input_file(str(config["style"]))
-    if config.get("init") is not None:
-        weights.there(init_file(str(config["init"]), name))
+
+def _labelled(data: str, _name: str) -> None:
+    from cbs_core.datasets import labelled  # numpy, which takes a while
+
+    labelled.place(data)
+
+
+CHECKS: Mapping[str, Callable[[str, str], object]] = {
+    "photographs": lambda data, _: photos.place(data),
+    "labelled": _labelled,
+    "picture": lambda path, _: input_file(path),
+    "start": lambda init, name: weights.there(init_file(init, name)),
+}
+"""What a key may be declared to name -> what refuses another value, for a plugin."""
 
 
 def chosen(config: Mapping[str, object]) -> tuple[str, str]:

@@ -28,12 +28,14 @@ from cbs_core.contract.errors import (
     WeightsError,
     WeightsMissingError,
 )
+from cbs_core.contract.interfaces import Trainable
 from cbs_core.contract.types import StreamInfo
 from cbs_core.datasets import labelled, outlines, photos
 from cbs_core.evaluation.places import chosen, painting
 from cbs_core.machine import asked
 from cbs_core.run import early
 from cbs_core.scene import camera_files
+from cbs_core.training import places
 from tests.media import make_clip
 
 
@@ -469,7 +471,7 @@ def test_what_a_source_or_a_sink_itself_refuses(
 
 def test_what_is_said_of_builtin_parameters_is_true() -> None:
     for kind, plugins in presets.loaded(presets.conf_dir() / named.FILE).items():
-        for name, said in plugins.items():
+        for name, said in plugins.items() if kind != "train" else ():
             plugin = REGISTRIES[kind].load(name)
             assert said.keys() <= {*inspect.signature(plugin).parameters}
             for one in said.values():
@@ -478,6 +480,26 @@ def test_what_is_said_of_builtin_parameters_is_true() -> None:
                 assert not usual or usual in presets_of_weights(name)
             if any(one.startswith("weights") for one in said.values()):
                 assert plugin.room == name
+
+
+def test_what_is_said_of_builtin_trainings_is_true() -> None:
+    told = presets.loaded(presets.conf_dir() / named.FILE)["train"]
+    usual = presets.loaded(presets.conf_dir() / "train.yaml")
+    for name, said in told.items():
+        kind = "styler" if "style" in said else "segmenter"
+        assert isinstance(REGISTRIES[kind].load(name), Trainable)
+        assert said.keys() <= usual.keys()
+        assert {*said.values()} <= places.CHECKS.keys()
+
+
+@pytest.mark.usefixtures("photo")
+def test_of_a_strangers_training_nothing_is_known() -> None:
+    for name in ("dabnet", "smp"):
+        with pytest.raises(CbsError, match="no folder or table 'scenes'"):
+            places.check({"segmenter": {"name": name}, "data": "scenes"})
+    with pytest.raises(CbsError, match="no folder or list of photographs 'scenes'"):
+        places.check({"styler": {"name": "johnson"}, "data": "scenes"})
+    places.check({"segmenter": {"name": "meadow"}, "data": "scenes", "style": "x", "init": "y"})
 
 
 def presets_of_weights(name: str) -> set[str]:
