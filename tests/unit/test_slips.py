@@ -96,7 +96,7 @@ def refusal(config: Config, command: str) -> str:
 
 
 def installed(kind: str) -> set[str]:
-    """Returns the plugins of packages: other tests register more, with what parameters they like."""
+    """Returns the plugins of packages: other tests register more, of any parameters."""
     registry = REGISTRIES[kind]
     return {name for name in registry.names() if name not in registry._registered}
 
