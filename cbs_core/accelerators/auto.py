@@ -13,6 +13,7 @@ from cbs_core.accelerators.onnxruntime import ONNXRuntimeWay
 from cbs_core.accelerators.openvino import Int8Way, Net, OpenVINOWay
 from cbs_core.accelerators.store import Store
 from cbs_core.contract.accelerated import Accelerated, Kind
+from cbs_core.contract.errors import ConfigError
 
 
 class AutoAccelerator:
@@ -31,11 +32,17 @@ class AutoAccelerator:
             built only where they make up for it, and all further trying takes a tenth of their
             time at most.
         int8: whether int8 is tried too, on the CPU (``precision=int8``); None is no.
+
+    Raises:
+        ConfigError: a number below 0.
     """
 
     def __init__(
         self, budget: float = 20.0, frames: int | None = None, int8: bool | None = None
     ) -> None:
+        for name, value in (("budget", budget), ("frames", frames)):
+            if value is not None and not value >= 0:
+                raise ConfigError(f"accelerator.{name} must be at least 0, not {value}")
         self.budget = budget
         self.frames = frames
         self.int8 = bool(int8)
