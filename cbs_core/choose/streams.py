@@ -6,6 +6,7 @@ Nothing is imported, and a broken file of a stranger costs nothing: `problems` t
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ KEYS = {
     "source": {
         **{"suffixes": list, "folders": bool, "nothing": bool, "others": bool, "sink": str},
         **{"bare": bool, "schemes": list, "still": bool, "stores": bool, "light": bool},
+        **{"begins": list},
     },
     "sink": {
         **{"suffixes": list, "folders": bool, "others": bool, "unnamed": str, "writes": list},
@@ -29,6 +31,9 @@ KEYS = {
     },
 }
 """What may be said of a plugin of each kind, and the type of it."""
+
+_HEAD = 16
+"""Bytes of a file that tell what it is."""
 
 Said = Mapping[str, Any]
 """What a file says of one plugin: some of `KEYS`."""
@@ -54,7 +59,23 @@ def source_for(path: str | None) -> str:
         )
     if os.path.isdir(os.path.expanduser(path)):
         return that_takes("source", "folders")
-    return for_suffix("source", Path(path).suffix)
+    suffix = Path(path).suffix
+    return for_suffix("source", suffix) if suffix else _for_content(Path(os.path.expanduser(path)))
+
+
+def _for_content(file: Path) -> str:
+    """Returns the source of a file whose name tells none, by what it begins with."""
+    head = b""
+    with suppress(OSError):
+        if file.is_file():  # a pipe is not read
+            with file.open("rb") as opened:
+                head = opened.read(_HEAD)
+    for name, said in _declared("source"):
+        for one in said.get("begins", ()):
+            with suppress(TypeError, ValueError):  # a stranger's file may be anything
+                if (begin := bytes.fromhex(one)) and head.startswith(begin):
+                    return name
+    return that_takes("source", "others")
 
 
 def sink_for(path: str) -> str:

@@ -98,6 +98,8 @@ def show_plugin(plugin: str) -> int:
     from cbs_core.choose.presets import presets
 
     kind, _, name = plugin.partition("/")
+    if kind in KINDS and not name:
+        raise ConfigError(f"'{plugin}' names no plugin: `cbs-plugins list {kind}` shows those")
     if kind not in KINDS or not name:
         raise ConfigError(
             f"'{plugin}' is not KIND/NAME{closest(kind, KINDS)} (kinds: {', '.join(KINDS)})"

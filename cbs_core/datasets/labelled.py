@@ -7,6 +7,7 @@ Letters: ``H W`` the picture.
 """
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -155,8 +156,10 @@ def find(data: str | Path, split: str | None, vocabulary: str | None = None) -> 
     layout, pairs = _pairs(root, split)
     lies = "table" if root.is_file() else layout
     if layout == "folder" and vocabulary is None and (root / "classes.txt").is_file():
-        names = (root / "classes.txt").read_text(encoding="utf-8").splitlines()
+        names = _text(root / "classes.txt").splitlines()
         classes = tuple(name.strip() for name in names if name.strip())
+        if not classes:
+            raise ConfigError(f"'{root / 'classes.txt'}' names no class: write a line each")
     elif layout == "folder" and vocabulary is None:
         raise ConfigError(
             f"nothing names the classes of '{root}': write them into its classes.txt, a line each, "
@@ -238,13 +241,15 @@ def _of_voc(root: Path, split: str) -> Iterator[Pair]:
     listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if not listing.is_file():
         raise ConfigError(f"no split '{split}' in '{root}': there is no {listing.name}")
-    for name in listing.read_text(encoding="utf-8").split():
+    for name in _text(listing).split():
         yield Pair(root / f"JPEGImages/{name}.jpg", root / f"SegmentationClass/{name}.png")
 
 
 def _of_table(table: Path, split: str | None) -> Iterator[Pair]:
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        rows = list(csv.DictReader(io.StringIO(_text(table), newline="")))
+    except csv.Error as error:
+        raise ConfigError(f"'{table}' is no table that can be read ({error}): check it") from error
     if rows and not rows[0].keys() >= {"file", "has_mask", "split"}:
         raise ConfigError(f"'{table}' has no columns file, has_mask and split: it tells no labels")
     for row in rows:
@@ -252,6 +257,16 @@ def _of_table(table: Path, split: str | None) -> Iterator[Pair]:
             path = table.parent / row["file"]
             labels = row.get("labels") or f"photo_masks/{path.stem}.png"
             yield Pair(path, table.parent / labels)
+
+
+def _text(path: Path) -> str:
+    refuse_pipe(path)
+    try:
+        return path.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"'{path}' is no text in UTF-8 ({error}): check data=, or save it in UTF-8"
+        ) from error
 
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:

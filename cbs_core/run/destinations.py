@@ -6,6 +6,7 @@ does.
 """
 
 import os
+import re
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -36,6 +37,10 @@ NOT_RESUMED = (
 
 _LONGEST = 255
 """Bytes of a name that file systems hold."""
+
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""What an address begins with; a drive's name has one letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +223,12 @@ def writable(path: Path) -> None:
         raise SinkError(
             f"'{path}' is a pipe, and only files are written, which can be mended at their "
             "beginning when they end: name one with output="
+        )
+    first = path.parts[0] if path.parts else ""
+    if ADDRESS.fullmatch(first) and not os.path.lexists(first):
+        raise SinkError(
+            f"'{path}' begins as an address does, '{first}//', and files are written here: name a "
+            "file or a folder of this machine with output="
         )
     above = next((one for one in path.parents if os.path.lexists(one)), path.parent)
     why = ""

@@ -20,8 +20,10 @@ def known_format(source: Path) -> str:
         SourceError: it is not there.
         ConfigError: no plugin reads such files.
     """
-    if not source.is_file():
+    if not source.exists():
         raise SourceError(missing(source))
+    if not source.is_file():
+        raise SourceError(f"'{source}' is no file: name the scene's file with input=")
     name = source.suffix.lower().removeprefix(".")
     known = registry.scenes.names()
     if name not in known:

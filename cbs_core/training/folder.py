@@ -11,7 +11,6 @@ from cbs_core.contract.errors import ConfigError, SinkError
 from cbs_core.machine.files import MARK, reason
 from cbs_core.machine.locks import lock
 from cbs_core.run.destinations import refuse, writable
-from cbs_core.training.checkpoint import LAST
 
 NOTE = "run.json"
 """The file by which a run's folder is known, locked while the run lives."""
@@ -83,15 +82,31 @@ def check(path: Path, output: Path, *, overwrite: bool) -> None:
         ConfigError: the folder or the output is somebody's.
         SinkError: nothing can be written there.
     """
-    note = path / NOTE
-    others = path.is_dir() and any(path.iterdir())
-    if others and not note.exists() and not (path / LAST).exists():
+    check_made(path)
+    if not (os.path.lexists(output) and _digest(output) == _noted(path / NOTE)):
+        refuse([output], overwrite)
+    writable(output)
+
+
+def check_made(path: Path) -> None:
+    """Refuses a folder that is there and is no run's: whatever its files are called.
+
+    Raises:
+        ConfigError: it is somebody's.
+    """
+    if path.is_dir() and any(path.iterdir()) and not _is_run(path / NOTE):
         raise ConfigError(
             f"'{path}' is there, and no run of cbs-train made it: move it, or name another output="
         )
-    if not (os.path.lexists(output) and _digest(output) == _noted(note)):
-        refuse([output], overwrite)
-    writable(output)
+
+
+def _is_run(note: Path) -> bool:
+    """Tells whether a run's note is there: nothing in it yet, or what it wrote."""
+    try:
+        said = note.read_bytes()
+        return not said or isinstance(json.loads(said), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def _digest(file: Path) -> str:

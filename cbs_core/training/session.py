@@ -26,7 +26,7 @@ from cbs_core.machine import device as devices
 from cbs_core.machine.terminal import PlainConsole
 from cbs_core.training import export, places
 from cbs_core.training.checkpoint import BEST, LAST
-from cbs_core.training.folder import RunFolder, check, held
+from cbs_core.training.folder import RunFolder, check, check_made, held
 from cbs_core.training.loop import Outcome, Settings, restore_best, train
 
 INPUTS = ("data", "style", "init", "teacher")
@@ -240,6 +240,8 @@ def _run_folder(resume: object, output: Path) -> Path:
     folder = output.with_suffix(RUN_SUFFIX)
     if isinstance(resume, str):
         folder = Path(resume).expanduser()
+    check_made(folder)
+    if isinstance(resume, str):
         if not (folder / LAST).is_file():
             raise ConfigError(f"resume={resume}: that folder holds no checkpoint '{LAST}'")
     elif resume is None and (folder / LAST).is_file():

@@ -1,6 +1,9 @@
 """Packages say which files their sources and sinks are for."""
 
+import os
+
 import pytest
+from PIL import Image
 
 from cbs_core.choose import streams
 from cbs_core.choose.streams import sink_for, source_for
@@ -28,6 +31,22 @@ def test_a_strangers_suffixes_choose_its_plugins(stranger):
     assert normalise(["input=bunny.ply"])[1:] == ["source=pointcloud", "sink=mesh"]
     assert streams.unnamed("mesh") == ".obj"
     assert not [*streams.problems()]
+
+
+def test_a_file_without_a_suffix_is_what_it_begins_with(stranger, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stranger("source:\n  odd: {begins: ['', 7, soup, '0102']}\n")
+    picture = Image.new("RGB", (8, 8))
+    for kind in ("JPEG", "PNG", "TIFF"):
+        picture.save(f"a_{kind}", kind)
+        assert source_for(f"a_{kind}") == "image"
+    picture.save("clip.mp4", "PNG")
+    (tmp_path / "strange").write_bytes(b"\1\2\3")
+    (tmp_path / "empty").touch()
+    os.mkfifo("pipe")
+    found = [source_for(one) for one in ("clip.mp4", "strange", "empty", "pipe", "none", "~nobody")]
+    assert found == ["video", "odd", "video", "video", "video", "video"]
+    assert source_for("a.mpo") == "image"
 
 
 @pytest.mark.parametrize(

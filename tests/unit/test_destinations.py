@@ -7,7 +7,7 @@ import pytest
 from cbs_core.contract.errors import CbsError
 from cbs_core.machine.files import MARK, settle
 from cbs_core.machine.unfinished import Unfinished
-from cbs_core.run.destinations import Places, beside, check, fresh
+from cbs_core.run.destinations import Places, beside, check, fresh, writable
 
 AUTO = {"report": "auto", "sheet": "auto"}
 
@@ -105,6 +105,17 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CbsError, match=r"file' is a file, not a folder; choose another place"):
         check(of(tmp_path / "file" / "deeper" / "out.png"), source=None)
+
+
+def test_an_address_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for address in ("s3://a/b", "https://x/y.onnx", "ftp:/x/y.png", "GS://a"):
+        with pytest.raises(CbsError, match="begins as an address does"):
+            writable(Path(address))
+    assert not [*tmp_path.iterdir()]
+    writable(tmp_path / "s3:" / "a")
+    (tmp_path / "s3:").mkdir()  # somebody's, by that name
+    writable(Path("s3://a"))
 
 
 def test_what_comes_meanwhile_stays(tmp_path: Path) -> None:

@@ -195,3 +195,15 @@ def test_photographs_are_read_as_runs_read_them(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-20])
     with pytest.raises(SourceError, match="no picture that can be read"):
         read_rgb(whole)
+
+
+def test_what_is_no_text_in_utf_8_is_told_by_its_name(tmp_path):
+    for content in (b"\x89PNG\r\n\x1a\n\0\0", "file,has_mask\nü.png,1\n".encode("latin-1")):
+        (tmp_path / "set.csv").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"set\.csv' is no text in UTF-8"):
+            find(tmp_path / "set.csv", "val")
+    pair(tmp_path / "set/images/a.png", tmp_path / "set/labels/a.png", [[0]])
+    for content, words in ((b"stra\xdfe\n", "is no text in UTF-8"), (b"\n", "names no class")):
+        (tmp_path / "set/classes.txt").write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"classes\.txt' {words}"):
+            find(tmp_path / "set", None)
