@@ -136,8 +136,6 @@ class _Batch:
         if self._report is not None:
             ours = bool(journal.done or journal.begun)
             refuse_beside("report", self._report, overwrite=self._over or ours)
-        if self._mirror is None:
-            writable(self._root)
 
     def _address(self, output: Path) -> str:
         """Returns what an output is called where it lies."""
@@ -274,6 +272,8 @@ def _naming(config: Mapping[str, object], mirror: Mirror | None) -> Naming:
         if suffix != "auto":
             streams.check_output(streams.for_suffix("sink", suffix), f"{key}{suffix}", {})
     root = Path(stores.local(output)).expanduser() if mirror is None else mirror.root
+    if mirror is None:
+        writable(root)
     if root.name in ("", ".."):  # of '.' the folder's own name, which what lies beside it has too
         root = Path(os.path.abspath(root))
     if not root.name:

@@ -431,6 +431,14 @@ def test_no_input_is_written_over_by_the_output_of_another() -> None:
         batch(input="in/list.csv", output="in", overwrite=True)
 
 
+def test_an_address_that_nothing_writes_to_is_no_folder() -> None:
+    pictures(Path("in"), 1)
+    before = {*Path().iterdir()}
+    with pytest.raises(CbsError, match="begins as an address does"):
+        batch(input="in", output="ftp://a/b")
+    assert {*Path().iterdir()} == before
+
+
 def test_the_folder_that_one_is_in_may_be_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(Path("in"), 1)
     Path("here").mkdir()
