@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from cbs_core.contract.errors import ConfigError
 
@@ -36,6 +37,26 @@ def split(section: object, kind: str) -> tuple[str, dict[str, object]]:
 def choice(section: object, kind: str) -> Choice:
     """Returns a section as a `Choice`; raises as `split`."""
     return Choice(*split(section, kind))
+
+
+def one_net(config: Mapping[str, object], done: str) -> Literal["segmenter", "styler"]:
+    """Returns which of the two kinds a command that takes one net is given.
+
+    Args:
+        config: composed.
+        done: what happens to it, for the message: ``trained``, ``exported``, ...
+
+    Raises:
+        ConfigError: there are none or two.
+    """
+    kinds: tuple[Literal["segmenter", "styler"], ...] = ("segmenter", "styler")
+    found = [kind for kind in kinds if config.get(kind) is not None]
+    if len(found) != 1:
+        raise ConfigError(
+            f"one plugin is {done} at a time: say segmenter=NAME or styler=NAME"
+            + (", not both" if found else "")
+        )
+    return found[0]
 
 
 def flag(config: Mapping[str, object], key: str, default: bool | None = None) -> bool:

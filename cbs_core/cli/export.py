@@ -54,16 +54,10 @@ def run(config: Mapping[str, object]) -> int:
         CbsError: whatever a user can mend.
     """
     from cbs_core.choose import registry, weights
-    from cbs_core.choose.sections import flag, split
+    from cbs_core.choose.sections import flag, one_net, split
     from cbs_core.run.destinations import refuse, refuse_part, writable
 
-    chosen = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
-    if len(chosen) != 1:
-        raise ConfigError(
-            "one plugin is exported at a time: say segmenter=NAME or styler=NAME"
-            + (", not both" if chosen else "")
-        )
-    (kind,) = chosen
+    kind = one_net(config, "exported")
     output = Path(str(config["output"])).expanduser()
     if output.suffix != ".onnx":
         raise ConfigError(f"output={output} does not end in .onnx: say output={output}.onnx")

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cbs_core.choose.sections import flag
+from cbs_core.choose.sections import flag, one_net
 from cbs_core.contract.errors import ConfigError
 from cbs_core.datasets import photos
 from cbs_core.machine.inputs import input_file
@@ -22,22 +22,16 @@ def chosen(config: Mapping[str, object]) -> "Kind":
     Raises:
         ConfigError: there are none or two, or its pictures are not there.
     """
-    kinds: tuple[Kind, ...] = ("segmenter", "styler")
-    found = [kind for kind in kinds if config.get(kind) is not None]
-    if len(found) != 1:
-        raise ConfigError(
-            "one plugin is evaluated at a time: say segmenter=NAME or styler=NAME"
-            + (", not both" if found else "")
-        )
+    kind: Kind = one_net(config, "evaluated")
     data = str(config["data"])
-    if found == ["styler"]:
+    if kind == "styler":
         photos.place(data)
         painting(config)
     else:
         from cbs_core.datasets import labelled  # numpy, which takes a while
 
         labelled.place(data)
-    return found[0]
+    return kind
 
 
 def painting(config: Mapping[str, object]) -> Path:

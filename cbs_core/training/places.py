@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from cbs_core.choose import named, weights
-from cbs_core.choose.sections import split
-from cbs_core.contract.errors import ConfigError
+from cbs_core.choose.sections import one_net, split
 from cbs_core.datasets import photos
 from cbs_core.machine.inputs import input_file
 
@@ -47,13 +46,8 @@ def chosen(config: Mapping[str, object]) -> tuple[str, str]:
     Raises:
         ConfigError: there are none or two.
     """
-    found = [kind for kind in ("segmenter", "styler") if config.get(kind) is not None]
-    if len(found) != 1:
-        raise ConfigError(
-            "one plugin is trained at a time: say segmenter=NAME or styler=NAME"
-            + (", not both" if found else "")
-        )
-    return found[0], split(config[found[0]], found[0])[0]
+    kind = one_net(config, "trained")
+    return kind, split(config[kind], kind)[0]
 
 
 def init_file(init: str, plugin: str) -> Path:

@@ -741,7 +741,7 @@ def test_each_of_several_outputs_is_looked_at(
     assert sorted(photo.parent.rglob("*")) == before
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have names on POSIX alone")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no os.mkfifo: it is of POSIX systems alone")
 @pytest.mark.parametrize(
     "read",
     [
